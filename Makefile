@@ -1,0 +1,33 @@
+# The README's two commands are `make quickstart` and `make test`; each builds .venv where it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: quickstart test test-all lint venv clean
+
+quickstart: $(READY)
+	$(BIN)/raykd quickstart --output runs/quickstart
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+# Long cluster and fault tests, beside those of `make test`.
+test-all: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+venv: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info

@@ -1,0 +1,151 @@
+"""The command line: reads a configuration, calls the API, shows what came of it. No logic of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from raykd import config as configuration
+from raykd.config import RunConfig
+from raykd.errors import ConfigError, RaykdError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="a YAML file, see workloads/")]
+Output = Annotated[Path | None, typer.Option(help="the run's folder; default runs/NAME")]
+Address = Annotated[str | None, typer.Option(help="a running Ray cluster; default a local Ray of our own")]
+Json = Annotated[bool, typer.Option("--json", help="the result as one JSON object on the last line of stdout")]
+
+
+@app.command()
+def quickstart(overrides: Overrides = None, output: Output = None, as_json: Json = False) -> None:
+    """Everything small, offline, in minutes: a generated corpus, three teachers, a student, a report."""
+    config = configuration.load(Path(str(files("raykd.workloads") / "quickstart.yaml")), overrides or [])
+    _distilled(config, output, as_json)
+
+
+@app.command()
+def check(config: ConfigFile, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Validates a configuration and its data and prints the plan; runs nothing."""
+    from raykd import api
+    from raykd.report.table import plan_table
+
+    plan = api.check(configuration.load(config, overrides or []))
+    _show(plan, as_json, plan_table)
+
+
+@app.command()
+def teach(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Prepares the teachers; skips those that the cache has."""
+    from raykd import api
+    from raykd.report.table import teachers_table
+
+    _show({"teachers": api.teach(_loaded(config, overrides, address), output)}, as_json, teachers_table)
+
+
+@app.command()
+def distill(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """The main job: prepares teachers if needed, serves them, trains the student. Goes on where it stopped."""
+    _distilled(_loaded(config, overrides, address), output, as_json)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="a student's or teacher's folder")],
+    config: ConfigFile,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Scores a checkpoint on the validation rows (and test rows) of a configuration."""
+    from raykd import api
+    from raykd.report.table import scores_table
+
+    _show(api.evaluate(checkpoint, configuration.load(config, overrides or [])), as_json, scores_table)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a run's folder")], as_json: Json = False
+) -> None:
+    """Draws a run's HTML page and pictures."""
+    from raykd import api
+
+    path = api.report(folder)
+    _show({"report": str(path)}, as_json, lambda result: f"report: {result['report']}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(context: typer.Context, name: str, as_json: Json = False) -> None:
+    """Runs a measuring program of workloads/bench: serving, serving --cold, colocated."""
+    from importlib import import_module
+
+    if not (files("raykd.workloads") / "bench" / f"{name}.py").is_file():
+        known = sorted(p.name[:-3] for p in (files("raykd.workloads") / "bench").iterdir() if _is_bench(p.name))
+        raise ConfigError(f"bench {name}", "no such bench", f"there are {', '.join(known)}")
+    result = import_module(f"raykd.workloads.bench.{name}").main(context.args)
+    _show(result, as_json, lambda measured: json.dumps(measured, indent=1))
+
+
+def _is_bench(file: str) -> bool:
+    return file.endswith(".py") and not file.startswith("_")
+
+
+def _loaded(path: Path, overrides: list[str] | None, address: str | None) -> RunConfig:
+    given = [*(overrides or []), *([f"cluster.address={address}"] if address else [])]
+    return configuration.load(path, given)
+
+
+def _distilled(config: RunConfig, output: Path | None, as_json: bool) -> None:
+    from raykd import api
+    from raykd.report.table import final_table
+
+    result = api.distill(config, output)
+    _show(result, as_json, final_table)
+    Console(stderr=True).print(f"report: {(output or Path('runs') / config.name) / 'report.html'}")
+
+
+def _show(result: dict[str, Any], as_json: bool, table: Any) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(result, default=float) + "\n")
+    else:
+        Console().print(table(result))
+
+
+def main() -> None:
+    """Entry point: an error of ours is one line on stderr and its exit status, never a traceback."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)]
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        app()
+    except RaykdError as error:
+        sys.stderr.write(f"raykd: {' '.join(str(error).split())}\n")
+        sys.exit(error.status)
+    except KeyboardInterrupt:
+        sys.stderr.write("raykd: stopped at once; the last checkpoint stands\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

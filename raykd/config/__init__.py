@@ -1,0 +1,35 @@
+"""What a person writes: pydantic models, YAML and `KEY=VALUE` overrides. Imports neither torch nor ray."""
+
+from raykd.config.load import changed_key, load, parse, save
+from raykd.config.model import ModelConfig, TeacherConfig
+from raykd.config.run import (
+    ClusterConfig,
+    DataConfig,
+    FeedbackConfig,
+    GeneratorConfig,
+    ObjectiveConfig,
+    RunConfig,
+    TaskConfig,
+    WeightingConfig,
+)
+from raykd.config.training import FinetuneConfig, OptimConfig, TrainConfig
+
+__all__ = [
+    "ClusterConfig",
+    "DataConfig",
+    "FeedbackConfig",
+    "FinetuneConfig",
+    "GeneratorConfig",
+    "ModelConfig",
+    "ObjectiveConfig",
+    "OptimConfig",
+    "RunConfig",
+    "TaskConfig",
+    "TeacherConfig",
+    "TrainConfig",
+    "WeightingConfig",
+    "changed_key",
+    "load",
+    "parse",
+    "save",
+]

@@ -1,0 +1,55 @@
+"""How a model is trained: the sections `train` and `teachers[].finetune`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from raykd.config.base import Section
+
+Precision = Literal["auto", "float32", "bfloat16", "float64"]
+
+
+class OptimConfig(Section):
+    """AdamW with warm-up and decay, evaluation and early stopping."""
+
+    epochs: float = Field(3, gt=0, description="passes over the training rows; a fraction stops within an epoch")
+    max_steps: int | None = Field(None, ge=1, description="stop after so many optimizer steps, whatever the epochs")
+    batch_size: int = Field(32, ge=1, description="rows of one optimizer step, over all workers and micro-batches")
+    accumulate: int = Field(1, ge=1, description="micro-batches that a worker splits its part of a batch into")
+    lr: float = Field(5e-5, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled decay; none on biases and layer norms")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising learning rate")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="decay after the warm-up")
+    clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null for no clipping")
+    eval_every: int | None = Field(None, ge=1, description="steps between evaluations; null for once an epoch")
+    patience: int | None = Field(None, ge=1, description="evaluations without a better one before training stops")
+    checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; null: at evaluations")
+    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
+    freeze_embeddings: bool = Field(False, description="keep the word embeddings as they are: half the time on a CPU")
+    group_by_length: bool = Field(True, description="batches of rows of like length: less padding")
+    precision: Precision = Field("auto", description="auto: bfloat16 autocast on GPUs that have it, float32 else")
+    workers: int = Field(1, ge=1, description="data-parallel workers; several run through Ray Train")
+    worker_cpus: float = Field(1, gt=0, description="logical CPUs of each worker")
+    worker_gpus: float = Field(0, ge=0, description="GPUs of each worker; a fraction shares one")
+    worker_resources: dict[str, float] = Field({}, description="custom resources that place workers, {student_slot: 1}")
+    threads: int | None = Field(None, ge=1, description="torch threads of a worker; null: the machine's cores, shared")
+    max_failures: int = Field(3, ge=0, description="restarts of the worker group before the run fails")
+
+
+class TrainConfig(OptimConfig):
+    """How the student is trained: `train`."""
+
+    prefetch: int = Field(4, ge=1, description="batches whose soft targets are asked for ahead of time")
+    overlap: bool | None = Field(
+        None,
+        description="train while the teachers still compute; null: yes unless both share this machine's CPU cores",
+    )
+
+
+class FinetuneConfig(OptimConfig):
+    """How a teacher is fine-tuned: `teachers[].finetune`."""
+
+    epochs: float = Field(2, gt=0, description="passes over the training rows")
+    seed: int = Field(0, ge=0, description="the teacher's own seed, so that student seeds share teachers")

@@ -1,0 +1,92 @@
+"""Which rows feed which signal: domains, held-out parts of train, then few-shot; stratified and fixed by data.seed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from raykd.config import DataConfig
+from raykd.data.rows import Rows
+from raykd.errors import DataError
+
+QUANTILES = 5
+"""Strata of a regression: quintiles of the label."""
+
+
+def in_domains(rows: Rows, wanted: list[str] | None, where: str) -> np.ndarray:
+    """The ids of the rows of these domains, or all.
+
+    Raises:
+        DataError: there is no domain column, a domain is unknown, or nothing is left.
+    """
+    everything = np.arange(len(rows), dtype=np.int64)
+    if wanted is None:
+        return everything
+    domains = rows.domains(everything)
+    if domains is None:
+        raise DataError(where, "data.domains is set, but there is no domain column", "name it as data.domain")
+    known = sorted(set(domains))
+    for name in wanted:
+        if name not in known:
+            raise DataError(where, f"no row of the domain {name!r}", f"its domains are {', '.join(known)}")
+    return everything[np.isin(np.array(domains), wanted)]
+
+
+def carve(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> dict[str, np.ndarray]:
+    """Signal → ids: validation, quiz and reward where asked, disjoint; and what train keeps.
+
+    The validation is taken first and the quiz second, so that runs with and without the others share them.
+
+    Raises:
+        DataError: a part would be empty.
+    """
+    strata = _strata(rows, ids)
+    total, parts = len(ids), {}
+    for signal, key in (("validation", "carve_validation"), ("quiz", "quiz"), ("reward", "reward")):
+        wanted: float = {"carve_validation": config.carve_validation, "quiz": config.quiz, "reward": config.reward}[key]
+        if wanted == 0:
+            continue
+        count = round(wanted * total)
+        if not 0 < count < len(ids):
+            what = f"data.{key}={wanted} of {total} rows makes {count}, and train has {len(ids)} left"
+            raise DataError(where, what, "change the share, or give more rows")
+        taken = _choose(strata, count, config.seed, signal)
+        parts[signal] = ids[taken]
+        ids, strata = ids[~taken], strata[~taken]
+    keep = min(round(config.fraction * len(ids)), config.limit or len(ids))
+    if keep < 2:
+        raise DataError(where, f"data.fraction={config.fraction} leaves {keep} of {len(ids)} rows", "raise it")
+    return parts | {"train": ids[_choose(strata, keep, config.seed, "train")]}
+
+
+def _strata(rows: Rows, ids: np.ndarray) -> np.ndarray:
+    """Label (a regression's quintile) and domain number of each id, int64 [ids, 2]."""
+    labels = rows.labels(ids)
+    if labels.dtype == np.float64:
+        edges = np.quantile(labels, np.linspace(0, 1, QUANTILES + 1)[1:-1])
+        labels = np.searchsorted(edges, labels, side="right")
+    domains = rows.domains(ids)
+    kinds = np.unique(np.array(domains), return_inverse=True)[1] if domains else np.zeros(len(ids), dtype=np.int64)
+    return np.stack([labels, kinds], axis=1).astype(np.int64)
+
+
+def _choose(strata: np.ndarray, count: int, seed: int, signal: str) -> np.ndarray:
+    """A mask of `count` rows, spread over the labels by largest remainder, and within a label over the domains."""
+    rng = np.random.Generator(np.random.Philox(key=np.array([seed, zlib.crc32(signal.encode())], dtype=np.uint64)))
+    mask = np.zeros(len(strata), dtype=bool)
+    for of_label, part in _apportioned(strata[:, 0], np.arange(len(strata)), count):
+        for of_domain, quota in _apportioned(strata[:, 1], of_label, part):
+            mask[rng.permutation(of_domain)[:quota]] = True
+    return mask
+
+
+def _apportioned(kinds: np.ndarray, places: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, int]]:
+    """The places of each kind and how many of them make up `count`, by largest remainder."""
+    found, numbers, sizes = np.unique(kinds[places], return_inverse=True, return_counts=True)
+    exact = sizes * (count / len(places))
+    quota = np.floor(exact).astype(np.int64)
+    quota[np.argsort(quota - exact, kind="stable")[: count - quota.sum()]] += 1
+    for k in range(len(found)):
+        yield places[numbers == k], int(quota[k])

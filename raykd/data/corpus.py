@@ -1,0 +1,141 @@
+"""The corpus of a run: loads and checks the splits, keeps them in the cache, says which rows feed which signal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from raykd.config import DataConfig, TaskConfig
+from raykd.data import checks, files, generator, labels
+from raykd.data.carving import carve, in_domains
+from raykd.data.columns import Source
+from raykd.data.rows import Rows
+from raykd.data.splits import Split, keep
+from raykd.errors import DataError
+
+__all__ = ["Corpus", "Rows", "Split", "load"]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a run learns from.
+
+    Attributes:
+        splits: by name, as loaded: nothing carved, filtered or cut.
+        ids: signal (train, validation, quiz, reward, test) → the ids that feed it, int64, ascending, disjoint.
+        source: signal → the split that its ids index.
+        labels: class names, or None for a regression.
+        named: False when the names are generic, since neither the configuration nor the data has any.
+        overlap: rows of the validation that stand in train as well (text and pair); they are kept.
+        warnings: what a person should know.
+    """
+
+    splits: dict[str, Split]
+    ids: dict[str, np.ndarray]
+    source: dict[str, str]
+    labels: list[str] | None
+    named: bool
+    overlap: int
+    warnings: list[str]
+
+    def rows(self, signal: str) -> Rows:
+        """Opens the split that feeds this signal."""
+        split = self.splits[self.source[signal]]
+        return Rows.open(split.path, split.fingerprint)
+
+
+def load(data: DataConfig, task: TaskConfig, cache: Path) -> Corpus:
+    """Reads, checks, remembers and divides the data.
+
+    Raises:
+        DataError: anything about the data that cannot be used; one line that says where and how to mend it.
+    """
+    sources = _read(data)
+    for source in sources.values():
+        checks.not_empty(source)
+    classes = labels.settle(sources["train"], task) if task.type == "classification" else None
+    splits = {name: keep(name, _checked(source, classes), cache) for name, source in sources.items()}
+    opened = {name: Rows.open(split.path, split.fingerprint) for name, split in splits.items()}
+    kept = {name: in_domains(opened[name], data.domains, source.where) for name, source in sources.items()}
+    ids = {**kept, **carve(opened["train"], kept["train"], data, sources["train"].where)}
+    origin = {signal: signal if signal in splits else "train" for signal in ids}
+    kept_labels = opened["train"].labels(ids["train"])
+    _learnable(kept_labels, sources["train"], classes)
+    overlap = _overlap(ids, {signal: opened[name] for signal, name in origin.items()})
+    warnings = _warnings(kept_labels, classes, overlap, len(ids["validation"]))
+    names, named = (classes.names, classes.named) if classes else (None, False)
+    return Corpus(splits, ids, origin, names, named, overlap, warnings)
+
+
+def _read(data: DataConfig) -> dict[str, Source]:
+    """The splits that are used; a carved validation takes the place of the published one, which is then not read."""
+    wanted = {"train": data.train}
+    if data.carve_validation == 0:
+        wanted["validation"] = data.validation
+    if data.test is not None:
+        wanted["test"] = data.test
+    if data.source == "generated":
+        made = generator.generate(data.generated)
+        return {name: _generated(made, data, split) for name, split in wanted.items()}
+    path = Path(data.source).expanduser()
+    if path.exists():
+        return {name: files.read(files.find(path, split, name), data) for name, split in wanted.items()}
+    if path.is_absolute() or data.source.startswith((".", "~")) or path.suffix in files.READERS:
+        raise DataError(data.source, "no such file or folder", "set data.source")
+    from raykd.data import hub  # `datasets` takes a second to import, and local files do not need it
+
+    return {name: hub.read(data, split) for name, split in wanted.items()}
+
+
+def _generated(made: dict[str, pa.Table], data: DataConfig, split: str) -> Source:
+    if split not in made:
+        raise DataError("generated corpus", f"no split {split!r}", f"it has {' and '.join(made)}")
+    return Source(made[split], f"generated corpus, {split}", {name: name for name in made[split].column_names})
+
+
+def _checked(source: Source, classes: labels.Classes | None) -> pa.Table:
+    """The split in the form in which it is kept."""
+    columns = {"text": checks.text(source, "text")}
+    if "text_pair" in source.table.column_names:
+        columns["text_pair"] = checks.text(source, "text_pair")
+    columns["label"] = labels.values(source) if classes is None else labels.class_ids(source, classes)
+    if "domain" in source.table.column_names:
+        columns["domain"] = checks.domain(source)
+    return pa.table(columns)
+
+
+def _learnable(kept: np.ndarray, train: Source, classes: labels.Classes | None) -> None:
+    """Refuses training rows that all have one label."""
+    if len(np.unique(kept)) > 1:
+        return
+    said = f"label {kept[0]:g}" if classes is None else f"class {kept[0]} ({classes.names[int(kept[0])]})"
+    what = f"all {len(kept)} rows kept for training have {said}"
+    raise DataError(train.place("label"), what, "nothing can be learnt: see data.domains, data.limit and the file")
+
+
+def _overlap(ids: dict[str, np.ndarray], rows: dict[str, Rows]) -> int:
+    """Validation rows whose text and pair stand among the rows of train, quiz and reward too."""
+    validation = _keys(rows["validation"], ids["validation"])
+    seen = set(validation).intersection(
+        key for signal in ("train", "quiz", "reward") if signal in ids for key in _keys(rows[signal], ids[signal])
+    )
+    return sum(key in seen for key in validation)
+
+
+def _keys(rows: Rows, ids: np.ndarray) -> list[tuple[str, str]]:
+    texts = rows.texts(ids)
+    return list(zip(texts, rows.pairs(ids) or [""] * len(texts), strict=True))
+
+
+def _warnings(kept: np.ndarray, classes: labels.Classes | None, overlap: int, validation: int) -> list[str]:
+    said = []
+    if overlap:
+        said.append(f"{overlap} of {validation} validation rows stand in train as well; they are kept")
+    if classes is not None:
+        absent = [name for k, name in enumerate(classes.names) if k not in set(kept.tolist())]
+        if absent:
+            said.append(f"no training row has the label {', '.join(absent)}")
+    return said

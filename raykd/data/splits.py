@@ -1,0 +1,83 @@
+"""A split in the cache: an Arrow file under the hash of its content, written once and atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+from filelock import FileLock
+
+from raykd.data.rows import FINGERPRINT, Rows
+from raykd.errors import DataError
+
+FORMAT = b"raykd corpus 1"
+"""Hashed along, so that files of another layout are never taken for this one."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split as loaded, in the cache.
+
+    Attributes:
+        name: train, validation or test.
+        path: its Arrow file.
+        fingerprint: sha256 of its content; with it, remembered soft targets are found again.
+        rows: how many.
+    """
+
+    name: str
+    path: str
+    fingerprint: str
+    rows: int
+
+
+def keep(name: str, table: pa.Table, cache: Path) -> Split:
+    """Writes a checked split to `cache`/corpora/FINGERPRINT/NAME.arrow, unless it stands there whole."""
+    fingerprint = _fingerprint(table)
+    path = cache / "corpora" / fingerprint / f"{name}.arrow"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not _whole(path, fingerprint):
+            marked = table.combine_chunks().replace_schema_metadata({FINGERPRINT: fingerprint.encode()})
+            temporary = path.with_name(f".{name}.{os.getpid()}.arrow")
+            with pa.ipc.new_file(str(temporary), marked.schema) as writer:
+                writer.write_table(marked, max_chunksize=max(marked.num_rows, 1))
+            os.replace(temporary, path)
+    return Split(name, str(path), fingerprint, table.num_rows)
+
+
+def _whole(path: Path, fingerprint: str) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        Rows.open(path, fingerprint)
+    except DataError:
+        return False
+    return True
+
+
+def _fingerprint(table: pa.Table) -> str:
+    """sha256 over names, types and values: the same however the source was chunked or stored."""
+    digest = hashlib.sha256(FORMAT)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        digest.update(f"{name}:{column.type}:{len(column)}".encode())
+        for part in _bytes(pa.concat_arrays(column.chunks)):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _bytes(column: pa.Array) -> Iterator[bytes | memoryview]:
+    """The values of a column without nulls; of strings their lengths, then their letters."""
+    if not pa.types.is_large_string(column.type):
+        yield np.ascontiguousarray(column.to_numpy(zero_copy_only=False)).data.cast("B")
+        return
+    _, ends, letters = column.buffers()
+    offsets = np.frombuffer(ends, dtype=np.int64)[column.offset : column.offset + len(column) + 1]
+    yield np.diff(offsets).data.cast("B")
+    yield memoryview(letters)[offsets[0] : offsets[-1]]

@@ -1,0 +1,58 @@
+"""The project's errors: each says where, what and how to mend, in one line, and survives pickling between processes."""
+
+from __future__ import annotations
+
+
+class RaykdError(Exception):
+    """Base of all errors that raykd raises on purpose.
+
+    Args:
+        where: the file, key, row or actor concerned.
+        what: what is wrong there.
+        mend: what the reader can do about it.
+    """
+
+    status = 1
+
+    def __init__(self, where: str, what: str, mend: str = "") -> None:
+        super().__init__(where, what, mend)  # the three arguments, so that pickling rebuilds the error
+        self.where, self.what, self.mend = where, what, mend
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" + (f" ({self.mend})" if self.mend else "")
+
+
+class ConfigError(RaykdError, ValueError):
+    """The user's configuration cannot be used."""
+
+    status = 2
+
+
+class DataError(RaykdError, ValueError):
+    """The user's data cannot be used."""
+
+    status = 2
+
+
+class ModelError(RaykdError, ValueError):
+    """A checkpoint or model specification cannot be used."""
+
+    status = 2
+
+
+class TeacherError(RaykdError, RuntimeError):
+    """A teacher cannot answer, or answered something that must not be trained on."""
+
+
+class StoreError(RaykdError, RuntimeError):
+    """A file of soft targets is damaged or not the one that was asked for."""
+
+
+class RunError(RaykdError, RuntimeError):
+    """A run cannot go on."""
+
+
+class Interrupted(RaykdError):
+    """The user stopped the run; a checkpoint has been saved."""
+
+    status = 130

@@ -1,0 +1,28 @@
+"""Models: a checkpoint, a truncation or a shape to a classifier and its tokenizer. Knows neither ray nor the data."""
+
+from raykd.models.build import build
+from raykd.models.checkpoint import load, resolve, save
+from raykd.models.describe import describe, parameter_count
+from raykd.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
+from raykd.models.forward import choose_device, choose_dtype, freeze_embeddings, logits
+from raykd.models.labels import column_order, model_labels
+from raykd.models.length import check_length, longest_input
+
+__all__ = [
+    "build",
+    "check_length",
+    "choose_device",
+    "choose_dtype",
+    "column_order",
+    "describe",
+    "freeze_embeddings",
+    "load",
+    "logits",
+    "longest_input",
+    "model_labels",
+    "parameter_count",
+    "resolve",
+    "save",
+    "tokenizer_fingerprint",
+    "weights_fingerprint",
+]

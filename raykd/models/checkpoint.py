@@ -1,0 +1,157 @@
+"""Checkpoints on disk: where a name points to, and reading and writing a folder. Safetensors only, no remote code."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from raykd.errors import ModelError
+from raykd.models.reading import quiet, reading
+from raykd.models.tokenizers import TOKENIZER_FILES, read_tokenizer
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+DOWNLOADED = ["*.json", "*.txt", "*.model", "*.safetensors"]
+
+
+def resolve(name: str) -> Path:
+    """The folder of a checkpoint: `name` itself where it is a folder, else the hub's snapshot of that name.
+
+    Raises:
+        ModelError: nothing is there, or its weights are not safetensors.
+    """
+    folder = _folder(name)
+    if not (folder / "config.json").is_file():
+        raise ModelError(name, "has no config.json", "give the folder or hub name of a Hugging Face checkpoint")
+    if not any((folder / file).is_file() for file in WEIGHTS):
+        raise ModelError(
+            name, "has no model.safetensors; pickled weights are refused", "save it with safe serialization first"
+        )
+    return folder
+
+
+def resolve_tokenizer(name: str) -> Path:
+    """As `resolve`, for a folder or hub name of which only the tokenizer is wanted."""
+    folder = _folder(name)
+    if not any((folder / file).is_file() for file in TOKENIZER_FILES):
+        raise ModelError(name, "has no tokenizer files", "wordpiece and bpe train one on the corpus")
+    return folder
+
+
+def _folder(name: str) -> Path:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    try:
+        # Nested files are other formats (onnx/, openvino/), never the checkpoint itself.
+        return Path(snapshot_download(name, allow_patterns=DOWNLOADED, ignore_patterns=["*/*"]))
+    except HFValidationError:
+        raise ModelError(name, "no such folder, and no name of a hub model", "check the path") from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        raise ModelError(name, f"the hub refused it (HTTP {status})", "check the name and your access to it") from None
+    except OSError:
+        raise ModelError(
+            name, "no such folder, and the hub could not be asked or does not have it", "check the name or the network"
+        ) from None
+
+
+def load(folder: Path | str, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A trained classifier from a folder or hub name, in `dtype` whatever precision it was stored in, in eval mode.
+
+    Raises:
+        ModelError: it cannot be read, or its classifier head has not been trained.
+    """
+    path, where = resolve(str(folder)), str(folder)
+    model, fresh = read_model(path, read_config(path, where), where, dtype)
+    if fresh:
+        raise ModelError(
+            where,
+            f"its classifier is untrained: {fresh[0]} is not among the weights",
+            "fine-tune it (prepare: finetune)",
+        )
+    tokenizer = read_tokenizer(path, where)
+    check_vocabulary(model, tokenizer, where)
+    return model, tokenizer
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path | str) -> None:
+    """Writes weights (safetensors), configuration and tokenizer; `load` and `from_pretrained` read them."""
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def read_config(path: Path, where: str) -> PreTrainedConfig:
+    """The checkpoint's configuration; ModelError where it is unreadable or asks for code of its own."""
+    with reading(where, "config.json"):
+        return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+
+
+def read_model(
+    path: Path, config: PreTrainedConfig, where: str, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, list[str]]:
+    """The model of `config` with the folder's weights, and the names of those drawn anew because the folder lacks them.
+
+    Only a pooler and a classifier may be new, the latter also because its shape is another.
+
+    Raises:
+        ModelError: the weights are damaged, or lack a part of the encoder.
+    """
+    with reading(where, "weights"):
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            path,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    fresh = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+    encoder = f"{model.base_model_prefix}."
+    lost = [key for key in fresh if key.startswith(encoder) and ".pooler." not in key]
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise ModelError(
+            where, f"its weights do not fit its config.json: {lost[0]}{more}", "the checkpoint is incomplete"
+        )
+    if fresh:
+        logger.info("%s: new weights for %s", where, ", ".join(fresh))
+    if info["unexpected_keys"]:
+        logger.info("%s: unused weights %s", where, ", ".join(sorted(info["unexpected_keys"])))
+    _own(model)
+    return model.eval(), fresh
+
+
+def _own(model: PreTrainedModel) -> None:
+    """Copies the weights out of the memory-mapped file.
+
+    A file that is saved again would change or crash a model that is still mapped to it; and rows that begin at odd
+    addresses are multiplied by other kernels, so that a resumed run would not be bit-equal.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, where: str) -> None:
+    """ModelError where the tokenizer makes ids that the model's embedding table does not have."""
+    table = model.get_input_embeddings()
+    largest = max(tokenizer.get_vocab().values())
+    if isinstance(table, nn.Embedding) and largest >= table.num_embeddings:
+        what = f"its tokenizer has ids up to {largest}, its model {table.num_embeddings} embeddings"
+        raise ModelError(where, what, "they do not belong together")

@@ -1,0 +1,64 @@
+"""The forward pass: an encoded batch to logits, and the choice of device and precision with its reason."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from transformers import PreTrainedModel
+
+from raykd.errors import RunError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+def logits(model: nn.Module, encoded: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """logits_BC of a batch; `model` may be wrapped for data-parallel training.
+
+    Token types are left out for models that have none (DistilBERT) or one (RoBERTa), whatever the tokenizer makes.
+    """
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    asked = _inputs(type(inner).forward)
+    given = {name: tensor for name, tensor in encoded.items() if name in asked}
+    if isinstance(inner, PreTrainedModel) and vars(inner.config).get("type_vocab_size", 2) < 2:
+        given.pop("token_type_ids", None)
+    logits_BC: torch.Tensor = model(**given).logits
+    return logits_BC
+
+
+@cache
+def _inputs(forward: Callable[..., object]) -> frozenset[str]:
+    return frozenset(inspect.signature(forward).parameters)
+
+
+def choose_device(gpus: float) -> tuple[torch.device, str]:
+    """The device of a role that was given `gpus` GPUs (a fraction shares one), and why.
+
+    Raises:
+        RunError: it was given a GPU and torch has none.
+    """
+    if gpus <= 0:
+        return torch.device("cpu"), "no GPU asked for"
+    if not torch.cuda.is_available():
+        raise RunError("device", f"{gpus:g} GPUs asked for, torch sees none", "install torch for CUDA, or ask for 0")
+    return torch.device("cuda", 0), f"{gpus:g} of {torch.cuda.get_device_name(0)} asked for"
+
+
+def choose_dtype(precision: str, device: torch.device) -> tuple[torch.dtype, str]:
+    """The dtype of a forward pass (of weights, or of autocast where weights stay float32), and why."""
+    if precision != "auto":
+        return DTYPES[precision], f"{precision} asked for"
+    if device.type != "cuda":
+        return torch.float32, f"auto on {device.type}"
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16, "auto: the GPU has bfloat16"
+    return torch.float32, "auto: the GPU has no bfloat16"
+
+
+def freeze_embeddings(model: PreTrainedModel) -> None:
+    """Keeps the input word embeddings as they are: their dense gradient costs more than two layers on a CPU."""
+    model.get_input_embeddings().requires_grad_(False)

@@ -1,0 +1,54 @@
+"""Calls into transformers' readers and writers: kept quiet, and their errors as one line of ours."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers.utils import logging as hf_logging
+
+from raykd.errors import ModelError
+
+# What transformers raises on a folder that it cannot read; a wrong config.json gives any of them.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    SafetensorError,
+    StrictDataclassError,
+)
+
+
+@contextmanager
+def reading(where: str, what: str) -> Iterator[None]:
+    """Turns what transformers raises inside into a ModelError that says that `what` of `where` cannot be read."""
+    try:
+        with quiet():
+            yield
+    except UNREADABLE as error:
+        said = " ".join(str(error).split())
+        short = said if len(said) <= 200 else said[:200] + "…"
+        raise ModelError(where, f"its {what} cannot be read: {short}") from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Holds back transformers' load reports and progress bars; raykd logs what is new or unused itself, at info."""
+    root = logging.getLogger("transformers")
+    level, bars = root.level, hf_logging.is_progress_bar_enabled()
+    root.setLevel(logging.ERROR)
+    if bars:
+        hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        if bars:
+            hf_logging.enable_progress_bar()

@@ -1,0 +1,47 @@
+"""Soft losses on logits: KD_τ = τ² Σ_c q_c (log q_c − log p_S,c^τ) with q = Σ_k w_k p_k^τ, and (z_S − Σ_k w_k z_k)²."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+class SoftenedKL:
+    """Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network" (2015), section 2, on a blend of teachers.
+
+    A softmax over one logit is constant, so a regression (C = 1) takes the squared error instead.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    def per_example(
+        self, student_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor
+    ) -> torch.Tensor:
+        """KD_τ of each row, [B]; student_BC and targets_KBC are logits, weights_BK sum to 1 over K."""
+        if student_BC.shape[1] == 1:
+            return squared_error(student_BC, targets_KBC, weights_BK)
+        tau = self.temperature
+        teacher_log_KBC = F.log_softmax(targets_KBC / tau, dim=-1)
+        # log q by logsumexp: a weight of 0 becomes −inf and drops out without a 0 · −inf.
+        log_blend_BC = torch.logsumexp(teacher_log_KBC + weights_BK.T.log().unsqueeze(-1), dim=0)
+        blend_BC = log_blend_BC.exp()
+        # Where q underflows to 0 the term is 0 by continuity; its log of −inf must not meet the product.
+        log_blend_BC = log_blend_BC.masked_fill(blend_BC == 0, 0.0)
+        return tau**2 * (blend_BC * (log_blend_BC - F.log_softmax(student_BC / tau, dim=-1))).sum(-1)
+
+
+class MeanSquaredError:
+    """Mean over classes of (z_S − Σ_k w_k z_k)² (Ba and Caruana, "Do Deep Nets Really Need to be Deep?", 2014)."""
+
+    def per_example(
+        self, student_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor
+    ) -> torch.Tensor:
+        """The squared error of each row's logits, [B]."""
+        return squared_error(student_BC, targets_KBC, weights_BK)
+
+
+def squared_error(student_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor) -> torch.Tensor:
+    """Mean over classes of the squared distance to the weighted mean of the teachers' logits, [B]."""
+    blend_BC = torch.einsum("bk,kbc->bc", weights_BK, targets_KBC)
+    return (student_BC - blend_BC).square().mean(-1)

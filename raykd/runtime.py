@@ -1,0 +1,72 @@
+"""Ray as raykd uses it: settings that must stand before Ray is imported, a local Ray of our own or a cluster joined."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+# Before `import ray`, since Ray reads them at import; `setdefault`, so that what the user has set stands.
+for _name, _value in {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "TOKENIZERS_PARALLELISM": "false",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+
+from raykd.config import RunConfig  # noqa: E402
+from raykd.errors import RunError  # noqa: E402
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def connected(config: RunConfig) -> Iterator[bool]:
+    """A Ray for this run; yields whether it is a cluster that was joined. One that is there already is used as it is.
+
+    Raises:
+        RunError: no Ray answers at the address.
+    """
+    address = config.cluster.address or os.environ.get("RAY_ADDRESS")
+    if ray.is_initialized():
+        yield address is not None
+        return
+    if address:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            mend = "is the cluster up, and RAY_AUTH_MODE (token or disabled) the same on both sides?"
+            raise RunError(f"Ray at {address}", " ".join(str(error).split()), mend) from None
+        log.info("joined the Ray cluster at %s", address)
+    else:
+        # A Ray of our own listens on this machine only and ends with the run: no token to write into a home folder.
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        cpus = config.cluster.num_cpus or _logical_cpus(config)
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=config.cluster.object_store_mb << 20,
+        )
+        log.info("local Ray with %d logical CPUs on %d cores", cpus, os.cpu_count())
+    try:
+        yield bool(address)
+    finally:
+        ray.shutdown()
+
+
+def _logical_cpus(config: RunConfig) -> int:
+    """As many as all roles ask for together, and at least 4: logical CPUs are places, not cores."""
+    replicas = sum(teacher.replicas * teacher.num_cpus for teacher in config.teachers)
+    trainers = [config.train, *(teacher.finetune for teacher in config.teachers)]
+    workers = max(trainer.workers * trainer.worker_cpus for trainer in trainers)
+    return max(4, os.cpu_count() or 1, int(replicas + workers) + 2)

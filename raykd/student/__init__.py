@@ -1,0 +1,1 @@
+"""The student: one batch where the axes meet, and the driver of a whole run."""

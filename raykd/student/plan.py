@@ -1,0 +1,88 @@
+"""What a run would do: steps, actors, resources, memory; and whether its data and checkpoints can be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from raykd import models
+from raykd.config import ModelConfig, OptimConfig, RunConfig, TeacherConfig
+from raykd.models.checkpoint import read_config
+from raykd.student.trainer import open_corpus
+from raykd.training.optim import steps_per_epoch, total_steps
+
+ADAM_BYTES = 16
+"""Bytes a trainable parameter takes: weight, gradient and AdamW's two moments in float32."""
+
+
+def make_plan(config: RunConfig) -> dict[str, Any]:
+    """Reads the data and the headers of the checkpoints, trains and serves nothing.
+
+    Raises:
+        DataError, ModelError: what the run would stop at.
+    """
+    corpus, task = open_corpus(config)
+    rows = {purpose: len(ids) for purpose, ids in corpus.ids.items() if len(ids)}
+    warnings = list(corpus.warnings)
+    teachers = []
+    for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
+        entry, said = _teacher(name, teacher, config, task.labels, corpus.named, rows["train"])
+        teachers.append(entry)
+        warnings += said
+    return {
+        "name": config.name,
+        "task": {"type": task.type, "metric": task.best_by, "labels": list(task.labels), "named": corpus.named},
+        "rows": rows,
+        "overlap": corpus.overlap,
+        "teachers": teachers,
+        "student": _trained("student", config.student, config.train, rows["train"]),
+        "baselines": list(config.baselines),
+        "warnings": warnings,
+    }
+
+
+def _teacher(
+    name: str, teacher: TeacherConfig, config: RunConfig, labels: tuple[str, ...], named: bool, rows: int
+) -> tuple[dict[str, Any], list[str]]:
+    entry: dict[str, Any] = {
+        "name": name,
+        "prepare": teacher.prepare,
+        "replicas": teacher.replicas,
+        "resources": {"CPU": teacher.num_cpus, "GPU": teacher.num_gpus, **teacher.resources},
+        "rows": rows,
+    }
+    warnings: list[str] = []
+    if teacher.prepare == "finetune":
+        entry |= _trained(name, teacher.model, teacher.finetune, rows)
+    else:
+        folder = models.resolve(str(teacher.model.from_))
+        theirs = models.model_labels(read_config(folder, name))
+        _, warning = models.column_order(theirs, labels, named, teacher.labels, f"teacher {name}")
+        warnings += [warning] if warning else []
+        entry |= models.describe(folder)
+        entry["memory_mb"] = round(entry["parameters"] * 4 * teacher.replicas / 2**20)
+    return entry, warnings
+
+
+def _trained(name: str, model: ModelConfig, settings: OptimConfig, rows: int) -> dict[str, Any]:
+    plan: dict[str, Any] = {
+        "name": name,
+        "steps_per_epoch": steps_per_epoch(rows, settings),
+        "steps": total_steps(rows, settings),
+        "workers": settings.workers,
+        "worker_resources": {"CPU": settings.worker_cpus, "GPU": settings.worker_gpus, **settings.worker_resources},
+    }
+    if model.from_ is not None:
+        parameters = models.describe(Path(models.resolve(model.from_)))["parameters"]
+    else:
+        parameters = _fresh_parameters(model)
+    return plan | {"parameters": parameters, "memory_mb": round(parameters * ADAM_BYTES * settings.workers / 2**20)}
+
+
+def _fresh_parameters(model: ModelConfig) -> int:
+    """Of a BERT encoder: embeddings, and per layer attention (4 H²) and feed-forward (2 H F); small terms left out."""
+    assert isinstance(model.layers, int)
+    assert model.hidden_size is not None
+    wide = model.intermediate_size or 4 * model.hidden_size
+    layer = 4 * model.hidden_size**2 + 2 * model.hidden_size * wide
+    return model.vocab_size * model.hidden_size + model.layers * layer

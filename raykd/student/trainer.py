@@ -1,0 +1,216 @@
+"""The driver of a distillation: teachers prepared, soft targets computed once, students trained."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raykd import models
+from raykd.config import RunConfig
+from raykd.data import corpus as corpora
+from raykd.data.corpus import Corpus
+from raykd.data.tasks import Task
+from raykd.errors import Interrupted
+from raykd.observe.metrics_log import MetricsLog
+from raykd.student.folder import RunFolder
+from raykd.student.result import Arm, assemble, save_predictions, score_test, teacher_entry
+from raykd.student.step import Distil
+from raykd.teachers import finetune, parity
+from raykd.teachers.client import Source
+from raykd.teachers.finetune import Workshop
+from raykd.teachers.prepared import Prepared
+from raykd.teachers.serving import Serving, Wanted, choose_threads, service_spec
+from raykd.training.job import Job, Outcome, Signal, StepFactory
+from raykd.training.launch import launch
+from raykd.training.supervised import Supervised
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all phases of a run share."""
+
+    config: RunConfig
+    folder: RunFolder
+    corpus: Corpus
+    task: Task
+    remote: bool
+    stop: threading.Event
+    metrics: MetricsLog
+
+    def phase(self, name: str) -> None:
+        """Says what begins now."""
+        log.info("%s", name)
+        self.metrics.write("phase", phase=name)
+
+
+def open_corpus(config: RunConfig) -> tuple[Corpus, Task]:
+    """The data and what is learnt from it."""
+    corpus = corpora.load(config.data, config.task, config.cache_folder)
+    return corpus, Task(config.task.type, config.task.best_by, tuple(corpus.labels or ()))
+
+
+def open_scene(config: RunConfig, folder: RunFolder, remote: bool, stop: threading.Event) -> Scene:
+    """Loads and checks the data; nothing is computed yet."""
+    corpus, task = open_corpus(config)
+    return Scene(config, folder, corpus, task, remote, stop, MetricsLog(folder.path / "metrics.jsonl"))
+
+
+def prepare_teachers(scene: Scene) -> tuple[list[Prepared], list[str]]:
+    """Every teacher of the configuration, fine-tuned where it asks for it, with warnings."""
+    config = scene.config
+    shop = Workshop(
+        scene.corpus, scene.task, config.cache_folder, scene.folder.path, config.data.max_length,
+        scene.remote, scene.stop, scene.metrics,
+    )  # fmt: skip
+    prepared, warnings = [], []
+    for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
+        one, said = finetune.prepare(name, teacher, shop)
+        prepared.append(one)
+        warnings += said
+    return prepared, warnings
+
+
+def distill(scene: Scene) -> dict[str, Any]:
+    """A whole run; goes on where an earlier one in the same folder stopped.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        Interrupted: `scene.stop` was set; a checkpoint is saved.
+    """
+    begun = time.time()
+    teachers, warnings = prepare_teachers(scene)
+    start = _initial_student(scene)
+    with _serving(scene, teachers) as serving:
+        overlap = _overlap(scene)
+        targets_s = _soft_targets(scene, serving, wait=not overlap)
+        student = _train(scene, "student", start, _distil(scene.config, serving.sources("train")))
+        if overlap:
+            serving.wait(scene.stop, scene.metrics)
+        entries = [teacher_entry(served, serving, scene.task) for served in serving.served]
+        sources = serving.sources("train")
+    arms = {"student": student} | {name: _baseline(scene, name, start, sources) for name in scene.config.baselines}
+    best = scene.folder.path / "student"
+    _keep_best(Path(student.outcome.best), best)
+    save_predictions(scene.folder.path / "predictions.parquet", best, student.signal, scene.task)
+    test = score_test(scene.corpus, scene.task, best, scene.config.data.max_length)
+    result = assemble(scene.config, scene.corpus, scene.task, entries, arms, test, warnings)
+    result["efficiency"]["targets_s"] = targets_s
+    result["seconds"] = time.time() - begun
+    (best / "logits.npy").unlink(missing_ok=True)
+    return result
+
+
+def _distil(config: RunConfig, sources: Sequence[Source], in_loop: bool = False) -> Distil:
+    return Distil(tuple(sources), config.objective, config.weighting, config.feedback, in_loop)
+
+
+def _initial_student(scene: Scene) -> Path:
+    """The student before its first step, on disk: workers and baselines all start from the same weights."""
+    folder = scene.folder.path / "start"
+    if not folder.is_dir():
+        config, train = scene.config, Signal.of(scene.corpus, "train")
+        model, tokenizer = models.build(
+            config.student, scene.task, train.texts(), config.seed, config.data.max_length
+        )  # fmt: skip
+        draft = scene.folder.path / ".draft-start"
+        shutil.rmtree(draft, ignore_errors=True)
+        models.save(model, tokenizer, draft)
+        draft.rename(folder)
+    return folder
+
+
+def _serving(scene: Scene, teachers: list[Prepared]) -> Serving:
+    config, overlap = scene.config, _overlap(scene)
+    threads = choose_threads(config.teachers, config.train.workers, scene.remote, overlap)
+    lease = config.cluster.lease_s if scene.remote else None
+    specs = [
+        service_spec(teacher, settings, config.cache_folder, count, lease)
+        for teacher, settings, count in zip(teachers, config.teachers, threads, strict=True)
+    ]
+    signals = {purpose: Signal.of(scene.corpus, purpose) for purpose in ("train", "validation")}
+    wanted = {purpose: Wanted(signal.split, signal.ids) for purpose, signal in signals.items()}
+    run = hashlib.sha256(str(scene.folder.path).encode()).hexdigest()[:16]
+    return Serving(specs, wanted, run)
+
+
+def _overlap(scene: Scene) -> bool:
+    """Whether the student trains while its teachers still compute.
+
+    On one machine without GPUs both would share the cores, and neither would be done sooner: the pass comes first then.
+    """
+    asked, config = scene.config.train.overlap, scene.config
+    apart = scene.remote or any(teacher.num_gpus for teacher in config.teachers)
+    chosen = apart if asked is None else asked
+    reason = "as configured" if asked is not None else "they run elsewhere" if apart else "all share these cores"
+    log.info("teachers compute %s the student trains: %s", "while" if chosen else "before", reason)
+    return chosen
+
+
+def _soft_targets(scene: Scene, serving: Serving, wait: bool) -> float:
+    """Starts the missing part of the teachers' pass, probes parity, waits where asked; returns the seconds taken."""
+    begun = time.time()
+    serving.start()
+    fresh = [source for source in serving.sources("train") if source.service is not None]
+    if fresh:
+        scene.phase("soft targets")
+        for source in fresh if scene.config.parity_rows else []:
+            gap = parity.probe(source, scene.config.parity_rows)
+            log.info("teacher %s: parity probe differs by %.1e", source.teacher.name, gap)
+    if wait:
+        serving.wait(scene.stop, scene.metrics)
+    return time.time() - begun
+
+
+def _train(scene: Scene, name: str, start: Path, step: StepFactory, folder: Path | None = None) -> Arm:
+    config, path = scene.config, folder or scene.folder.path
+    scene.phase(name)
+    validation = Signal.of(scene.corpus, "validation")
+    job = Job(
+        folder=str(path),
+        metrics=str(path / "metrics.jsonl"),
+        model=str(start),
+        task=scene.task,
+        train=Signal.of(scene.corpus, "train"),
+        validation=validation,
+        settings=config.train,
+        seed=config.seed,
+        max_length=config.data.max_length,
+        step=step,
+        ahead=config.train.prefetch,
+    )
+    outcome: Outcome = launch(job, scene.stop, scene.remote)
+    if outcome.interrupted:
+        raise Interrupted(name, f"stopped at step {outcome.step} of {outcome.total_steps}", "the same command goes on")
+    return Arm(outcome, validation)
+
+
+def _baseline(scene: Scene, name: str, start: Path, sources: Sequence[Source]) -> Arm:
+    """The same student from the same weights on the same rows, with no teacher or with its teachers in its own loop."""
+    step: StepFactory
+    match name:
+        case "alone":
+            step = Supervised()
+        case _:
+            step = _distil(scene.config, sources, in_loop=True)
+    folder = scene.folder.baseline(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    return _train(scene, f"baseline {name}", start, step, folder)
+
+
+def _keep_best(best: Path, target: Path) -> None:
+    draft = target.with_name(".draft-student")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(best, draft)
+    shutil.rmtree(target, ignore_errors=True)
+    draft.rename(target)

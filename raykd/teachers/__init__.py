@@ -1,0 +1,1 @@
+"""Teachers: prepared, served by actors, asked by students, remembered on disk."""

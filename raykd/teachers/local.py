@@ -1,0 +1,63 @@
+"""A teacher's forward pass in this process: what a replica runs, and what a student without service would run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from raykd import models
+from raykd.data.encoding import Encoder
+from raykd.data.rows import Rows
+from raykd.data.splits import Split
+from raykd.models import forward
+from raykd.teachers.prepared import Prepared
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+class LocalTeacher:
+    """One loaded teacher; answers example ids of any corpus in the cache."""
+
+    def __init__(self, teacher: Prepared, device: torch.device, dtype: str | None = None) -> None:
+        self.teacher, self.device = teacher, device
+        self.model, self.tokenizer = models.load(teacher.folder, DTYPES[dtype or teacher.dtype])
+        self.model.eval().to(device)
+        self._columns = list(teacher.columns)
+        self._encoders: dict[str, Encoder] = {}
+
+    def logits(self, split: Split, ids: np.ndarray) -> np.ndarray:
+        """Logits [len(ids), C] in the task's column order, in the wire's dtype."""
+        encoded = self._encoder(split).encode(ids)
+        with torch.inference_mode():
+            out = forward.logits(self.model, {name: tensor.to(self.device) for name, tensor in encoded.items()})
+        wire = torch.float64 if self.teacher.wire == "float64" else torch.float32
+        return out[:, self._columns].to(wire).cpu().numpy()
+
+    def _encoder(self, split: Split) -> Encoder:
+        if split.fingerprint not in self._encoders:
+            rows = Rows.open(split.path, split.fingerprint)
+            self._encoders[split.fingerprint] = Encoder(self.tokenizer, rows, self.teacher.max_length)
+        return self._encoders[split.fingerprint]
+
+
+class LocalEnsemble:
+    """K teachers called in the student's own loop: the baseline `in_loop`."""
+
+    def __init__(self, teachers: Sequence[LocalTeacher], split: Split) -> None:
+        self.teachers, self.split = teachers, split
+
+    def expect(self, batches: list[np.ndarray]) -> None:
+        """Knows nothing ahead of time."""
+
+    def at_hand(self, ids: np.ndarray) -> int:
+        """Nothing is remembered."""
+        return 0
+
+    def get(self, ids: np.ndarray) -> np.ndarray:
+        """Logits [K, len(ids), C], computed now."""
+        return np.stack([teacher.logits(self.split, ids) for teacher in self.teachers])
+
+    def close(self) -> None:
+        """Holds nothing."""

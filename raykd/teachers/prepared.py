@@ -1,0 +1,62 @@
+"""A teacher that can answer: where its checkpoint lies, how its logits are read, what makes it this one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from raykd.teachers.store import Address
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A classifier or regressor of the task, ready to serve.
+
+    Attributes:
+        folder: its checkpoint, on storage that all nodes share.
+        columns: the permutation that puts its logit columns in the task's order.
+        labels: the task's class names in that order; empty in a regression.
+        dtype: of the forward pass: float32, bfloat16 or float64.
+        weights: fingerprint of its weights and architecture.
+        tokenizer: fingerprint of its tokenizer.
+        version: 0 for a frozen teacher; one more after each step of one that learns.
+    """
+
+    name: str
+    folder: str
+    columns: tuple[int, ...]
+    labels: tuple[str, ...]
+    max_length: int
+    dtype: str
+    weights: str
+    tokenizer: str
+    parameters: int
+    version: int = 0
+
+    @property
+    def classes(self) -> int:
+        """Logit columns: 1 in a regression."""
+        return len(self.columns)
+
+    @property
+    def identity(self) -> str:
+        """What answers are checked against: the same for whoever serves this teacher, under whatever name."""
+        return self.address("").digest
+
+    @property
+    def wire(self) -> str:
+        """The dtype in which its logits travel and are stored."""
+        return "float64" if self.dtype == "float64" else "float32"
+
+    def address(self, corpus: str) -> Address:
+        """Under which its soft targets for a corpus (fingerprint) are remembered."""
+        return Address(
+            weights=self.weights,
+            tokenizer=self.tokenizer,
+            corpus=corpus,
+            max_length=self.max_length,
+            truncation="longest_first",
+            dtype=self.dtype,
+            columns=self.columns,
+            labels=self.labels,
+            version=self.version,
+        )

@@ -1,0 +1,175 @@
+"""Soft targets on disk, under an address made of everything that decides them (DESIGN section 3, item 5).
+
+A folder holds segment files while the pass is under way, and one sealed table once it is whole. A segment's name and
+the manifest carry the sha256 of their file: what does not match is set aside and computed again, never read as data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock
+
+log = logging.getLogger(__name__)
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Address:
+    """Everything that decides a teacher's logits for a corpus; any change is another store."""
+
+    weights: str
+    tokenizer: str
+    corpus: str
+    max_length: int
+    truncation: str
+    dtype: str
+    columns: tuple[int, ...]
+    labels: tuple[str, ...]
+    version: int
+    format: int = FORMAT
+
+    @property
+    def digest(self) -> str:
+        """The content address."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows in the order of their ids, memory-mapped where they come from the sealed file.
+
+    Attributes:
+        ids: [N] int64, ascending.
+        logits: [N, C].
+    """
+
+    ids: np.ndarray
+    logits: np.ndarray
+
+    def covers(self, ids: np.ndarray) -> np.ndarray:
+        """Which of the ids are there, [len(ids)] bool."""
+        if not len(self.ids):
+            return np.zeros(len(ids), bool)
+        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return self.ids[at] == ids
+
+    def take(self, ids: np.ndarray) -> np.ndarray:
+        """Logits [len(ids), C] of ids that are all there."""
+        return self.logits[np.searchsorted(self.ids, ids)]
+
+
+class Store:
+    """One teacher's soft targets for one corpus."""
+
+    def __init__(self, cache: Path, address: Address, classes: int, dtype: str) -> None:
+        self.address, self.classes, self.dtype = address, classes, np.dtype(dtype)
+        self.folder = cache / "targets" / address.digest
+        self.segments = self.folder / "segments"
+
+    def sealed(self) -> Table | None:
+        """The sealed table, memory-mapped and checked against the manifest; None where there is none that is whole."""
+        manifest = self._manifest()
+        if manifest is None:
+            return None
+        path = self.folder / str(manifest["file"])
+        if _sha256(path) != manifest["sha256"]:
+            log.warning("soft targets %s are damaged, they will be computed again", path.name)
+            return None
+        return self._read(path, mapped=True)
+
+    def load(self) -> Table:
+        """Every row that is there, sealed or in segments; the first answer recorded for a row stands."""
+        parts = [] if (sealed := self.sealed()) is None else [sealed]
+        for path in sorted(self.segments.glob("*.arrow"), key=lambda file: file.stat().st_mtime_ns):
+            if _sha256(path)[:32] == path.stem.rpartition("-")[2]:
+                parts.append(self._read(path, mapped=False))
+            else:
+                log.warning("segment %s is damaged, its rows will be computed again", path.name)
+                path.unlink(missing_ok=True)
+        if not parts:
+            return Table(np.empty(0, np.int64), np.empty((0, self.classes), self.dtype))
+        ids = np.concatenate([part.ids for part in parts])
+        first_ids, at = np.unique(ids, return_index=True)
+        return Table(first_ids, np.concatenate([part.logits for part in parts])[at])
+
+    def append(self, ids: np.ndarray, logits: np.ndarray) -> None:
+        """Writes finished rows as one more segment."""
+        self.segments.mkdir(parents=True, exist_ok=True)
+        draft = self.segments / f".draft-{uuid.uuid4().hex}"
+        self._write(draft, ids, logits)
+        draft.rename(self.segments / f"{uuid.uuid4().hex[:12]}-{_sha256(draft)[:32]}.arrow")
+
+    def seal(self, ids: np.ndarray, logits: np.ndarray) -> Path:
+        """Writes all rows as the sealed table and drops the segments that it holds.
+
+        Rows that another writer sealed in the meantime stand, and its further rows are kept.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(self.folder / "lock")):
+            kept = list(self.segments.glob("*.arrow"))
+            sealed = self.sealed()
+            if sealed is not None:
+                ids, at = np.unique(np.concatenate([sealed.ids, ids]), return_index=True)
+                logits = np.concatenate([sealed.logits, logits])[at]
+            order = np.argsort(ids, kind="stable")
+            draft = self.folder / f".draft-{uuid.uuid4().hex}"
+            self._write(draft, ids[order], logits[order])
+            digest = _sha256(draft)
+            path = self.folder / f"sealed-{digest[:16]}.arrow"
+            draft.rename(path)
+            self._write_manifest(
+                {"file": path.name, "sha256": digest, "rows": len(ids), "address": asdict(self.address)}
+            )
+            for old in self.folder.glob("sealed-*.arrow"):
+                if old != path:
+                    old.unlink(missing_ok=True)  # readers that have it mapped keep it
+            for segment in kept:
+                segment.unlink(missing_ok=True)
+        return path
+
+    def _write(self, path: Path, ids: np.ndarray, logits: np.ndarray) -> None:
+        flat = pa.array(np.ascontiguousarray(logits, self.dtype).reshape(-1))
+        table = pa.table({"id": ids.astype(np.int64), "logits": pa.FixedSizeListArray.from_arrays(flat, self.classes)})
+        with path.open("wb") as file:
+            with pa.ipc.new_file(file, table.schema) as writer:
+                # One chunk, so that the reader sees one contiguous array without a copy.
+                writer.write_table(table, max_chunksize=max(1, len(ids)))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read(self, path: Path, mapped: bool) -> Table:
+        source = pa.memory_map(str(path)) if mapped else pa.OSFile(str(path))
+        batch = pa.ipc.open_file(source).read_all().combine_chunks()
+        flat = batch["logits"].chunk(0).flatten() if batch.num_rows else pa.array([], pa.from_numpy_dtype(self.dtype))
+        return Table(batch["id"].to_numpy(), flat.to_numpy(zero_copy_only=True).reshape(-1, self.classes))
+
+    def _manifest(self) -> dict[str, object] | None:
+        try:
+            manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+            return (
+                manifest if {"file", "sha256"} <= set(manifest) and (self.folder / manifest["file"]).exists() else None
+            )
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            log.warning("the manifest in %s is damaged, its rows will be computed again", self.folder.name)
+            return None
+
+    def _write_manifest(self, manifest: dict[str, object]) -> None:
+        draft = self.folder / f".draft-{uuid.uuid4().hex}"
+        draft.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        draft.rename(self.folder / "manifest.json")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,57 @@
+"""What workers exchange: summed gradients, summed scalars, gathered rows. With one worker all of it is free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter], world: int) -> None:
+    """All-reduces gradients by SUM, as one flat tensor per dtype.
+
+    Losses are divided by the rows of the global batch already, so shards of any size sum to its mean: neither an
+    average over ranks nor equal shards are assumed, and a worker without rows joins with zeros.
+    """
+    if world == 1:
+        return
+    by_dtype: dict[torch.dtype, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            by_dtype.setdefault(parameter.dtype, []).append(parameter)
+    for group in by_dtype.values():
+        flat = torch.cat([p.grad.reshape(-1) for p in group if p.grad is not None])
+        dist.all_reduce(flat)
+        at = 0
+        for parameter in group:
+            parameter.grad = flat[at : at + parameter.numel()].view_as(parameter)
+            at += parameter.numel()
+
+
+def sum_scalars(values: list[float], place_device: torch.device, world: int) -> list[float]:
+    """All-reduces a few numbers by SUM."""
+    if world == 1:
+        return values
+    tensor = torch.tensor(values, dtype=torch.float64, device=place_device)
+    dist.all_reduce(tensor)
+    return [float(value) for value in tensor]
+
+
+def gather_rows(rows: np.ndarray, world: int) -> list[np.ndarray]:
+    """Every worker's array, in the order of ranks, on every worker."""
+    if world == 1:
+        return [rows]
+    gathered: list[np.ndarray] = [rows] * world
+    dist.all_gather_object(gathered, rows)
+    return gathered
+
+
+def barrier(world: int) -> None:
+    """Waits for all workers."""
+    if world > 1:
+        dist.barrier()

@@ -1,0 +1,155 @@
+"""What a worker is given and what it gives back; both cross processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from raykd.config import OptimConfig
+from raykd.data.batch import Batch
+from raykd.data.corpus import Corpus
+from raykd.data.rows import Rows
+from raykd.data.splits import Split
+from raykd.data.tasks import Task
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Rows that serve one purpose: the ids in a split's file."""
+
+    split: Split
+    ids: np.ndarray
+
+    @classmethod
+    def of(cls, corpus: Corpus, purpose: str) -> Signal:
+        """The rows of a corpus that serve a purpose: train, validation, quiz, reward or test."""
+        return cls(corpus.splits[corpus.source[purpose]], corpus.ids[purpose])
+
+    def rows(self) -> Rows:
+        """The memory-mapped file."""
+        return Rows.open(self.split.path, self.split.fingerprint)
+
+    def texts(self) -> list[str]:
+        """All sentences, first and second ones: what a tokenizer is trained on."""
+        rows = self.rows()
+        return rows.texts(self.ids) + (rows.pairs(self.ids) or [])
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker stands."""
+
+    rank: int
+    world: int
+    device: torch.device
+    threads: int
+
+
+@dataclass
+class Clock:
+    """Where a step's time went, in seconds, and how many rows' targets were at hand when asked for."""
+
+    wait_s: float = 0.0
+    targets_s: float = 0.0
+    asked: int = 0
+    hits: int = 0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Sums over a micro-batch's rows, each divided by the rows of the global batch."""
+
+    total: torch.Tensor
+    parts: dict[str, torch.Tensor]
+
+
+class Step(Protocol):
+    """The loss of one optimizer step, and what happens around it."""
+
+    clock: Clock
+
+    def expect(self, batches: list[np.ndarray]) -> None:
+        """Tells which rows of this worker come next, nearest first."""
+
+    def begin(self, model: PreTrainedModel, batches: list[Batch]) -> None:
+        """Before the first micro-batch of a step."""
+
+    def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
+        """The loss of a micro-batch, with its graph."""
+
+    def end(self, model: PreTrainedModel, batches: list[Batch]) -> None:
+        """After the optimizer's step."""
+
+    def close(self) -> None:
+        """Gives back what the step holds."""
+
+
+class StepFactory(Protocol):
+    """Builds a worker's step; picklable."""
+
+    def build(self, job: Job, place: Place) -> Step:
+        """The step of the worker at this place."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a worker needs to train one model.
+
+    Attributes:
+        folder: holds `checkpoints/`; on storage that all workers share.
+        metrics: path of the metrics.jsonl that worker 0 appends to.
+        model: folder of the checkpoint to start from.
+        seed: of the order of rows and of dropout.
+        ahead: batches that a step is told of before their turn.
+    """
+
+    folder: str
+    metrics: str
+    model: str
+    task: Task
+    train: Signal
+    validation: Signal
+    settings: OptimConfig
+    seed: int
+    max_length: int
+    step: StepFactory
+    ahead: int = 0
+
+
+@dataclass
+class Outcome:
+    """What training gave: counters over all attempts, and the best checkpoint.
+
+    Attributes:
+        best: folder of the best checkpoint, with logits.npy on the validation rows.
+        train_s: seconds within steps on worker 0, without evaluations and checkpoints.
+        interrupted: stopped on request, with a checkpoint saved.
+    """
+
+    step: int = 0
+    total_steps: int = 0
+    epochs: float = 0.0
+    samples: int = 0
+    train_s: float = 0.0
+    clock: Clock = field(default_factory=Clock)
+    best: str = ""
+    best_step: int = -1
+    best_value: float = float("-inf")
+    best_scores: dict[str, float] = field(default_factory=dict)
+    worse_evaluations: int = 0
+    interrupted: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for a checkpoint."""
+        plain = dict(self.__dict__)
+        plain["clock"] = dict(self.clock.__dict__)
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Outcome:
+        """Back from `as_dict`."""
+        return cls(**{**plain, "clock": Clock(**plain["clock"])})

@@ -1,0 +1,119 @@
+"""Where a job runs: one worker on a local Ray in this process, several workers or a cluster through Ray Train."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from raykd.config import OptimConfig
+from raykd.errors import RaykdError, RunError
+from raykd.models import forward
+from raykd.training import loop
+from raykd.training.job import Job, Outcome, Place
+
+log = logging.getLogger(__name__)
+
+
+def launch(job: Job, stop: threading.Event, remote: bool) -> Outcome:
+    """Trains to the end or until `stop` is set.
+
+    Args:
+        remote: Ray is a cluster that was joined: the worker sits on a node with its resources, not on the driver's.
+
+    Raises:
+        RunError: the workers failed more often than `max_failures` allows, or their resources cannot be had.
+    """
+    if job.settings.workers == 1 and not remote:
+        return loop.train(job, _place(job.settings, 0, 1, shared=False), report=lambda metrics: None, stop=stop.is_set)
+    return _through_train(job, stop, remote)
+
+
+def _place(settings: OptimConfig, rank: int, world: int, shared: bool) -> Place:
+    device, reason = forward.choose_device(settings.worker_gpus)
+    log.debug("worker %d: %s", rank, reason)
+    cores = os.cpu_count() or 1
+    # On a cluster a worker has the cores that it asked for; on one machine the workers share what there is.
+    threads = settings.threads or (max(1, int(settings.worker_cpus)) if shared else max(1, cores // world))
+    return Place(rank, world, device, threads)
+
+
+def _stop_file(job: Job) -> Path:
+    return Path(job.folder) / "STOP"
+
+
+def _worker(config: dict[Any, Any]) -> dict[str, Any]:
+    """Runs in each of Ray Train's workers."""
+    job: Job = config["job"]
+    context = ray.train.get_context()
+    place = _place(job.settings, context.get_world_rank(), context.get_world_size(), shared=config["remote"])
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    stop_file = _stop_file(job)
+    outcome = loop.train(job, place, report=ray.train.report, stop=stop_file.exists)
+    return outcome.as_dict()
+
+
+def _through_train(job: Job, stop: threading.Event, remote: bool) -> Outcome:
+    settings, folder = job.settings, Path(job.folder)
+    storage = folder / "ray_train"
+    _stop_file(job).unlink(missing_ok=True)
+    resources = {"CPU": settings.worker_cpus, **settings.worker_resources}
+    if settings.worker_gpus:
+        resources["GPU"] = settings.worker_gpus
+    # Ray types ray.train's names as Train V1's; V2, which is what they are, takes these arguments.
+    trainer = TorchTrainer(
+        _worker,  # type: ignore[arg-type]
+        train_loop_config={"job": job, "remote": remote},
+        scaling_config=ScalingConfig(
+            num_workers=settings.workers, use_gpu=settings.worker_gpus > 0, resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            # A fresh name each time: the cuts in the job's folder say where to go on, not Ray's own checkpoints.
+            name=uuid.uuid4().hex[:12],
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=settings.max_failures, controller_failure_limit=3),  # type: ignore[call-arg]
+        ),
+    )
+    done: dict[str, Any] = {}
+
+    def fit() -> None:
+        try:
+            done["result"] = trainer.fit()
+        except Exception as error:  # carried over to the waiting thread, which raises it
+            done["error"] = error
+
+    # In a thread of its own: Train would otherwise take Ctrl-C for itself and abort without a checkpoint.
+    thread = threading.Thread(target=fit, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+        if stop.is_set():
+            _stop_file(job).touch()
+    _stop_file(job).unlink(missing_ok=True)
+    shutil.rmtree(storage, ignore_errors=True)
+    if "error" in done:
+        raise _failure(done["error"]) from done["error"]
+    return Outcome.from_dict(done["result"].return_value)
+
+
+def _failure(error: Exception) -> RaykdError:
+    """The worker's own error where it was one of ours, else one line of what Train reports."""
+    workers: dict[int, Exception] = getattr(error, "worker_failures", {})
+    for failure in workers.values():
+        cause: BaseException | None = failure
+        while cause is not None:
+            if isinstance(cause, RaykdError):
+                return cause
+            cause = cause.__cause__
+    first = next(iter(workers.values()), error)
+    lines = [line for line in str(first).splitlines() if line.strip()]
+    return RunError("student workers", lines[-1] if lines else type(first).__name__, "see the log above")

@@ -1,0 +1,250 @@
+"""One worker's training loop: the batches of the global order, an optimizer step each, evaluations and cuts between."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from raykd import models
+from raykd.data import order
+from raykd.data.batch import Batch
+from raykd.data.encoding import Encoder
+from raykd.models import forward
+from raykd.observe.metrics_log import MetricsLog
+from raykd.training import collective
+from raykd.training.checkpoint import load_cut, save_cut
+from raykd.training.evaluate import mean_loss, predict_shared
+from raykd.training.job import Job, Outcome, Place
+from raykd.training.meter import Meter
+from raykd.training.optim import build_optimizer, learning_rate, steps_per_epoch, total_steps
+
+log = logging.getLogger(__name__)
+Report = Callable[[dict[str, Any]], None]
+
+
+def train(job: Job, place: Place, report: Report, stop: Callable[[], bool]) -> Outcome:
+    """Trains from the last cut, if there is one, to the end or until `stop()`; bit-equal to a run never stopped.
+
+    Args:
+        report: called with the scores at each evaluation, on every worker.
+        stop: asked on worker 0; when true the worker saves a cut and returns with `interrupted`.
+    """
+    with torch.random.fork_rng(devices=[place.device] if place.device.type == "cuda" else []):
+        threads = torch.get_num_threads()
+        torch.set_num_threads(place.threads)
+        worker = Worker(job, place, report, stop)
+        try:
+            return worker.run()
+        finally:
+            worker.step_fn.close()
+            torch.set_num_threads(threads)
+
+
+class Worker:
+    """The state of one worker; see `train`."""
+
+    def __init__(self, job: Job, place: Place, report: Report, stop: Callable[[], bool]) -> None:
+        self.job, self.place, self.report, self.stop = job, place, report, stop
+        self.settings = settings = job.settings
+        self.dtype, reason = forward.choose_dtype(settings.precision, place.device)
+        weights = torch.float64 if self.dtype == torch.float64 else torch.float32
+        self.model: PreTrainedModel
+        self.tokenizer: PreTrainedTokenizerBase
+        self.model, self.tokenizer = models.load(job.model, weights)
+        if settings.freeze_embeddings:
+            models.freeze_embeddings(self.model)
+        self.model.to(place.device)  # type: ignore[arg-type]  # the decorator hides nn.Module's signature
+        self.optimizer = build_optimizer(self.model, settings)
+        self.train_rows = job.train.rows()
+        self.encoder = Encoder(self.tokenizer, self.train_rows, job.max_length)
+        self.validation_rows = job.validation.rows()
+        same_file = job.validation.split.path == job.train.split.path
+        self.validation_encoder = (
+            self.encoder if same_file else Encoder(self.tokenizer, self.validation_rows, job.max_length)
+        )
+        self.per_epoch = steps_per_epoch(len(job.train.ids), settings)
+        self.total = total_steps(len(job.train.ids), settings)
+        self.cuts = Path(job.folder) / "checkpoints"
+        self.log = MetricsLog(Path(job.metrics)) if place.rank == 0 else None
+        self._epoch, self._order = -1, job.train.ids
+        self._best_before = Path()
+        self.outcome = Outcome(total_steps=self.total)
+        self._resume()
+        self.step_fn = job.step.build(job, place)
+        self.step_fn.clock = self.outcome.clock
+        if place.rank == 0:
+            log.info("worker of %d on %s, %d threads, %s", place.world, place.device, place.threads, reason)
+
+    def run(self) -> Outcome:
+        """All steps that are left."""
+        rows, settings = len(self.job.train.ids), self.settings
+        if self.outcome.step == 0:
+            plan = {"steps": self.total, "epochs": settings.epochs, "samples": rows, "batch_size": settings.batch_size}
+            self._write("plan", **plan, metric=self.job.task.best_by)
+        meter = Meter(self.outcome)
+        while self.outcome.step < self.total and not self._out_of_patience():
+            step = self.outcome.step
+            self._one_step(step, meter)
+            self.outcome.step, self.outcome.epochs = step + 1, (step + 1) / self.per_epoch
+            if (step + 1) % settings.log_every == 0 or step + 1 == self.total:
+                self._log(step, meter)
+            if self._evaluation_due(step + 1):
+                self._evaluate()
+                self._save()
+            elif settings.checkpoint_every and (step + 1) % settings.checkpoint_every == 0:
+                self._save()
+            if self._stop_asked(step):
+                self._save()
+                self.outcome.interrupted = True
+                return self.outcome
+        return self.outcome
+
+    def _one_step(self, step: int, meter: Meter) -> None:
+        begun = time.perf_counter()
+        global_ids = self._global_batch(step)
+        self.step_fn.expect([self._mine(step + k) for k in range(self._horizon(step))])
+        batches = [
+            self._batch(ids, step, micro, len(global_ids))
+            for micro, ids in enumerate(np.array_split(self._mine(step), self.settings.accumulate))
+            if len(ids)
+        ]
+        self.model.train()
+        self.step_fn.begin(self.model, batches)
+        for batch in batches:
+            torch.manual_seed(_dropout_seed(self.job.seed, step, batch.micro, self.place.rank))
+            with self._autocast():
+                loss = self.step_fn.loss(self.model, batch)
+            loss.total.backward()
+            meter.add(loss)
+        collective.sum_gradients(self.model.parameters(), self.place.world)
+        clip = self.settings.clip if self.settings.clip is not None else float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, step, self.total)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step_fn.end(self.model, batches)
+        meter.stepped(len(global_ids), time.perf_counter() - begun, norm)
+
+    def _batch(self, ids: np.ndarray, step: int, micro: int, global_rows: int) -> Batch:
+        device = self.place.device
+        encoded = {name: tensor.to(device) for name, tensor in self.encoder.encode(ids).items()}
+        labels = torch.from_numpy(self.train_rows.labels(ids)).to(device)
+        return Batch(ids, labels, encoded, step, micro, global_rows)
+
+    def _global_batch(self, step: int) -> np.ndarray:
+        epoch, k = divmod(step, self.per_epoch)
+        return order.batch(self._order_of(epoch), k, self.settings.batch_size)
+
+    def _order_of(self, epoch: int) -> np.ndarray:
+        if epoch != self._epoch:
+            ids = self.job.train.ids
+            lengths = self.train_rows.lengths[ids] if self.settings.group_by_length else None
+            self._order = order.epoch_order(self.job.seed, epoch, ids, self.settings.batch_size, lengths)
+            self._epoch = epoch
+        return self._order
+
+    def _mine(self, step: int) -> np.ndarray:
+        return order.share(self._global_batch(step), self.place.rank, self.place.world)
+
+    def _horizon(self, step: int) -> int:
+        """How many batches, this one included, to announce: within the epoch, so that one order is held at a time."""
+        return min(self.job.ahead + 1, self.per_epoch - step % self.per_epoch, self.total - step)
+
+    def _evaluation_due(self, done: int) -> bool:
+        return done == self.total or done % (self.settings.eval_every or self.per_epoch) == 0
+
+    def _evaluate(self) -> None:
+        logits = predict_shared(self.model, self.validation_encoder, self.job.validation.ids, self.place)
+        labels = self.validation_rows.labels(self.job.validation.ids)
+        scores = self.job.task.scores(logits, labels)
+        value = scores[self.job.task.best_by]
+        outcome, best = self.outcome, value > self.outcome.best_value
+        if best:
+            outcome.best_value, outcome.best_scores, outcome.best_step = value, scores, outcome.step
+            outcome.worse_evaluations = 0
+            outcome.best = str(self.cuts / f"best-{outcome.step:08d}")
+            if self.place.rank == 0:
+                self._save_best(Path(outcome.best), logits)
+        else:
+            outcome.worse_evaluations += 1
+        loss = mean_loss(self.job.task, logits, labels)
+        self._write("eval", step=outcome.step, epoch=outcome.epochs, scores=scores, loss=loss, best=best)
+        self.report({**scores, "step": outcome.step})
+
+    def _save_best(self, folder: Path, logits: np.ndarray) -> None:
+        draft = folder.with_name(".draft-best")
+        shutil.rmtree(draft, ignore_errors=True)
+        models.save(self.model, self.tokenizer, draft)
+        np.save(draft / "logits.npy", logits)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+
+    def _save(self) -> None:
+        if self.place.rank == 0:
+            state = {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "outcome": self.outcome.as_dict(),
+            }
+            save_cut(self.cuts, self.outcome.step, state)
+            for old in self.cuts.glob("best-*"):
+                # The best of the cut before stays: a damaged newest cut sends a resumed run back to it.
+                if str(old) != self.outcome.best and old != self._best_before:
+                    shutil.rmtree(old, ignore_errors=True)
+            self._best_before = Path(self.outcome.best)
+        collective.barrier(self.place.world)
+
+    def _resume(self) -> None:
+        state = load_cut(self.cuts)
+        if state is not None:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.outcome = Outcome.from_dict(state["outcome"])
+            self.outcome.interrupted = False
+            self._best_before = Path(self.outcome.best)
+            log.info("going on at step %d of %d", self.outcome.step, self.total)
+        if self.log is not None:
+            self.log.cut(self.outcome.step)
+
+    def _log(self, step: int, meter: Meter) -> None:
+        fields = meter.line(self.place.device, self.place.world)
+        rate = learning_rate(self.settings, step, self.total)
+        self._write("step", step=step + 1, epoch=self.outcome.epochs, lr=rate, **fields)
+
+    def _write(self, event: str, **fields: Any) -> None:
+        if self.log is not None:
+            self.log.write(event, **fields)
+
+    def _out_of_patience(self) -> bool:
+        return self.settings.patience is not None and self.outcome.worse_evaluations >= self.settings.patience
+
+    def _stop_asked(self, step: int) -> bool:
+        """Worker 0's word, at once where it is alone, else at the lines of the log so that it costs no collective."""
+        if self.place.world == 1:
+            return self.stop()
+        if (step + 1) % self.settings.log_every:
+            return False
+        said = float(self.place.rank == 0 and self.stop())
+        return collective.sum_scalars([said], self.place.device, self.place.world)[0] > 0
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.dtype in (torch.bfloat16, torch.float16):
+            return torch.autocast(self.place.device.type, self.dtype)
+        return contextlib.nullcontext()
+
+
+def _dropout_seed(seed: int, step: int, micro: int, rank: int) -> int:
+    """A function of the position alone, so that a resumed run draws the masks that it would have drawn."""
+    text = f"{seed}/{step}/{micro}/{rank}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big")

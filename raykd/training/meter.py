@@ -1,0 +1,49 @@
+"""What is shown between two lines of metrics.jsonl: mean losses, speed and the share of time spent waiting."""
+
+from __future__ import annotations
+
+import torch
+
+from raykd.training import collective
+from raykd.training.job import Loss, Outcome
+
+
+class Meter:
+    """Adds up steps; tensors stay on their device until a line is due, so that a GPU is not made to wait."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self._reset()
+
+    def _reset(self) -> None:
+        self.loss: dict[str, torch.Tensor] = {}
+        self.norm: torch.Tensor | None = None
+        self.steps, self.samples, self.seconds = 0, 0, 0.0
+        self.waited_before = self.outcome.clock.wait_s
+
+    def add(self, loss: Loss) -> None:
+        """A micro-batch's share of its step's loss."""
+        for name, value in {"loss": loss.total.detach(), **loss.parts}.items():
+            self.loss[name] = self.loss[name] + value if name in self.loss else value
+
+    def stepped(self, samples: int, seconds: float, norm: torch.Tensor) -> None:
+        """An optimizer step over so many rows of all workers."""
+        self.steps, self.norm = self.steps + 1, norm
+        self.samples, self.seconds = self.samples + samples, self.seconds + seconds
+        self.outcome.samples += samples
+        self.outcome.train_s += seconds
+
+    def line(self, device: torch.device, world: int) -> dict[str, float]:
+        """Means since the last line, over all workers, and a fresh start; every worker must call it."""
+        names = ["loss", "hard", "soft"]
+        mine = [float(self.loss[name]) if name in self.loss else 0.0 for name in names]
+        has_soft = float("soft" in self.loss)
+        *sums, soft_somewhere = collective.sum_scalars([*mine, has_soft], device, world)
+        fields = {name: total / self.steps for name, total in zip(names, sums, strict=True)}
+        if not soft_somewhere:
+            del fields["soft"]
+        fields["grad_norm"] = float(self.norm) if self.norm is not None else 0.0
+        fields["samples_per_s"] = self.samples / self.seconds
+        fields["wait_share"] = (self.outcome.clock.wait_s - self.waited_before) / self.seconds
+        self._reset()
+        return fields

@@ -1,0 +1,46 @@
+"""AdamW (Loshchilov and Hutter 2019) with a linear warm-up and a linear, cosine or no decay."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from raykd.config import OptimConfig
+
+
+def build_optimizer(model: nn.Module, settings: OptimConfig) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters; no decay on vectors: biases and layer norms."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.lr)
+
+
+def learning_rate(settings: OptimConfig, step: int, total: int) -> float:
+    """The rate of optimizer step `step` (from 0) of `total`; a pure function, so resuming needs no state."""
+    warm = max(1, round(settings.warmup * total)) if settings.warmup > 0 else 0
+    if step < warm:
+        return settings.lr * (step + 1) / warm
+    done = (step - warm) / max(1, total - warm)
+    match settings.schedule:
+        case "linear":
+            return settings.lr * (1 - done)
+        case "cosine":
+            return settings.lr * 0.5 * (1 + math.cos(math.pi * done))
+        case "constant":
+            return settings.lr
+
+
+def steps_per_epoch(rows: int, settings: OptimConfig) -> int:
+    """Optimizer steps of one pass over the rows; the last batch may be short."""
+    return math.ceil(rows / settings.batch_size)
+
+
+def total_steps(rows: int, settings: OptimConfig) -> int:
+    """Optimizer steps of the whole run."""
+    wanted = math.ceil(settings.epochs * steps_per_epoch(rows, settings))
+    return wanted if settings.max_steps is None else min(wanted, settings.max_steps)

@@ -1,0 +1,71 @@
+"""What the teachers' tests share: prepared teachers, services, and replicas that are slow, die once or lie."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from raykd import models
+from raykd.data.corpus import Corpus
+from raykd.data.splits import Split
+from raykd.data.tasks import Task
+from raykd.teachers.prepared import Prepared
+from raykd.teachers.replica import Answer, Replica, Seat
+from raykd.teachers.service import ServiceSpec
+
+SEAT = Seat(num_cpus=1, num_gpus=0, threads=1, resources={}, node_labels={})
+TASK = Task("classification", "accuracy", ("negative", "positive"))
+
+
+class SlowReplica(Replica):
+    """Takes its time."""
+
+    def infer(self, split: Split, ids: np.ndarray) -> Answer:
+        time.sleep(0.05)
+        return super().infer(split, ids)
+
+
+class DyingReplica(Replica):
+    """The first of them to be asked for the third time dies in the middle of the call."""
+
+    def infer(self, split: Split, ids: np.ndarray) -> Answer:
+        if self.rows > 20:
+            died = Path(self.teacher.folder) / "died"
+            if not died.exists():
+                died.touch()
+                os._exit(1)
+        return super().infer(split, ids)
+
+
+class WrongVersionReplica(Replica):
+    """Answers as a version that nobody asked for."""
+
+    def infer(self, split: Split, ids: np.ndarray) -> Answer:
+        return replace(super().infer(split, ids), version=7)
+
+
+def prepared(folder: Path, name: str = "t", dtype: str = "float64") -> Prepared:
+    return Prepared(
+        name=name,
+        folder=str(folder),
+        columns=(0, 1),
+        labels=TASK.labels,
+        max_length=32,
+        dtype=dtype,
+        weights=models.weights_fingerprint(folder),
+        tokenizer=models.tokenizer_fingerprint(folder),
+        parameters=models.parameter_count(folder),
+    )
+
+
+def spec_of(teacher: Prepared, cache: Path, replica: type, replicas: int = 1, tokens: int = 512) -> ServiceSpec:
+    return ServiceSpec(teacher, str(cache), replicas, SEAT, tokens, None, replica)
+
+
+def ids_of(corpus: Corpus, seed: int = 0) -> np.ndarray:
+    """The training rows in some order of need."""
+    return np.random.default_rng(seed).permutation(corpus.ids["train"])

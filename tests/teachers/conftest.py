@@ -1,0 +1,30 @@
+"""A tiny teacher and the embedded corpus."""
+
+from __future__ import annotations
+
+import pytest
+from stand_ins import TASK, prepared
+
+from raykd import models
+from raykd.config import DataConfig, GeneratorConfig, ModelConfig, TaskConfig
+from raykd.data import corpus as corpora
+from raykd.data.corpus import Corpus
+from raykd.teachers.prepared import Prepared
+
+SHAPE = ModelConfig(layers=1, hidden_size=32, heads=2, vocab_size=400, dropout=0.0)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    data = DataConfig(source="generated", generated=GeneratorConfig(rows=300, validation_rows=60, domains=2))
+    return corpora.load(data, TaskConfig(), tmp_path_factory.mktemp("corpora"))
+
+
+@pytest.fixture(scope="session")
+def teacher(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Random weights serve as well as learnt ones here; float64, so that equal means equal."""
+    folder = tmp_path_factory.mktemp("teacher")
+    texts = corpus.rows("train").texts(corpus.ids["train"])
+    model, tokenizer = models.build(SHAPE, TASK, texts, 0, 32)
+    models.save(model, tokenizer, folder)
+    return prepared(folder)

@@ -1,0 +1,102 @@
+"""Clocks of the measuring programs: a student's run from its first word to the teachers, a service that is warm."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import ray
+
+from raykd.observe.metrics_log import MetricsLog
+from raykd.teachers.client import Source, TeacherClient
+from raykd.teachers.service import ServiceSpec, connect
+from raykd.teachers.serving import Serving, Wanted
+from raykd.training import loop
+from raykd.training.job import Job, Place, Step, StepFactory
+
+from ._stage import Stage
+
+
+@dataclass
+class _Clocked:
+    """A step's factory that notes when it turns to the teachers and when it has them."""
+
+    inner: StepFactory
+    begun: float = 0.0
+    built: float = 0.0
+
+    def build(self, job: Job, place: Place) -> Step:
+        self.begun = time.perf_counter()
+        step = self.inner.build(job, place)
+        self.built = time.perf_counter()
+        return step
+
+
+@dataclass(frozen=True)
+class Span:
+    """Seconds of a student's run; loading the student comes before both.
+
+    Attributes:
+        opening_s: registering with the teachers' services, or opening their tables, or loading them into this process.
+        training_s: everything after that.
+        waiting_s: of `training_s`, waiting for soft targets.
+    """
+
+    opening_s: float
+    training_s: float
+    waiting_s: float
+
+    @property
+    def seconds(self) -> float:
+        """From the first word to the teachers until the end."""
+        return self.opening_s + self.training_s
+
+
+def train(job: Job, place: Place, steps: int | None = None) -> Span:
+    """Runs the real loop: to the end of the job, or until `steps` steps are done and no checkpoint is written yet."""
+    clocked = _Clocked(job.step)
+    asked, ended = 0, 0.0
+
+    def stop() -> bool:  # asked after each step
+        nonlocal asked, ended
+        asked, ended = asked + 1, time.perf_counter()
+        return asked == steps
+
+    outcome = loop.train(replace(job, step=clocked), place, report=lambda scores: None, stop=stop)
+    ended = time.perf_counter() if steps is None else ended
+    return Span(clocked.built - clocked.begun, ended - clocked.built, outcome.clock.wait_s)
+
+
+@contextlib.contextmanager
+def warm_service(stage: Stage, spec: ServiceSpec) -> Iterator[Serving]:
+    """A teacher's service whose replica is up, its model loaded and used: it has answered the validation rows.
+
+    The training rows are made known to it but not asked for, since a service that has nothing left to do lets its
+    replicas go.
+    """
+    train, validation = stage.signal("train"), stage.signal("validation")
+    with Serving([spec], {"train": Wanted(train.split, train.ids)}, run="bench") as serving:
+        # Held until the end: the service lives as long as the handle that created it.
+        service = connect(spec)
+        ray.get(service.register.remote(train.split, "warm-up"))
+        client = TeacherClient(Source(spec.teacher, validation.split, spec.cache, "warm-up", validation.ids, spec))
+        client.get(validation.ids)
+        client.close()
+        yield serving
+
+
+def teachers_pass(stage: Stage, serving: Serving) -> float:
+    """Seconds from announcing the training rows until their table is sealed, as the driver of a run waits for it."""
+    begun = time.perf_counter()
+    serving.start()
+    serving.wait(threading.Event(), MetricsLog(stage.folder / "pass.jsonl"))
+    return time.perf_counter() - begun
+
+
+def median(values: Sequence[float]) -> float:
+    """The median, for JSON."""
+    return round(float(statistics.median(values)), 4)

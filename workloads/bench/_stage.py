@@ -1,0 +1,155 @@
+"""What a bench is played on: generated rows, fresh models and threads, in a temporary folder that goes with it.
+
+Nothing is downloaded, and neither the user's cache nor his configuration is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from raykd import config as configuration
+from raykd import models
+from raykd.config import GeneratorConfig, ModelConfig, RunConfig
+from raykd.data import generator
+from raykd.data.corpus import Corpus
+from raykd.data.tasks import Task
+from raykd.student.step import Distil
+from raykd.student.trainer import open_corpus
+from raykd.teachers.client import Source
+from raykd.training.job import Job, Place, Signal, StepFactory
+
+REVIEWS_A_ROW = 3
+"""Reviews of the embedded corpus that are joined to one row, of about 45 tokens."""
+MAX_LENGTH = 64
+VALIDATION_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A fresh BERT with its usual dropout, which a real student pays for too."""
+
+    layers: int
+    width: int = 384
+    heads: int = 12
+
+    @property
+    def section(self) -> dict[str, Any]:
+        """As a configuration says it."""
+        return {"layers": self.layers, "hidden_size": self.width, "heads": self.heads}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Data, student and threads of one bench; `student` is the checkpoint that every arm starts from."""
+
+    config: RunConfig
+    folder: Path
+    corpus: Corpus
+    task: Task
+    place: Place
+    student: Path
+
+    @property
+    def cache(self) -> Path:
+        """Of corpora and soft targets."""
+        return self.config.cache_folder
+
+    @property
+    def rows(self) -> int:
+        """Training rows."""
+        return len(self.corpus.ids["train"])
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Batches of all training rows."""
+        return -(-self.rows // self.config.train.batch_size)
+
+    def signal(self, purpose: str) -> Signal:
+        """The rows of train or validation."""
+        return Signal.of(self.corpus, purpose)
+
+    def distil(self, source: Source, in_loop: bool = False) -> Distil:
+        """The student's step on one teacher's soft targets, with the objective that a run has by default."""
+        config = self.config
+        return Distil((source,), config.objective, config.weighting, config.feedback, in_loop)
+
+    def job(self, name: str, step: StepFactory, **settings: Any) -> Job:
+        """A student's job in a folder of its own; all jobs see the same rows in the same order."""
+        folder = self.folder / name
+        return Job(
+            folder=str(folder),
+            metrics=str(folder / "metrics.jsonl"),
+            model=str(self.student),
+            task=self.task,
+            train=self.signal("train"),
+            validation=self.signal("validation"),
+            settings=self.config.train.model_copy(update=settings),
+            seed=0,
+            max_length=MAX_LENGTH,
+            step=step,
+            ahead=self.config.train.prefetch,
+        )
+
+
+@contextlib.contextmanager
+def staged(rows: int, student: Shape, teacher: Shape, threads: int | None = None) -> Iterator[Stage]:
+    """Writes the rows and builds the student; the teacher's shape is only noted in the configuration.
+
+    Args:
+        threads: of torch, for whoever computes alone; default all cores.
+    """
+    with tempfile.TemporaryDirectory(prefix="raykd-bench-") as path, _random_state_kept():
+        folder = Path(path)
+        _write(folder / "rows", rows)
+        config = configuration.parse(
+            {
+                "name": "bench",
+                "data": {"source": str(folder / "rows"), "max_length": MAX_LENGTH},
+                "student": student.section,
+                "teachers": [{"model": teacher.section, "prepare": "finetune"}],
+                "cache": str(folder / "cache"),
+            }
+        )
+        corpus, task = open_corpus(config)
+        checkpoint = fresh(config.student, folder / "student", Signal.of(corpus, "train"), task)
+        place = Place(rank=0, world=1, device=torch.device("cpu"), threads=threads or os.cpu_count() or 1)
+        torch.set_num_threads(place.threads)
+        yield Stage(config, folder, corpus, task, place, checkpoint)
+
+
+def fresh(shape: ModelConfig, folder: Path, train: Signal, task: Task) -> Path:
+    """The checkpoint of an untaught model: what it answers does not matter here, only how long it takes."""
+    model, tokenizer = models.build(shape, task, train.texts(), seed=0, max_length=MAX_LENGTH)
+    models.save(model, tokenizer, folder)
+    return folder
+
+
+def _write(folder: Path, rows: int) -> None:
+    wanted = {"train": rows, "validation": VALIDATION_ROWS}
+    made = generator.generate(
+        GeneratorConfig(rows=max(100, REVIEWS_A_ROW * rows), validation_rows=REVIEWS_A_ROW * VALIDATION_ROWS)
+    )
+    folder.mkdir()
+    for split, count in wanted.items():
+        texts, labels = made[split]["text"].to_pylist(), made[split]["label"].to_pylist()
+        starts = range(0, REVIEWS_A_ROW * count, REVIEWS_A_ROW)
+        joined = [" ".join(texts[start : start + REVIEWS_A_ROW]) for start in starts]
+        pq.write_table(pa.table({"text": joined, "label": labels[:count]}), folder / f"{split}.parquet")
+
+
+@contextlib.contextmanager
+def _random_state_kept() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,230 @@
+"""Bench `serving` (DESIGN section 6): what soft targets cost a student that only has to read or to receive them.
+
+    raykd bench serving --json          about 2 minutes on 2 cores
+    raykd bench serving --cold --json   about 5 minutes on 2 cores
+
+Without `--cold`: samples/s of a student that reads a sealed table ÷ of the same student without a teacher, to reach
+0.97. Both train a block of steps in turn, the same batches, through the loop of a real run; evaluations and
+checkpoints lie between the blocks.
+
+With `--cold`: the first epoch while a teacher elsewhere still computes ÷ max(T, S), to reach 1.10. The teacher sleeps
+for each row, as one on another machine would leave these cores alone, and sleeps so long that T ≈ S. The clock starts
+when the student first turns to the service, which is when the rows are announced, and ends with the last step of the
+epoch. Not in it, because they are paid once a run whatever its length: loading the student, starting the service and
+its replica (which has answered the validation rows before), evaluation, checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from raykd import runtime
+from raykd.data.splits import Split
+from raykd.teachers.client import Source
+from raykd.teachers.prepared import Prepared
+from raykd.teachers.replica import Answer, Seat
+from raykd.teachers.service import ServiceSpec
+from raykd.teachers.serving import service_spec
+from raykd.teachers.store import Store
+from raykd.training.job import StepFactory
+from raykd.training.loop import Worker
+from raykd.training.supervised import Supervised
+
+from ._measure import Span, median, teachers_pass, train, warm_service
+from ._stage import MAX_LENGTH, Shape, Stage, staged
+
+log = logging.getLogger(__name__)
+WARM_GOAL, COLD_GOAL = 0.97, 1.10
+NEVER = 1 << 30
+WARM_UP_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured; smaller ones only show that the program runs.
+
+    Attributes:
+        rounds: pairs of blocks, or epochs of each kind.
+        block: steps of a block.
+        threads: of torch; None for all cores.
+    """
+
+    student: Shape
+    rows: int
+    rounds: int
+    block: int = 0
+    threads: int | None = None
+
+
+WARM = Sizes(Shape(layers=2), rows=480, rounds=24, block=5)
+COLD = Sizes(Shape(layers=2), rows=3200, rounds=3)
+
+
+def main(args: list[str]) -> dict[str, Any]:
+    """Measures and returns what the design asks of a bench: ratio, goal, holds, medians."""
+    parser = argparse.ArgumentParser("raykd bench serving", description=__doc__.splitlines()[0])
+    parser.add_argument("--cold", action="store_true", help="the first epoch, with a teacher elsewhere")
+    parser.add_argument("--threads", type=int, help="of torch; default all cores")
+    given = parser.parse_args(args)
+    measure, sizes = (cold, COLD) if given.cold else (warm, WARM)
+    return measure(replace(sizes, threads=given.threads))
+
+
+def warm(sizes: Sizes) -> dict[str, Any]:
+    """A sealed table against no teacher at all."""
+    with staged(sizes.rows, sizes.student, sizes.student, sizes.threads) as stage:
+        arms = {
+            "sealed": _Blocks(stage, "sealed", stage.distil(_sealed(stage, "sealed")), sizes.block),
+            "alone": _Blocks(stage, "alone", Supervised(), sizes.block),
+        }
+        speeds: dict[str, list[float]] = {name: [] for name in arms}
+        # An epoch each beforehand: later ones find every row tokenised.
+        warm_up = -(-stage.steps_an_epoch // sizes.block)
+        for k in range(warm_up + sizes.rounds):
+            # First one arm, then the other: what slows the machine down for a while slows both.
+            for name in sorted(arms, reverse=bool(k % 2)):
+                speeds[name].append(arms[name].samples_per_s())
+            log.info("block %d: %s", k, {name: round(speed[-1], 1) for name, speed in speeds.items()})
+        sealed, alone = (speeds[name][warm_up:] for name in ("sealed", "alone"))
+        ratios = [one / other for one, other in zip(sealed, alone, strict=True)]
+        return {
+            "bench": "serving",
+            "ratio": median(ratios),
+            "goal": WARM_GOAL,
+            "holds": median(ratios) >= WARM_GOAL,
+            "samples_per_s": median(sealed),
+            "student_only_samples_per_s": median(alone),
+            "ratios_of_pairs": [round(ratio, 4) for ratio in ratios],
+            "threads": stage.place.threads,
+            "batch_size": stage.config.train.batch_size,
+        }
+
+
+class _Blocks:
+    """A student that trains some steps at each call and then stands still: the real loop, stopped and gone on with."""
+
+    def __init__(self, stage: Stage, name: str, step: StepFactory, block: int) -> None:
+        job = stage.job(name, step, epochs=NEVER, eval_every=NEVER)
+        self._block = block
+        self._worker = Worker(job, stage.place, report=lambda scores: None, stop=self._done)
+
+    def samples_per_s(self) -> float:
+        """Over the next block, by the loop's own clock: all that a step does, no evaluation and no checkpoint."""
+        outcome = self._worker.outcome
+        samples, seconds = outcome.samples, outcome.train_s
+        self._worker.run()
+        return (outcome.samples - samples) / (outcome.train_s - seconds)
+
+    def _done(self) -> bool:
+        return self._worker.outcome.step % self._block == 0
+
+
+def cold(sizes: Sizes) -> dict[str, Any]:
+    """The first epoch with a teacher that is still at work, elsewhere."""
+    with staged(sizes.rows, sizes.student, sizes.student, sizes.threads) as stage, runtime.connected(stage.config):
+        train(stage.job("warm-up", Supervised(), max_steps=WARM_UP_STEPS), stage.place)
+        rounds = [_cold_round(stage, k) for k in range(sizes.rounds)]
+    ratios = [cold.seconds / max(pass_s, epoch.seconds) for epoch, pass_s, cold in rounds]
+    student_s, teacher_s = median([epoch.seconds for epoch, _, _ in rounds]), median([t for _, t, _ in rounds])
+    near = abs(teacher_s / student_s - 1) <= 0.1
+    return {
+        "bench": "serving --cold",
+        "ratio": median(ratios),
+        "goal": COLD_GOAL,
+        "holds": median(ratios) <= COLD_GOAL and near,
+        "first_epoch_s": median([cold.seconds for _, _, cold in rounds]),
+        "T_s": teacher_s,
+        "S_s": student_s,
+        "t_within_10_percent": near,
+        "waiting_s": median([cold.waiting_s for _, _, cold in rounds]),
+        "ratios_of_rounds": [round(ratio, 4) for ratio in ratios],
+        "threads": stage.place.threads,
+        "rows": sizes.rows,
+    }
+
+
+def _cold_round(stage: Stage, k: int) -> tuple[Span, float, Span]:
+    """S, then T with a teacher that is as fast as that, then the first epoch with another one like it."""
+    epoch = _epoch(stage, f"sealed-{k}", stage.distil(_sealed(stage, f"sealed-{k}")))
+    seconds_per_row = epoch.seconds / stage.rows
+    with warm_service(stage, _sleeping(stage, f"pass-{k}", seconds_per_row)) as serving:
+        pass_s = teachers_pass(stage, serving)
+    with warm_service(stage, _sleeping(stage, f"cold-{k}", seconds_per_row)) as serving:
+        (source,) = serving.sources("train")
+        cold = _epoch(stage, f"cold-{k}", stage.distil(source))
+    log.info("round %d: S %.2f s, T %.2f s, first epoch %.2f s", k, epoch.seconds, pass_s, cold.seconds)
+    return epoch, pass_s, cold
+
+
+def _epoch(stage: Stage, name: str, step: StepFactory) -> Span:
+    """The first epoch of two, so that it ends without an evaluation."""
+    return train(stage.job(name, step, epochs=2, eval_every=NEVER), stage.place, steps=stage.steps_an_epoch)
+
+
+def _sealed(stage: Stage, name: str) -> Source:
+    """A table as a finished pass leaves it, with logits that nobody computed."""
+    teacher, wanted = _nobody(stage, name), stage.signal("train")
+    store = Store(stage.cache, teacher.address(wanted.split.fingerprint), teacher.classes, teacher.wire)
+    store.seal(wanted.ids, _logits(wanted.ids, teacher.classes))
+    return Source(teacher, wanted.split, str(stage.cache), "bench", wanted.ids, service=None)
+
+
+def _sleeping(stage: Stage, name: str, seconds_per_row: float) -> ServiceSpec:
+    """A service as a run would start it, but its replica sleeps."""
+    teacher = _nobody(stage, name)
+    Path(teacher.folder).mkdir()
+    (Path(teacher.folder) / "speed.json").write_text(json.dumps({"seconds_per_row": seconds_per_row}))
+    spec = service_spec(teacher, stage.config.teachers[0], stage.cache, threads=1, lease_s=None)
+    return replace(spec, replica=Sleeper)
+
+
+def _nobody(stage: Stage, name: str) -> Prepared:
+    labels = stage.task.labels
+    return Prepared(
+        name=name,
+        folder=str(stage.folder / f"teacher-{name}"),
+        columns=tuple(range(len(labels))),
+        labels=labels,
+        max_length=MAX_LENGTH,
+        dtype="float32",
+        weights=name,
+        tokenizer="",
+        parameters=0,
+    )
+
+
+def _logits(ids: np.ndarray, classes: int) -> np.ndarray:
+    """Some logits [len(ids), classes] that depend on the id alone."""
+    return np.sin(np.outer(ids + 1, np.arange(1, classes + 1))).astype(np.float32)
+
+
+class Sleeper:
+    """Stands in for a replica on another machine: answers as one does, after sleeping for each row."""
+
+    def __init__(self, teacher: Prepared, seat: Seat) -> None:
+        self.teacher = teacher
+        self.seconds_per_row = json.loads((Path(teacher.folder) / "speed.json").read_text())["seconds_per_row"]
+        self.rows = 0
+
+    def infer(self, split: Split, ids: np.ndarray) -> Answer:
+        """As `Replica.infer`."""
+        seconds = self.seconds_per_row * len(ids)
+        time.sleep(seconds)
+        self.rows += len(ids)
+        teacher = self.teacher
+        logits = _logits(ids, teacher.classes)
+        return Answer(teacher.identity, teacher.version, split.fingerprint, ids, logits, seconds)
+
+    @ray.method(concurrency_group="health")
+    def health(self) -> dict[str, int]:
+        """As `Replica.health`."""
+        return {"rows": self.rows}
