@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from raykd import runtime
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
+from raykd.observe.metrics_log import MetricsLog
 from raykd.observe.progress import Progress
 from raykd.report import card, page
 from raykd.student import trainer
 from raykd.student.folder import RunFolder
 from raykd.student.plan import make_plan
 from raykd.student.result import score
+from raykd.student.trainer import Scene
 from raykd.training.interrupt import interruptible
 from raykd.training.job import Signal
 
@@ -27,7 +31,7 @@ def check(config: RunConfig) -> dict[str, Any]:
     Raises:
         DataError, ModelError: what a run would stop at.
     """
-    return make_plan(config)
+    return make_plan(config, *trainer.open_corpus(config))
 
 
 def distill(config: RunConfig, output: Path | None = None) -> dict[str, Any]:
@@ -52,8 +56,7 @@ def distill(config: RunConfig, output: Path | None = None) -> dict[str, Any]:
         if done is not None:
             log.info("%s is finished; its result stands", folder.path)
             return done
-        with interruptible() as stop, runtime.connected(config) as remote, Progress(folder.path):
-            scene = trainer.open_scene(config, folder, remote, stop)
+        with _scene(config, folder) as scene:
             result = trainer.distill(scene)
             scene.metrics.write("done")
         text = card.model_card(result, config.model_dump(mode="json", by_alias=True))
@@ -71,13 +74,7 @@ def teach(config: RunConfig, output: Path | None = None) -> list[dict[str, Any]]
         Name, folder and parameters of each teacher.
     """
     folder = _folder(config, output)
-    with (
-        folder.claimed(config),
-        interruptible() as stop,
-        runtime.connected(config) as remote,
-        Progress(folder.path),
-    ):
-        scene = trainer.open_scene(config, folder, remote, stop)
+    with folder.claimed(config), _scene(config, folder) as scene:
         teachers, warnings = trainer.prepare_teachers(scene)
     for warning in warnings:
         log.warning("%s", warning)
@@ -105,6 +102,16 @@ def report(folder: Path) -> Path:
         ConfigError: the folder holds no run.
     """
     return page.render(folder)
+
+
+@contextlib.contextmanager
+def _scene(config: RunConfig, folder: RunFolder) -> Iterator[Scene]:
+    """Data and checkpoints looked at first, so that a mistake in them costs seconds and no teacher; then Ray."""
+    corpus, task = trainer.open_corpus(config)
+    make_plan(config, corpus, task)
+    folder.settle(config)
+    with interruptible() as stop, runtime.connected(config) as remote, Progress(folder.path):
+        yield Scene(config, folder, corpus, task, remote, stop, MetricsLog(folder.path / "metrics.jsonl"))
 
 
 def _folder(config: RunConfig, output: Path | None) -> RunFolder:

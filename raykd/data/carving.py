@@ -44,8 +44,12 @@ def carve(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> dict[s
     """
     strata = _strata(rows, ids)
     total, parts = len(ids), {}
-    for signal, key in (("validation", "carve_validation"), ("quiz", "quiz"), ("reward", "reward")):
-        wanted: float = {"carve_validation": config.carve_validation, "quiz": config.quiz, "reward": config.reward}[key]
+    shares = (
+        ("validation", "carve_validation", config.carve_validation),
+        ("quiz", "quiz", config.quiz),
+        ("reward", "reward", config.reward),
+    )
+    for signal, key, wanted in shares:
         if wanted == 0:
             continue
         count = round(wanted * total)

@@ -56,15 +56,11 @@ def choose(config: DataConfig, available: Sequence[str], where: str) -> dict[str
     return names
 
 
-def pick(table: pa.Table, names: dict[str, str]) -> pa.Table:
-    """The used columns under the names of their roles; an optional one that is all null is left out."""
+def pick(table: pa.Table, names: dict[str, str], config: DataConfig) -> pa.Table:
+    """The used columns under the names of their roles; one that nobody asked for and that is all null is left out."""
+    asked = {"text": True, "label": True, "text_pair": config.text_pair, "domain": config.domain}
     used = {role: table.column(name) for role, name in names.items()}
-    columns = {
-        role: column
-        for role, column in used.items()
-        if role in ("text", "label") or column.null_count < len(column) or not len(column)
-    }
-    return pa.table(columns)
+    return pa.table({role: column for role, column in used.items() if asked[role] or column.null_count < len(column)})
 
 
 def class_names(schema: pa.Schema, column: str) -> list[str] | None:

@@ -56,6 +56,7 @@ def load(data: DataConfig, task: TaskConfig, cache: Path) -> Corpus:
     sources = _read(data)
     for source in sources.values():
         checks.not_empty(source)
+    _alike(sources)
     classes = labels.settle(sources["train"], task) if task.type == "classification" else None
     splits = {name: keep(name, _checked(source, classes), cache) for name, source in sources.items()}
     opened = {name: Rows.open(split.path, split.fingerprint) for name, split in splits.items()}
@@ -105,6 +106,16 @@ def _checked(source: Source, classes: labels.Classes | None) -> pa.Table:
     if "domain" in source.table.column_names:
         columns["domain"] = checks.domain(source)
     return pa.table(columns)
+
+
+def _alike(sources: dict[str, Source]) -> None:
+    """Refuses splits of which some have pairs and others have not."""
+    paired = {name: "text_pair" in source.table.column_names for name, source in sources.items()}
+    for name, has in paired.items():
+        if has != paired["train"]:
+            with_, without = (name, "train") if has else ("train", name)
+            what = f"has no second sentence, and {sources[with_].where} has"
+            raise DataError(sources[without].where, what, "set data.text_pair to a column that both have")
 
 
 def _learnable(kept: np.ndarray, train: Source, classes: labels.Classes | None) -> None:

@@ -78,8 +78,8 @@ def _undecodable(path: Path) -> DataError:
 def _parquet(path: Path, config: DataConfig) -> Source:
     schema = pa.parquet.read_schema(path)
     names = choose(config, schema.names, str(path))
-    table = pa.parquet.read_table(path, columns=list(dict.fromkeys(names.values())))
-    return _from_arrow(table, names, str(path), schema)
+    table = pa.parquet.read_table(path, columns=list(dict.fromkeys(names.values())), partitioning=None)
+    return Source(pick(table, names, config), str(path), names, class_names(schema, names["label"]))
 
 
 def _arrow(path: Path, config: DataConfig) -> Source:
@@ -90,11 +90,8 @@ def _arrow(path: Path, config: DataConfig) -> Source:
         except pa.ArrowInvalid:
             mapped.seek(0)
             table = pa.ipc.open_stream(mapped).read_all()
-    return _from_arrow(table, choose(config, table.column_names, str(path)), str(path), table.schema)
-
-
-def _from_arrow(table: pa.Table, names: dict[str, str], where: str, schema: pa.Schema) -> Source:
-    return Source(pick(table, names), where, names, class_names(schema, names["label"]))
+    names = choose(config, table.column_names, str(path))
+    return Source(pick(table, names, config), str(path), names, class_names(table.schema, names["label"]))
 
 
 def _delimited(path: Path, config: DataConfig, delimiter: str) -> Source:
@@ -118,7 +115,7 @@ def _delimited(path: Path, config: DataConfig, delimiter: str) -> Source:
     for role, name in names.items():
         values = [row[header.index(name)] or None for row in rows]
         columns[role] = of_numbers_or_names(values) if role == "label" else of_text(values, source.place(role))
-    return Source(_without_empty(columns), str(path), names)
+    return Source(pick(pa.table(columns), {role: role for role in names}, config), str(path), names)
 
 
 def _jsonl(path: Path, config: DataConfig) -> Source:
@@ -137,17 +134,11 @@ def _jsonl(path: Path, config: DataConfig) -> Source:
             rows.append(row)
     names = choose(config, list(dict.fromkeys(key for row in rows for key in row)), str(path)) if rows else {}
     source = Source(pa.table({}), str(path), names)
-    columns = {
-        role: (of_typed if role in ("label", "domain") else of_text)(
-            [row.get(name) for row in rows], source.place(role)
-        )
-        for role, name in names.items()
-    }
-    return Source(_without_empty(columns), str(path), names)
-
-
-def _without_empty(columns: dict[str, pa.Array]) -> pa.Table:
-    return pick(pa.table(columns), {role: role for role in columns})
+    columns: dict[str, pa.Array] = {}
+    for role, name in names.items():
+        values = [row.get(name) for row in rows]
+        columns[role] = (of_typed if role in ("label", "domain") else of_text)(values, source.place(role))
+    return Source(pick(pa.table(columns), {role: role for role in names}, config), str(path), names)
 
 
 READERS: dict[str, Callable[[Path, DataConfig], Source]] = {

@@ -26,4 +26,4 @@ def read(config: DataConfig, split: str) -> Source:
         raise DataError(where, f"cannot be fetched from the hub: {said:.300}", mend) from None
     names = choose(config, data.column_names, where)
     schema = data.features.arrow_schema
-    return Source(pick(data.with_format("arrow")[:], names), where, names, class_names(schema, names["label"]))
+    return Source(pick(data.with_format("arrow")[:], names, config), where, names, class_names(schema, names["label"]))

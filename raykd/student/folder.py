@@ -23,7 +23,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def claimed(self, config: RunConfig) -> Iterator[None]:
-        """Holds the folder for this process and writes the resolved configuration.
+        """Holds the folder for this process.
 
         Raises:
             ConfigError: the folder belongs to another configuration.
@@ -37,10 +37,13 @@ class RunFolder:
             raise RunError(str(self.path), "another process works in this folder", "wait, or give --output") from None
         try:
             self._check(config)
-            configuration.save(config, self.path / "config.yaml")
             yield
         finally:
             lock.release()
+
+    def settle(self, config: RunConfig) -> None:
+        """Writes the resolved configuration: from now on the folder is this run's."""
+        configuration.save(config, self.path / "config.yaml")
 
     def _check(self, config: RunConfig) -> None:
         path = self.path / "config.yaml"

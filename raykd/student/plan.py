@@ -7,21 +7,21 @@ from typing import Any
 
 from raykd import models
 from raykd.config import ModelConfig, OptimConfig, RunConfig, TeacherConfig
+from raykd.data.corpus import Corpus
+from raykd.data.tasks import Task
 from raykd.models.checkpoint import read_config
-from raykd.student.trainer import open_corpus
 from raykd.training.optim import steps_per_epoch, total_steps
 
 ADAM_BYTES = 16
 """Bytes a trainable parameter takes: weight, gradient and AdamW's two moments in float32."""
 
 
-def make_plan(config: RunConfig) -> dict[str, Any]:
-    """Reads the data and the headers of the checkpoints, trains and serves nothing.
+def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
+    """Reads the headers of the checkpoints, trains and serves nothing.
 
     Raises:
-        DataError, ModelError: what the run would stop at.
+        ModelError: what the run would stop at.
     """
-    corpus, task = open_corpus(config)
     rows = {purpose: len(ids) for purpose, ids in corpus.ids.items() if len(ids)}
     warnings = list(corpus.warnings)
     teachers = []

@@ -58,12 +58,6 @@ def open_corpus(config: RunConfig) -> tuple[Corpus, Task]:
     return corpus, Task(config.task.type, config.task.best_by, tuple(corpus.labels or ()))
 
 
-def open_scene(config: RunConfig, folder: RunFolder, remote: bool, stop: threading.Event) -> Scene:
-    """Loads and checks the data; nothing is computed yet."""
-    corpus, task = open_corpus(config)
-    return Scene(config, folder, corpus, task, remote, stop, MetricsLog(folder.path / "metrics.jsonl"))
-
-
 def prepare_teachers(scene: Scene) -> tuple[list[Prepared], list[str]]:
     """Every teacher of the configuration, fine-tuned where it asks for it, with warnings."""
     config = scene.config

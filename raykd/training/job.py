@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from raykd.config import OptimConfig
+from raykd.data import order
 from raykd.data.batch import Batch
 from raykd.data.corpus import Corpus
 from raykd.data.rows import Rows
@@ -32,6 +33,11 @@ class Signal:
     def rows(self) -> Rows:
         """The memory-mapped file."""
         return Rows.open(self.split.path, self.split.fingerprint)
+
+    def seen_in(self, epoch: int, settings: OptimConfig, seed: int) -> np.ndarray:
+        """The ids in the order in which an epoch of training sees them."""
+        lengths = self.rows().lengths[self.ids] if settings.group_by_length else None
+        return order.epoch_order(seed, epoch, self.ids, settings.batch_size, lengths)
 
     def texts(self) -> list[str]:
         """All sentences, first and second ones: what a tokenizer is trained on."""

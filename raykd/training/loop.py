@@ -148,9 +148,7 @@ class Worker:
 
     def _order_of(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:
-            ids = self.job.train.ids
-            lengths = self.train_rows.lengths[ids] if self.settings.group_by_length else None
-            self._order = order.epoch_order(self.job.seed, epoch, ids, self.settings.batch_size, lengths)
+            self._order = self.job.train.seen_in(epoch, self.settings, self.job.seed)
             self._epoch = epoch
         return self._order
 

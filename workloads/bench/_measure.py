@@ -14,7 +14,7 @@ import ray
 from raykd.observe.metrics_log import MetricsLog
 from raykd.teachers.client import Source, TeacherClient
 from raykd.teachers.service import ServiceSpec, connect
-from raykd.teachers.serving import Serving, Wanted
+from raykd.teachers.serving import Serving
 from raykd.training import loop
 from raykd.training.job import Job, Place, Step, StepFactory
 
@@ -44,11 +44,13 @@ class Span:
         opening_s: registering with the teachers' services, or opening their tables, or loading them into this process.
         training_s: everything after that.
         waiting_s: of `training_s`, waiting for soft targets.
+        handling_s: of `training_s`, asking for them ahead of time, weighing and comparing.
     """
 
     opening_s: float
     training_s: float
     waiting_s: float
+    handling_s: float
 
     @property
     def seconds(self) -> float:
@@ -68,7 +70,8 @@ def train(job: Job, place: Place, steps: int | None = None) -> Span:
 
     outcome = loop.train(replace(job, step=clocked), place, report=lambda scores: None, stop=stop)
     ended = time.perf_counter() if steps is None else ended
-    return Span(clocked.built - clocked.begun, ended - clocked.built, outcome.clock.wait_s)
+    clock = outcome.clock
+    return Span(clocked.built - clocked.begun, ended - clocked.built, clock.wait_s, clock.targets_s)
 
 
 @contextlib.contextmanager
@@ -78,8 +81,8 @@ def warm_service(stage: Stage, spec: ServiceSpec) -> Iterator[Serving]:
     The training rows are made known to it but not asked for, since a service that has nothing left to do lets its
     replicas go.
     """
-    train, validation = stage.signal("train"), stage.signal("validation")
-    with Serving([spec], {"train": Wanted(train.split, train.ids)}, run="bench") as serving:
+    train, validation = stage.wanted("train"), stage.wanted("validation")
+    with Serving([spec], {"train": train}, run="bench") as serving:
         # Held until the end: the service lives as long as the handle that created it.
         service = connect(spec)
         ray.get(service.register.remote(train.split, "warm-up"))

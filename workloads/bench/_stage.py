@@ -26,12 +26,14 @@ from raykd.data.tasks import Task
 from raykd.student.step import Distil
 from raykd.student.trainer import open_corpus
 from raykd.teachers.client import Source
+from raykd.teachers.serving import Wanted
 from raykd.training.job import Job, Place, Signal, StepFactory
 
 REVIEWS_A_ROW = 3
 """Reviews of the embedded corpus that are joined to one row, of about 45 tokens."""
 MAX_LENGTH = 64
 VALIDATION_ROWS = 64
+SEED = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,12 @@ class Stage:
         """The rows of train or validation."""
         return Signal.of(self.corpus, purpose)
 
+    def wanted(self, purpose: str) -> Wanted:
+        """As a run announces them: the training rows in the order of the first epoch."""
+        signal = self.signal(purpose)
+        first = purpose == "train"
+        return Wanted(signal.split, signal.seen_in(0, self.config.train, SEED) if first else signal.ids)
+
     def distil(self, source: Source, in_loop: bool = False) -> Distil:
         """The student's step on one teacher's soft targets, with the objective that a run has by default."""
         config = self.config
@@ -94,7 +102,7 @@ class Stage:
             train=self.signal("train"),
             validation=self.signal("validation"),
             settings=self.config.train.model_copy(update=settings),
-            seed=0,
+            seed=SEED,
             max_length=MAX_LENGTH,
             step=step,
             ahead=self.config.train.prefetch,
@@ -129,7 +137,7 @@ def staged(rows: int, student: Shape, teacher: Shape, threads: int | None = None
 
 def fresh(shape: ModelConfig, folder: Path, train: Signal, task: Task) -> Path:
     """The checkpoint of an untaught model: what it answers does not matter here, only how long it takes."""
-    model, tokenizer = models.build(shape, task, train.texts(), seed=0, max_length=MAX_LENGTH)
+    model, tokenizer = models.build(shape, task, train.texts(), seed=SEED, max_length=MAX_LENGTH)
     models.save(model, tokenizer, folder)
     return folder
 

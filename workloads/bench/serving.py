@@ -17,21 +17,14 @@ its replica (which has answered the validation rows before), evaluation, checkpo
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import ray
-
 from raykd import runtime
-from raykd.data.splits import Split
 from raykd.teachers.client import Source
 from raykd.teachers.prepared import Prepared
-from raykd.teachers.replica import Answer, Seat
 from raykd.teachers.service import ServiceSpec
 from raykd.teachers.serving import service_spec
 from raykd.teachers.store import Store
@@ -40,6 +33,7 @@ from raykd.training.loop import Worker
 from raykd.training.supervised import Supervised
 
 from ._measure import Span, median, teachers_pass, train, warm_service
+from ._sleeper import Sleeper, made_up_logits, set_speed
 from ._stage import MAX_LENGTH, Shape, Stage, staged
 
 log = logging.getLogger(__name__)
@@ -145,7 +139,10 @@ def cold(sizes: Sizes) -> dict[str, Any]:
         "T_s": teacher_s,
         "S_s": student_s,
         "t_within_10_percent": near,
+        "opening_s": median([cold.opening_s for _, _, cold in rounds]),
         "waiting_s": median([cold.waiting_s for _, _, cold in rounds]),
+        "handling_s": median([cold.handling_s for _, _, cold in rounds]),
+        "handling_s_of_sealed": median([epoch.handling_s for epoch, _, _ in rounds]),
         "ratios_of_rounds": [round(ratio, 4) for ratio in ratios],
         "threads": stage.place.threads,
         "rows": sizes.rows,
@@ -174,15 +171,14 @@ def _sealed(stage: Stage, name: str) -> Source:
     """A table as a finished pass leaves it, with logits that nobody computed."""
     teacher, wanted = _nobody(stage, name), stage.signal("train")
     store = Store(stage.cache, teacher.address(wanted.split.fingerprint), teacher.classes, teacher.wire)
-    store.seal(wanted.ids, _logits(wanted.ids, teacher.classes))
+    store.seal(wanted.ids, made_up_logits(wanted.ids, teacher.classes))
     return Source(teacher, wanted.split, str(stage.cache), "bench", wanted.ids, service=None)
 
 
 def _sleeping(stage: Stage, name: str, seconds_per_row: float) -> ServiceSpec:
     """A service as a run would start it, but its replica sleeps."""
     teacher = _nobody(stage, name)
-    Path(teacher.folder).mkdir()
-    (Path(teacher.folder) / "speed.json").write_text(json.dumps({"seconds_per_row": seconds_per_row}))
+    set_speed(Path(teacher.folder), seconds_per_row)
     spec = service_spec(teacher, stage.config.teachers[0], stage.cache, threads=1, lease_s=None)
     return replace(spec, replica=Sleeper)
 
@@ -200,31 +196,3 @@ def _nobody(stage: Stage, name: str) -> Prepared:
         tokenizer="",
         parameters=0,
     )
-
-
-def _logits(ids: np.ndarray, classes: int) -> np.ndarray:
-    """Some logits [len(ids), classes] that depend on the id alone."""
-    return np.sin(np.outer(ids + 1, np.arange(1, classes + 1))).astype(np.float32)
-
-
-class Sleeper:
-    """Stands in for a replica on another machine: answers as one does, after sleeping for each row."""
-
-    def __init__(self, teacher: Prepared, seat: Seat) -> None:
-        self.teacher = teacher
-        self.seconds_per_row = json.loads((Path(teacher.folder) / "speed.json").read_text())["seconds_per_row"]
-        self.rows = 0
-
-    def infer(self, split: Split, ids: np.ndarray) -> Answer:
-        """As `Replica.infer`."""
-        seconds = self.seconds_per_row * len(ids)
-        time.sleep(seconds)
-        self.rows += len(ids)
-        teacher = self.teacher
-        logits = _logits(ids, teacher.classes)
-        return Answer(teacher.identity, teacher.version, split.fingerprint, ids, logits, seconds)
-
-    @ray.method(concurrency_group="health")
-    def health(self) -> dict[str, int]:
-        """As `Replica.health`."""
-        return {"rows": self.rows}

@@ -1,0 +1,52 @@
+"""A replica that sleeps instead of computing: a teacher on another machine, as seen from this one. Free of torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import ray
+
+from raykd.data.splits import Split
+from raykd.teachers.prepared import Prepared
+from raykd.teachers.replica import Answer, Seat
+
+
+class Sleeper:
+    """Takes the place of `Replica` in a service: the same calls, the same answers, no cores used."""
+
+    def __init__(self, teacher: Prepared, seat: Seat) -> None:
+        self.teacher, self.rows = teacher, 0
+        self.seconds_per_row = float(json.loads(_speed_file(Path(teacher.folder)).read_text(encoding="utf-8")))
+
+    def infer(self, split: Split, ids: np.ndarray) -> Answer:
+        """As `Replica.infer`, after sleeping for each row."""
+        seconds = self.seconds_per_row * len(ids)
+        time.sleep(seconds)
+        self.rows += len(ids)
+        teacher = self.teacher
+        logits = made_up_logits(ids, teacher.classes)
+        return Answer(teacher.identity, teacher.version, split.fingerprint, ids, logits, seconds)
+
+    @ray.method(concurrency_group="health")
+    def health(self) -> dict[str, int]:
+        """As `Replica.health`."""
+        return {"pid": os.getpid(), "rows": self.rows}
+
+
+def set_speed(folder: Path, seconds_per_row: float) -> None:
+    """Writes the "checkpoint" of a teacher that sleeps."""
+    folder.mkdir()
+    _speed_file(folder).write_text(json.dumps(seconds_per_row), encoding="utf-8")
+
+
+def made_up_logits(ids: np.ndarray, classes: int) -> np.ndarray:
+    """Some logits [len(ids), classes] that depend on the ids alone."""
+    return np.sin(np.outer(ids + 1, np.arange(1, classes + 1))).astype(np.float32)
+
+
+def _speed_file(folder: Path) -> Path:
+    return folder / "seconds_per_row.json"
