@@ -90,7 +90,7 @@ def distill(scene: Scene) -> dict[str, Any]:
         targets_s = _soft_targets(scene, serving, wait=not overlap)
         student = _train(scene, "student", start, _distil(scene.config, serving.sources("train")))
         if overlap:
-            serving.wait(scene.stop, scene.metrics)
+            serving.wait(scene.stop)
         entries = [teacher_entry(served, serving, scene.task) for served in serving.served]
         sources = serving.sources("train")
     arms = {"student": student} | {name: _baseline(scene, name, start, sources) for name in scene.config.baselines}
@@ -154,7 +154,7 @@ def _overlap(scene: Scene) -> bool:
 def _soft_targets(scene: Scene, serving: Serving, wait: bool) -> float:
     """Starts the missing part of the teachers' pass, probes parity, waits where asked; returns the seconds taken."""
     begun = time.time()
-    serving.start()
+    serving.start(scene.metrics)
     fresh = [source for source in serving.sources("train") if source.service is not None]
     if fresh:
         scene.phase("soft targets")
@@ -162,7 +162,7 @@ def _soft_targets(scene: Scene, serving: Serving, wait: bool) -> float:
             gap = parity.probe(source, scene.config.parity_rows)
             log.info("teacher %s: parity probe differs by %.1e", source.teacher.name, gap)
     if wait:
-        serving.wait(scene.stop, scene.metrics)
+        serving.wait(scene.stop)
     return time.time() - begun
 
 

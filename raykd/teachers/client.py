@@ -14,7 +14,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from raykd.data.splits import Split
-from raykd.errors import StoreError, TeacherError
+from raykd.errors import RaykdError, StoreError, TeacherError
 from raykd.teachers.prepared import Prepared
 from raykd.teachers.service import Reply, ServiceSpec, find
 from raykd.teachers.store import Store, Table
@@ -44,6 +44,11 @@ class Source:
     service: ServiceSpec | None
 
 
+def cause_of(error: RayTaskError) -> Exception:
+    """What was raised on the other side: ours as it is, one line; another's with its remote traceback."""
+    return error.cause if isinstance(error.cause, RaykdError) else error
+
+
 def enlist(source: Source) -> ActorHandle:
     """The source's service, knowing this run's corpus and the rows that it will want; waits while it restarts.
 
@@ -59,7 +64,7 @@ def enlist(source: Source) -> ActorHandle:
             ray.get(service.announce.remote(source.split.fingerprint, source.run, source.wanted))
             return service
         except RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            raise cause_of(error) from None
         except (RayError, ValueError) as error:  # ValueError: there is no actor of that name
             gone = isinstance(error, (ActorDiedError, ValueError))
             if time.monotonic() - begun > (RESTART_S if gone else PATIENCE_S):
@@ -169,7 +174,7 @@ class TeacherClient:
         try:
             reply: Reply = ray.get(ref)
         except RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            raise cause_of(error) from None
         except RayError:
             self._asked[ids] = False
             self._register()
@@ -194,7 +199,7 @@ class TeacherClient:
         try:
             answer = ray.get(ref)
         except RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            raise cause_of(error) from None
         except RayError:
             # The replica or the service died with this call: what it leaves open is asked for again.
             self._asked[asked[~self._known[asked]]] = False

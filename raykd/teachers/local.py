@@ -23,6 +23,7 @@ class LocalTeacher:
     def __init__(self, teacher: Prepared, device: torch.device, dtype: str | None = None) -> None:
         self.teacher, self.device = teacher, device
         self.model, self.tokenizer = models.load(teacher.folder, DTYPES[dtype or teacher.dtype])
+        models.check_length(self.model, teacher.max_length, f"teacher {teacher.name}")
         self.model.eval().to(device)
         self._columns = list(teacher.columns)
         self._encoders: dict[str, Encoder] = {}

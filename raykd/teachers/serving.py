@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,15 +17,16 @@ from ray.exceptions import RayError, RayTaskError
 
 from raykd.config import TeacherConfig
 from raykd.data.splits import Split
-from raykd.errors import ConfigError, Interrupted
+from raykd.errors import ConfigError, Interrupted, RaykdError
 from raykd.observe.metrics_log import MetricsLog
-from raykd.teachers.client import Source, enlist
+from raykd.teachers.client import Source, cause_of, enlist
 from raykd.teachers.prepared import Prepared
 from raykd.teachers.replica import Replica, Seat
 from raykd.teachers.service import ServiceSpec, connect
 from raykd.teachers.store import Store
 
 log = logging.getLogger(__name__)
+POLL_S = 0.1
 CPU_TOKENS, GPU_TOKENS = 4096, 32768
 
 
@@ -77,6 +77,9 @@ class Serving:
     ) -> None:
         self.wanted, self.run = wanted, run
         self.served = [Served(spec.teacher, spec) for spec in specs]
+        self._watcher: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._failure: RaykdError | None = None
 
     def __enter__(self) -> Serving:
         for served in self.served:
@@ -85,6 +88,9 @@ class Serving:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        if self._watcher is not None:
+            self._watcher.join()
         for served in self.served:
             if served.handle is None:
                 continue
@@ -102,28 +108,46 @@ class Serving:
         """Every teacher's source of the soft targets for one purpose (train, validation)."""
         return [self._source(served, purpose) for served in self.served]
 
-    def start(self) -> None:
-        """Starts (or joins) the services of teachers with missing rows; they begin to fill them at once."""
-        for served in self.served:
-            for source in self._sources(served):
-                if source.service is not None:
-                    served.handle = served.handle or connect(served.spec)
-                    enlist(source)
+    def start(self, metrics: MetricsLog) -> None:
+        """Starts (or joins) the services of teachers with missing rows; they begin to fill them at once.
 
-    def wait(self, stop: threading.Event, metrics: MetricsLog) -> None:
+        A thread follows them until all is sealed: it feeds the display, keeps the leases of shared services and the
+        counters of what this run's rows cost.
+        """
+        for served in self.served:
+            self._enlist(served)
+        if any(served.handle is not None for served in self.served):
+            self._watcher = threading.Thread(target=self._watch, args=(metrics,), daemon=True)
+            self._watcher.start()
+
+    def wait(self, stop: threading.Event) -> None:
         """Waits until every table is sealed.
 
         Raises:
             TeacherError: a teacher cannot answer.
             Interrupted: `stop` was set; finished rows are kept.
         """
-        while True:
-            left = [served for served in self.served if served.handle is not None and not self._poll(served, metrics)]
-            if not left:
-                return
+        while self._watcher is not None and self._watcher.is_alive():
             if stop.is_set():
                 raise Interrupted("soft targets", "stopped; finished rows are kept", "the same command goes on")
-            time.sleep(0.05)
+            self._watcher.join(POLL_S)
+        if self._failure is not None:
+            raise self._failure
+
+    def _enlist(self, served: Served) -> None:
+        for source in self._sources(served):
+            if source.service is not None:
+                # A local service lives as long as this first handle; a shared one may have ended with its lease.
+                served.handle = connect(served.spec) if served.spec.lease_s else served.handle or connect(served.spec)
+                enlist(source)
+
+    def _watch(self, metrics: MetricsLog) -> None:
+        try:
+            open_ones = [served for served in self.served if served.handle is not None]
+            while open_ones and not self._ended.wait(POLL_S):
+                open_ones = [served for served in open_ones if not self._poll(served, metrics)]
+        except RaykdError as error:  # carried over to the waiting thread, which raises it
+            self._failure = error
 
     def _poll(self, served: Served, metrics: MetricsLog) -> bool:
         """Takes in a service's counters; true when all that this run wants of it is sealed."""
@@ -131,11 +155,10 @@ class Serving:
         try:
             state: dict[str, Any] = cast(Any, ray.get(served.handle.progress.remote(self.run)))
         except RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            raise cause_of(error) from None
         except RayError as error:
             log.warning("the service of teacher %s restarts: %s", served.teacher.name, str(error).splitlines()[0])
-            self.start()
-            return False
+            return self._again(served)
         corpora = state["corpora"]
         if state["pid"] != served.pid:  # a restarted service counts from 0
             served.pid, served.earlier = state["pid"], served.cost
@@ -143,14 +166,20 @@ class Serving:
         served.latest = Counters(computed, state["forwards"], state["seconds"])
         mine = {wanted.split.fingerprint for wanted in self.wanted.values()}
         if not mine <= set(corpora):
-            self.start()
-            return False
+            return self._again(served)
         total = sum(corpora[corpus]["announced"] for corpus in mine)
         missing = sum(corpora[corpus]["missing"] for corpus in mine)
         if total - missing != served.shown:
             served.shown = total - missing
             metrics.write("targets", teacher=served.teacher.name, rows=served.shown, of=total)
         return all(corpora[corpus]["sealed"] for corpus in mine)
+
+    def _again(self, served: Served) -> bool:
+        """After a restart, or the end of a lease: nothing is to be done where all is on disk by now."""
+        if all(source.service is None for source in self._sources(served)):
+            return True
+        self._enlist(served)
+        return False
 
     def rows_wanted(self) -> int:
         """Rows of one teacher that this run uses."""

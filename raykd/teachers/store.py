@@ -109,20 +109,18 @@ class Store:
         draft.rename(self.segments / f"{uuid.uuid4().hex[:12]}-{_sha256(draft)[:32]}.arrow")
 
     def seal(self, ids: np.ndarray, logits: np.ndarray) -> Path:
-        """Writes all rows as the sealed table and drops the segments that it holds.
+        """Writes all rows, and those that are on disk already, as the sealed table, and drops the segments.
 
-        Rows that another writer sealed in the meantime stand, and its further rows are kept.
+        What is on disk stands, another writer's rows too: the first answer recorded for a row is everybody's.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(str(self.folder / "lock")):
             kept = list(self.segments.glob("*.arrow"))
-            sealed = self.sealed()
-            if sealed is not None:
-                ids, at = np.unique(np.concatenate([sealed.ids, ids]), return_index=True)
-                logits = np.concatenate([sealed.logits, logits])[at]
-            order = np.argsort(ids, kind="stable")
+            there = self.load()
+            ids, at = np.unique(np.concatenate([there.ids, ids]), return_index=True)
+            logits = np.concatenate([there.logits, logits])[at]
             draft = self.folder / f".draft-{uuid.uuid4().hex}"
-            self._write(draft, ids[order], logits[order])
+            self._write(draft, ids, logits)
             digest = _sha256(draft)
             path = self.folder / f"sealed-{digest[:16]}.arrow"
             draft.rename(path)

@@ -15,7 +15,7 @@ import yaml
 from ray.cluster_utils import Cluster
 from tiny import tiny_config
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_two_drivers_started_together_cost_one_pass(cluster: Cluster, tmp_path: 
     drivers = [start(config, tmp_path / f"run{k}", cluster.address, f"seed={k}") for k in range(2)]
     results = []
     for driver in drivers:
-        stdout, stderr = driver.communicate(timeout=200)
+        stdout, stderr = driver.communicate(timeout=300)
         assert driver.returncode == 0, stderr
         results.append(json.loads(stdout.splitlines()[-1]))
     assert sum(result["teachers"][0]["rows_computed"] for result in results) == 240 + 80
@@ -60,7 +60,7 @@ def test_two_drivers_started_together_cost_one_pass(cluster: Cluster, tmp_path: 
 def test_two_workers_on_nodes_of_their_own(cluster: Cluster, tmp_path: Path) -> None:
     config = write_config(tmp_path)
     driver = start(config, tmp_path / "run", cluster.address, "train.workers=2")
-    stdout, stderr = driver.communicate(timeout=200)
+    stdout, stderr = driver.communicate(timeout=300)
     assert driver.returncode == 0, stderr
     result = json.loads(stdout.splitlines()[-1])
     assert result["teachers"][0]["rows_computed"] == 240 + 80

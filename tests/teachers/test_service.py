@@ -176,5 +176,6 @@ def test_a_teacher_that_cannot_start_is_an_error_not_a_wait(
     spec = spec_of(replace(teacher, folder=str(tmp_path / "gone")), tmp_path, Replica)
     served.append(connect(spec))
     client = TeacherClient(source_of(spec, corpus))
-    with pytest.raises(TeacherError, match="could not start"):
+    with pytest.raises(TeacherError, match="could not start") as caught:
         client.get(client.source.wanted[:8])
+    assert "\n" not in str(caught.value)

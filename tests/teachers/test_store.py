@@ -54,6 +54,12 @@ def test_the_first_answer_for_a_row_stands(tmp_path: Path) -> None:
     assert rows(store(tmp_path).sealed()) == EXPECTED | {7: [7.0, 7.0, 7.0]}
 
 
+def test_sealing_keeps_the_rows_of_another_writer(tmp_path: Path) -> None:
+    store(tmp_path).append(np.array([20]), np.full((1, 3), 20, np.float32))
+    store(tmp_path).seal(IDS, LOGITS)
+    assert rows(store(tmp_path).sealed()) == EXPECTED | {20: [20.0, 20.0, 20.0]}
+
+
 @pytest.mark.parametrize(
     "change",
     [

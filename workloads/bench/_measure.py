@@ -95,8 +95,8 @@ def warm_service(stage: Stage, spec: ServiceSpec) -> Iterator[Serving]:
 def teachers_pass(stage: Stage, serving: Serving) -> float:
     """Seconds from announcing the training rows until their table is sealed, as the driver of a run waits for it."""
     begun = time.perf_counter()
-    serving.start()
-    serving.wait(threading.Event(), MetricsLog(stage.folder / "pass.jsonl"))
+    serving.start(MetricsLog(stage.folder / "pass.jsonl"))
+    serving.wait(threading.Event())
     return time.perf_counter() - begun
 
 
