@@ -137,6 +137,7 @@ def main() -> None:
         level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)]
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; what it gives up on is an error of ours
     try:
         app()
     except RaykdError as error:

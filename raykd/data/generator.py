@@ -1,6 +1,6 @@
 """The embedded corpus: seeded reviews of several domains in which word order and negation decide, not the words alone.
 
-A review says one thing about a product. Most ways of saying it turn around a word's own polarity ("hardly dull", "less
+A review says one thing about a product. Most ways of saying it turn around a word's own polarity ("never dull", "less
 reliable than the cheap one") or name both polarities and let the order decide ("everyone told me it was great, but I
 found it dull"), so a bag of words stays far below a model that reads.
 """
@@ -17,6 +17,9 @@ from raykd.config import GeneratorConfig
 from raykd.data.lexicon import DOMAINS, NEGATIVE, OTHERS, PEOPLE, POSITIVE, SETTINGS, TAILS, Domain
 
 LABELS = ("negative", "positive")
+
+GRADED = {good: tuple(word for word in words if len(word) > 6) for good, words in ((True, POSITIVE), (False, NEGATIVE))}
+"""The longer general words: those that take "more" and "less"."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class _Pen:
         return self._word(not self.good)
 
     def _word(self, good: bool) -> str:
-        if self.rng.random() < 0.4:
+        if self.rng.random() < 0.3:
             return self.pick(self.domain.positive if good else self.domain.negative)
         return self.pick(POSITIVE if good else NEGATIVE)
 
@@ -57,7 +60,7 @@ def _direct(pen: _Pen) -> str:
 
 
 def _negated(pen: _Pen) -> str:
-    no = pen.pick(("not", "never", "hardly"))
+    no = pen.pick(("not", "never"))
     return f"the {pen.noun()} was {no} {pen.opposite()}{pen.pick((' at all', ' in the end', '', ''))}"
 
 
@@ -76,8 +79,8 @@ def _expected(pen: _Pen) -> str:
 
 def _compared(pen: _Pen) -> str:
     if pen.rng.random() < 0.5:
-        return f"the {pen.noun()} was far more {pen.pick(GRADED[pen.good])} than {pen.pick(OTHERS)}"
-    return f"the {pen.noun()} was far less {pen.pick(GRADED[not pen.good])} than {pen.pick(OTHERS)}"
+        return f"the {pen.noun()} was more {pen.pick(GRADED[pen.good])} than {pen.pick(OTHERS)}"
+    return f"the {pen.noun()} was less {pen.pick(GRADED[not pen.good])} than {pen.pick(OTHERS)}"
 
 
 def _beaten(pen: _Pen) -> str:
@@ -91,23 +94,21 @@ def _a(word: str) -> str:
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
-GRADED = {good: tuple(word for word in words if len(word) > 6) for good, words in ((True, POSITIVE), (False, NEGATIVE))}
-"""The longer general words: those that take "more" and "less"."""
-
 WAYS: tuple[tuple[float, Callable[[_Pen], str]], ...] = (
-    (0.44, _direct),
-    (0.26, _negated),
+    (0.46, _direct),
+    (0.24, _negated),
     (0.12, _hearsay),
-    (0.06, _expected),
-    (0.06, _compared),
-    (0.06, _beaten),
+    (0.05, _expected),
+    (0.08, _compared),
+    (0.05, _beaten),
 )
-"""Shares of the ways to say it. With as many negations as this, a small transformer learns what "not" does instead of
-resting on the words' own polarity; with fewer, some seeds never leave that."""
+"""Shares of the ways to say it. Enough negations that reading them pays: with fewer, wider models were seen to rest on
+the words' own polarity to the last epoch, as the smallest ones still do here for some seeds."""
 
 _SHARES = np.cumsum([share for share, _ in WAYS])[:-1]
 
 TRIES = 50
+"""Reviews drawn until one is not taken; only a corpus with nearly all reviews in train uses them up."""
 
 
 def generate(config: GeneratorConfig) -> dict[str, pa.Table]:
@@ -117,29 +118,26 @@ def generate(config: GeneratorConfig) -> dict[str, pa.Table]:
         train and validation, columns text, label (negative or positive) and domain; the validation has no noise, and no
         review that stands in train.
     """
-    seeds = np.random.SeedSequence(config.seed).spawn(2)
-    train = _split(np.random.default_rng(seeds[0]), config.rows, config, frozenset())
+    ours, theirs = np.random.SeedSequence(config.seed).spawn(2)
+    train = _split(np.random.default_rng(ours), config.rows, config.domains, config.noise, frozenset())
     taken = frozenset(train.column("text").to_pylist())
-    return {
-        "train": train,
-        "validation": _split(np.random.default_rng(seeds[1]), config.validation_rows, config, taken),
-    }
+    validation = _split(np.random.default_rng(theirs), config.validation_rows, config.domains, 0.0, taken)
+    return {"train": train, "validation": validation}
 
 
-def _split(rng: np.random.Generator, rows: int, config: GeneratorConfig, taken: frozenset[str]) -> pa.Table:
-    """A split with balanced answers; noise goes into the training split, the one that need not avoid any reviews."""
+def _split(rng: np.random.Generator, rows: int, domains: int, noise: float, taken: frozenset[str]) -> pa.Table:
+    """Reviews that are not taken, half of them positive before the noise."""
     good = rng.permutation(np.arange(rows) % 2 == 0)
-    domains = [DOMAINS[kind] for kind in rng.integers(config.domains, size=rows)]
-    texts = [_new(_Pen(rng, domain, bool(liked)), taken) for domain, liked in zip(domains, good, strict=True)]
+    kinds = [DOMAINS[kind] for kind in rng.integers(domains, size=rows)]
+    texts = [_new(_Pen(rng, kind, bool(liked)), taken) for kind, liked in zip(kinds, good, strict=True)]
     flipped = np.zeros(rows, dtype=bool)
-    if not taken:
-        flipped[rng.permutation(rows)[: round(config.noise * rows)]] = True
+    flipped[rng.permutation(rows)[: round(noise * rows)]] = True
     labels = [LABELS[int(answer)] for answer in good ^ flipped]
-    return pa.table({"text": texts, "label": labels, "domain": [domain.name for domain in domains]})
+    return pa.table({"text": texts, "label": labels, "domain": [kind.name for kind in kinds]})
 
 
 def _new(pen: _Pen, taken: frozenset[str]) -> str:
-    """A review that is not taken; a corpus so large that nearly all are gives up after some tries."""
+    """A review that is not taken."""
     for _ in range(TRIES):
         text = _review(pen)
         if text not in taken:

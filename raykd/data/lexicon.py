@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Domain:
-    """A domain's own words; `positive` and `negative` are used nowhere else, or elsewhere with the other polarity."""
+    """A domain's nouns and polarity words beside the general ones; "predictable" praises a battery and damns a plot."""
 
     name: str
     nouns: tuple[str, ...]
@@ -19,12 +19,8 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-POSITIVE = _words(
-    "good great excellent wonderful reliable pleasant superb lovely charming impressive clever enjoyable fine brilliant"
-)
-NEGATIVE = _words(
-    "bad awful terrible poor dull disappointing unpleasant clumsy dreadful tedious annoying shabby weak mediocre"
-)
+POSITIVE = _words("good great excellent wonderful reliable pleasant superb lovely charming impressive clever enjoyable")
+NEGATIVE = _words("bad awful terrible poor dull disappointing unpleasant clumsy dreadful tedious annoying shabby")
 
 PEOPLE = ("everyone", "my friend", "my sister", "the seller", "a neighbour", "the critics")
 OTHERS = ("the cheap one", "the old one", "the last one", "the other one", "my first one", "the one next door")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -92,6 +93,8 @@ def _fresh(
         intermediate_size=spec.intermediate_size or 4 * spec.hidden_size,
         max_position_embeddings=max_length,
         pad_token_id=tokenizer.pad_token_id,
+        # BERT's 0.02 is for 768 wide; narrow models with it begin with flat attention and stay there for epochs.
+        initializer_range=0.02 * math.sqrt(768 / spec.hidden_size),
     )
     _set_task(config, task)
     _set_dropout(config, spec.dropout, "fresh model")

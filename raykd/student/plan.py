@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from raykd import models
@@ -10,6 +9,7 @@ from raykd.config import ModelConfig, OptimConfig, RunConfig, TeacherConfig
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.models.checkpoint import read_config
+from raykd.models.truncate import which_layers
 from raykd.training.optim import steps_per_epoch, total_steps
 
 ADAM_BYTES = 16
@@ -73,7 +73,10 @@ def _trained(name: str, model: ModelConfig, settings: OptimConfig, rows: int) ->
         "worker_resources": {"CPU": settings.worker_cpus, "GPU": settings.worker_gpus, **settings.worker_resources},
     }
     if model.from_ is not None:
-        parameters = models.describe(Path(models.resolve(model.from_)))["parameters"]
+        folder = models.resolve(model.from_)
+        depth = models.describe(folder)["layers"]
+        kept = None if model.layers is None else which_layers(model.layers, depth, model.from_)
+        parameters = models.parameter_count(folder, kept)
     else:
         parameters = _fresh_parameters(model)
     return plan | {"parameters": parameters, "memory_mb": round(parameters * ADAM_BYTES * settings.workers / 2**20)}

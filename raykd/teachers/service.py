@@ -34,6 +34,8 @@ NAMESPACE = "raykd"
 SEGMENT_ROWS = 4096
 SEGMENT_SECONDS = 2.0
 MAX_ATTEMPTS = 3
+IDLE_S = 0.2
+"""Between two looks at leases while there is nothing to do."""
 IN_FLIGHT = 2
 """Calls per replica: one that it works on, one at hand so that it never idles."""
 
@@ -109,6 +111,7 @@ class Service:
         self._forwards, self._seconds, self._answers = 0, 0.0, 0
         self._born = time.monotonic()
         self._closed = False
+        self._work = threading.Event()
         threading.Thread(target=self._pump, daemon=True).start()
 
     def register(self, split: Split, run: str) -> bool:
@@ -131,6 +134,7 @@ class Service:
             self._renew(run)
             entry = self._corpora[corpus]
             entry.ledger.announce(run, ids)
+            self._work.set()
             entry.sealed = entry.sealed and entry.ledger.missing == 0
             self._dispatch()
 
@@ -223,6 +227,7 @@ class Service:
                 entry.ledger.start(call, ids)
                 self._calls[call] = (entry, ids)
                 self._crew.send(call, entry.split, ids)
+                self._work.set()
 
     def _pump(self) -> None:
         while not self._closed:
@@ -235,7 +240,9 @@ class Service:
                     for ref in ready:
                         self._collect(refs[ref])
                 else:
-                    time.sleep(0.02)
+                    # With nothing under way it leaves the cores to the students.
+                    self._work.wait(IDLE_S)
+                self._work.clear()
                 with self._lock:
                     self._keep_house()
             except Exception as error:  # nothing else would see it: the thread must say why it ends

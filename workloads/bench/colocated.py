@@ -128,7 +128,8 @@ def _round(stage: Stage, teacher: Prepared, epochs: int, k: int) -> _Round:
     if not k % 2:
         in_loop = _in_loop(stage, source, epochs, k)
     done = _Round(pass_s, taught.seconds, in_loop, teacher_s, student_s)
-    log.info("round %d: %s", k, done)
+    seconds = {name: round(value, 2) for name, value in vars(done).items()}
+    log.info("round %d: %s", k, seconds)
     return done
 
 

@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from raykd import runtime
+from raykd.observe.metrics_log import MetricsLog
 from raykd.teachers.client import Source
 from raykd.teachers.prepared import Prepared
 from raykd.teachers.service import ServiceSpec
-from raykd.teachers.serving import service_spec
+from raykd.teachers.serving import Serving, service_spec
 from raykd.teachers.store import Store
-from raykd.training.job import StepFactory
+from raykd.training.job import Job, Place, Step, StepFactory
 from raykd.training.loop import Worker
 from raykd.training.supervised import Supervised
 
@@ -156,10 +157,23 @@ def _cold_round(stage: Stage, k: int) -> tuple[Span, float, Span]:
     with warm_service(stage, _sleeping(stage, f"pass-{k}", seconds_per_row)) as serving:
         pass_s = teachers_pass(stage, serving)
     with warm_service(stage, _sleeping(stage, f"cold-{k}", seconds_per_row)) as serving:
-        (source,) = serving.sources("train")
-        cold = _epoch(stage, f"cold-{k}", stage.distil(source))
+        cold = _epoch(stage, f"cold-{k}", _Announced(stage, serving))
     log.info("round %d: S %.2f s, T %.2f s, first epoch %.2f s", k, epoch.seconds, pass_s, cold.seconds)
     return epoch, pass_s, cold
+
+
+@dataclass(frozen=True)
+class _Announced:
+    """Announces the rows and lets the driver follow the pass, from when the student turns to its teacher."""
+
+    stage: Stage
+    serving: Serving
+
+    def build(self, job: Job, place: Place) -> Step:
+        """The student's step on the service."""
+        self.serving.start(MetricsLog(self.stage.folder / "pass.jsonl"))
+        (source,) = self.serving.sources("train")
+        return self.stage.distil(source).build(job, place)
 
 
 def _epoch(stage: Stage, name: str, step: StepFactory) -> Span:
