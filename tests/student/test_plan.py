@@ -35,5 +35,5 @@ def test_a_teacher_of_other_classes_is_refused_before_anything_runs(configure: C
     models.save(model, tokenizer, tmp_path / "three")
     with pytest.raises(ModelError, match=r"3 classes \(a, b, c\)"):
         api.check(configure(teachers=[str(tmp_path / "three")]))
-    with pytest.raises(ModelError, match="out of range|has 1|layers"):
+    with pytest.raises(ModelError, match="layers"):
         api.check(configure(f"student={{from: {tmp_path / 'three'}, layers: [0, 7]}}"))

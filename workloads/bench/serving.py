@@ -60,8 +60,8 @@ class Sizes:
     threads: int | None = None
 
 
-WARM = Sizes(Shape(layers=2), rows=480, rounds=24, block=5)
-COLD = Sizes(Shape(layers=2), rows=3200, rounds=3)
+WARM = Sizes(Shape(layers=2), rows=256, rounds=16, block=4)
+COLD = Sizes(Shape(layers=2), rows=2400, rounds=3)
 
 
 def main(args: list[str]) -> dict[str, Any]:
