@@ -15,6 +15,8 @@ for _name, _value in {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "TOKENIZERS_PARALLELISM": "false",
+    # Ray starts its workers at nice 15: teachers would starve beside a student that trains in the driver's process.
+    "RAY_worker_niceness": "0",
 }.items():
     os.environ.setdefault(_name, _value)
 

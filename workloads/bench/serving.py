@@ -61,7 +61,7 @@ class Sizes:
 
 
 WARM = Sizes(Shape(layers=2), rows=256, rounds=16, block=4)
-COLD = Sizes(Shape(layers=2), rows=2400, rounds=3)
+COLD = Sizes(Shape(layers=2), rows=3200, rounds=2)
 
 
 def main(args: list[str]) -> dict[str, Any]:
