@@ -70,7 +70,7 @@ class TeacherConfig(Section):
         {}, description="labels of the nodes that may run replicas, {raykd-role: teacher}"
     )
     threads: int | None = Field(None, ge=1, description="torch threads of a replica; null: chosen and logged")
-    batch_tokens: int | None = Field(None, ge=16, description="tokens of one call; null: 4096 on a CPU, 32768 on a GPU")
+    batch_tokens: int | None = Field(None, ge=16, description="tokens of one call; null: 2048 on a CPU, 32768 on a GPU")
 
     @model_validator(mode="after")
     def _prepared(self) -> TeacherConfig:

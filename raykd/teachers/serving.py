@@ -27,7 +27,8 @@ from raykd.teachers.store import Store
 
 log = logging.getLogger(__name__)
 POLL_S = 0.1
-CPU_TOKENS, GPU_TOKENS = 4096, 32768
+CPU_TOKENS, GPU_TOKENS = 2048, 32768
+"""Tokens of a call: on a CPU larger ones leave its caches (measured 20 % slower at 4096, 6 layers of 384)."""
 
 
 @dataclass(frozen=True)
