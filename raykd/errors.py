@@ -44,6 +44,10 @@ class TeacherError(RaykdError, RuntimeError):
     """A teacher cannot answer, or answered something that must not be trained on."""
 
 
+class LearnerLost(TeacherError):
+    """A process of a teacher that learns has died: the run goes back to its last checkpoint."""
+
+
 class StoreError(RaykdError, RuntimeError):
     """A file of soft targets is damaged or not the one that was asked for."""
 

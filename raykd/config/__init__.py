@@ -1,11 +1,11 @@
 """What a person writes: pydantic models, YAML and `KEY=VALUE` overrides. Imports neither torch nor ray."""
 
+from raykd.config.feedback import FeedbackConfig
 from raykd.config.load import changed_key, load, parse, save
 from raykd.config.model import ModelConfig, TeacherConfig
 from raykd.config.run import (
     ClusterConfig,
     DataConfig,
-    FeedbackConfig,
     GeneratorConfig,
     ObjectiveConfig,
     RunConfig,

@@ -8,11 +8,14 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from raykd.config.base import Section
+from raykd.config.feedback import FeedbackConfig
 from raykd.config.model import ModelConfig, TeacherConfig
 from raykd.config.training import TrainConfig
 
 CLASSIFICATION_METRICS = ("accuracy", "f1", "matthews")
 REGRESSION_METRICS = ("pearson", "spearman")
+QUIZ_SHARE = 0.1
+"""Held out for the quiz where feedback needs one and the configuration says nothing (MetaDistil, section 3.2)."""
 
 
 class TaskConfig(Section):
@@ -78,7 +81,12 @@ class DataConfig(Section):
     carve_validation: float = Field(
         0.0, ge=0, lt=0.9, description="share of train that takes the validation's place, for tuning"
     )
-    quiz: float = Field(0.0, ge=0, lt=0.9, description="share of train held out for the teachers' quiz")
+    quiz: float | None = Field(
+        None,
+        ge=0,
+        lt=0.9,
+        description="share of train held out for the teachers' quiz; null: 0.1 where feedback needs it",
+    )
     reward: float = Field(0.0, ge=0, lt=0.9, description="share of train held out for the policy's reward")
     seed: int = Field(
         0, ge=0, description="of limit, fraction and carving; apart from the run's, so seeds share splits"
@@ -87,7 +95,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _room(self) -> DataConfig:
-        if self.carve_validation + self.quiz + self.reward >= 0.95:
+        if self.carve_validation + (self.quiz or 0) + self.reward >= 0.95:
             raise ValueError("carve_validation, quiz and reward together leave no rows to train on")
         return self
 
@@ -117,14 +125,6 @@ class WeightingConfig(Section):
         if self.weights is not None and (min(self.weights) < 0 or sum(self.weights) <= 0):
             raise ValueError("weights must not be negative, and one must be above 0")
         return self
-
-
-class FeedbackConfig(Section):
-    """What the teachers learn from the student."""
-
-    shorthand = "type"
-
-    type: Literal["none"] = Field("none", description="none: the teachers stay as they are")
 
 
 class ClusterConfig(Section):
@@ -169,9 +169,38 @@ class RunConfig(Section):
             raise ValueError(f"teachers: two have the same name among {', '.join(names)}")
         if self.weighting.weights is not None and len(self.weighting.weights) != len(names):
             raise ValueError(f"weighting.weights: {len(self.weighting.weights)} weights for {len(names)} teachers")
+        self._check_feedback()
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError("baselines: one is named twice")
         return self
+
+    def _check_feedback(self) -> None:
+        feedback, names = self.feedback, self.teacher_names
+        if feedback.type == "none":
+            return
+        if feedback.needs_quiz and self.data.quiz == 0:
+            raise ValueError("data.quiz: feedback needs rows that the student is not trained on: give a share above 0")
+        for name in feedback.teachers or []:
+            if name not in names:
+                raise ValueError(f"feedback.teachers: no teacher is named {name!r}: they are {', '.join(names)}")
+        if feedback.ranks > self.train.workers:
+            raise ValueError(f"feedback.ranks: {feedback.ranks} ranks for {self.train.workers} student workers")
+        if self.objective.alpha == 0:
+            raise ValueError("objective.alpha: with 0 the student does not hear its teachers, nor they it")
+
+    @property
+    def rows(self) -> DataConfig:
+        """`data`, with the share that is held out for the quiz decided."""
+        if self.data.quiz is not None or not self.feedback.needs_quiz:
+            return self.data
+        return self.data.model_copy(update={"quiz": QUIZ_SHARE})
+
+    @property
+    def learners(self) -> list[bool]:
+        """For each teacher, whether it learns from the student."""
+        if self.feedback.type == "none":
+            return [False] * len(self.teachers)
+        return [self.feedback.teachers is None or name in self.feedback.teachers for name in self.teacher_names]
 
     @property
     def teacher_names(self) -> list[str]:

@@ -46,7 +46,7 @@ def carve(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> dict[s
     total, parts = len(ids), {}
     shares = (
         ("validation", "carve_validation", config.carve_validation),
-        ("quiz", "quiz", config.quiz),
+        ("quiz", "quiz", config.quiz or 0.0),
         ("reward", "reward", config.reward),
     )
     for signal, key, wanted in shares:

@@ -1,31 +1,14 @@
-"""What the teachers learn from the student."""
+"""What the teachers learn from the student: nothing, MetaDistil's pilot, IKD's exam. Plain torch; knows no ray.
 
-from __future__ import annotations
+`before` and `after` are given the whole round of a worker and not single micro-batches, since the pilot's step and the
+quiz belong to the global batch.
+"""
 
-from typing import Protocol
-
-import torch
-
-from raykd.config import FeedbackConfig
-from raykd.data.batch import Batch
+from raykd.feedback.exam import Exam
+from raykd.feedback.ikd import IKD
+from raykd.feedback.metadistil import MetaDistil
 from raykd.feedback.none import NoFeedback
+from raykd.feedback.round import Feedback, Round
+from raykd.feedback.teaching import Classroom, Lessons
 
-
-class Feedback(Protocol):
-    """May change the teachers around a student's step."""
-
-    def before(self, batch: Batch, weights_BK: torch.Tensor, targets_KBC: torch.Tensor) -> torch.Tensor:
-        """The targets [K, B, C] that the step uses: these, or fresh ones of teachers that have just learnt."""
-
-    def after(self, batch: Batch, weights_BK: torch.Tensor, targets_KBC: torch.Tensor) -> None:
-        """Called once the student has stepped."""
-
-
-def build(config: FeedbackConfig) -> Feedback:
-    """The feedback of a configuration."""
-    match config.type:
-        case "none":
-            return NoFeedback()
-
-
-__all__ = ["Feedback", "build"]
+__all__ = ["IKD", "Classroom", "Exam", "Feedback", "Lessons", "MetaDistil", "NoFeedback", "Round"]

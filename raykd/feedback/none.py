@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-
-from raykd.data.batch import Batch
+from raykd.feedback.round import Feedback
 
 
-class NoFeedback:
+class NoFeedback(Feedback):
     """Frozen teachers."""
 
-    def before(self, batch: Batch, weights_BK: torch.Tensor, targets_KBC: torch.Tensor) -> torch.Tensor:
-        """The targets as they came, [K, B, C]."""
-        return targets_KBC
-
-    def after(self, batch: Batch, weights_BK: torch.Tensor, targets_KBC: torch.Tensor) -> None:
-        """Sends nothing."""
+    def due(self, step: int) -> bool:
+        """Never."""
+        return False

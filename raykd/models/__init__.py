@@ -7,6 +7,7 @@ from raykd.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from raykd.models.forward import choose_device, choose_dtype, freeze_embeddings, logits
 from raykd.models.labels import column_order, model_labels
 from raykd.models.length import check_length, longest_input
+from raykd.models.trainable import freeze_all_but, trainable_names
 
 __all__ = [
     "build",
@@ -15,6 +16,7 @@ __all__ = [
     "choose_dtype",
     "column_order",
     "describe",
+    "freeze_all_but",
     "freeze_embeddings",
     "load",
     "logits",
@@ -24,5 +26,6 @@ __all__ = [
     "resolve",
     "save",
     "tokenizer_fingerprint",
+    "trainable_names",
     "weights_fingerprint",
 ]

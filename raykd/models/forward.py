@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
@@ -17,7 +19,23 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch
 
 
 def logits(model: nn.Module, encoded: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """logits_BC of a batch; `model` may be wrapped for data-parallel training.
+    """logits_BC of a batch; `model` may be wrapped for data-parallel training."""
+    logits_BC: torch.Tensor = model(**inputs(model, encoded)).logits
+    return logits_BC
+
+
+def logits_at(
+    model: nn.Module, parameters: Mapping[str, torch.Tensor], encoded: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """logits_BC at other parameters (by name) than the model's own, of which nothing changes, buffers included."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    out: Any = functional_call(model, {**buffers, **parameters}, (), inputs(model, encoded))
+    logits_BC: torch.Tensor = out.logits
+    return logits_BC
+
+
+def inputs(model: nn.Module, encoded: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What of an encoded batch the model takes.
 
     Token types are left out for models that have none (DistilBERT) or one (RoBERTa), whatever the tokenizer makes.
     """
@@ -26,8 +44,7 @@ def logits(model: nn.Module, encoded: Mapping[str, torch.Tensor]) -> torch.Tenso
     given = {name: tensor for name, tensor in encoded.items() if name in asked}
     if isinstance(inner, PreTrainedModel) and vars(inner.config).get("type_vocab_size", 2) < 2:
         given.pop("token_type_ids", None)
-    logits_BC: torch.Tensor = model(**given).logits
-    return logits_BC
+    return given
 
 
 @cache

@@ -41,7 +41,7 @@ def truncate(model: PreTrainedModel, layers: int | Sequence[int], where: str) ->
     kept = which_layers(layers, depth, where)
     if kept == list(range(depth)):
         return model
-    prefix = f"{_stack(model, depth, where)}."
+    prefix = f"{layer_stack(model, depth, where)}."
     config = copy.deepcopy(model.config)
     config.num_hidden_layers = len(kept)
     state = {_renamed(key, prefix, kept): value for key, value in model.state_dict().items()}
@@ -57,7 +57,7 @@ def truncate(model: PreTrainedModel, layers: int | Sequence[int], where: str) ->
     return cast(PreTrainedModel, small.eval())
 
 
-def _stack(model: PreTrainedModel, depth: int, where: str) -> str:
+def layer_stack(model: PreTrainedModel, depth: int, where: str) -> str:
     """The name of the one list of modules that is as long as the model is deep."""
     found = [
         name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) == depth

@@ -133,7 +133,7 @@ def _efficiency(arms: dict[str, Arm]) -> dict[str, Any]:
     off. Not the speed of the baseline `alone`, which ran at another time: a busy machine would make the ratio."""
     outcome, clock = arms["student"].outcome, arms["student"].outcome.clock
     speed = arms["student"].samples_per_s
-    own_s = max(1e-9, outcome.train_s - clock.wait_s - clock.targets_s)
+    own_s = max(1e-9, outcome.train_s - clock.wait_s - clock.targets_s - clock.feedback_s)
     return {
         "samples_per_s": speed,
         "student_only_samples_per_s": outcome.samples / own_s,
@@ -141,6 +141,7 @@ def _efficiency(arms: dict[str, Arm]) -> dict[str, Any]:
         "wait_share": clock.wait_s / outcome.train_s if outcome.train_s else 0.0,
         "hit_rate": clock.hits / clock.asked if clock.asked else 1.0,
         "train_s": outcome.train_s,
+        "feedback_s": clock.feedback_s,
     }
 
 
@@ -148,7 +149,7 @@ def _splits(corpus: Corpus, config: RunConfig) -> dict[str, Any]:
     used = {
         "train": ["student"] + (["teachers"] if any(t.prepare == "finetune" for t in config.teachers) else []),
         "validation": ["evaluation", "best checkpoint"],
-        "quiz": [],
+        "quiz": ["feedback to the teachers"] if config.feedback.needs_quiz else [],
         "reward": [],
         "test": ["scored once, at the end"],
     }

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from raykd import feedback, objective, weighting
-from raykd.config import FeedbackConfig, ObjectiveConfig, WeightingConfig
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
-from raykd.feedback import Feedback
+from raykd.feedback import Feedback, NoFeedback, Round
 from raykd.models import forward
 from raykd.objective import Objective
-from raykd.teachers.client import Ensemble, Source
-from raykd.teachers.local import LocalEnsemble, LocalTeacher
-from raykd.training.job import Clock, Job, Loss, Place
+from raykd.training.job import Loss, Step
 from raykd.weighting import Weighting
 
 
@@ -39,32 +36,63 @@ class Targets(Protocol):
         """Gives back what is held."""
 
 
+class LearningTargets(Targets, Protocol):
+    """Targets of teachers that wait for a lesson on what they served."""
+
+    def open(self, ids: np.ndarray, key: tuple[int, int, int]) -> np.ndarray:
+        """As `get`, remembered under (step, worker, micro-batch)."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The student's loss as a function of logits, for the real step and for a pilot."""
+
+    task: Task
+    alpha: float
+    objective: Objective
+
+    def parts(
+        self, logits_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Soft and hard loss of each row, [B] both, not yet weighed by α."""
+        soft_B = self.objective.per_example(logits_BC, targets_KBC, weights_BK)
+        return soft_B, self.task.hard_loss(logits_BC, batch.labels_B)
+
+    def share(
+        self, logits_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor, batch: Batch
+    ) -> torch.Tensor:
+        """The rows' share of L_S, a scalar: each weighs 1 / batch.global_rows."""
+        soft_B, hard_B = self.parts(logits_BC, targets_KBC, weights_BK, batch)
+        return (self.alpha * soft_B + (1 - self.alpha) * hard_B).sum() / batch.global_rows
+
+
 @dataclass
-class _Round:
-    """What a micro-batch is taught in this round, and what it lost."""
+class _Now:
+    """What a micro-batch is taught in this step, and what it lost."""
 
     targets_KBC: torch.Tensor
     weights_BK: torch.Tensor
     losses_B: torch.Tensor | None = None
 
 
-class DistilStep:
+class DistilStep(Step):
     """The student's step on soft targets."""
 
     def __init__(
         self,
-        task: Task,
-        alpha: float,
-        loss: Objective,
-        blend: Weighting,
-        teach_back: Feedback,
+        blend: Blend,
+        weighting: Weighting,
         targets: Targets,
         dtype: torch.dtype,
+        feedback: Feedback | None = None,
+        learning: LearningTargets | None = None,
+        rank: int = 0,
     ) -> None:
-        self.task, self.alpha, self.objective = task, alpha, loss
-        self.weighting, self.feedback, self.targets, self.dtype = blend, teach_back, targets, dtype
-        self.clock = Clock()
-        self._rounds: dict[int, _Round] = {}
+        super().__init__()
+        self.blend, self.weighting, self.targets, self.dtype, self.rank = blend, weighting, targets, dtype, rank
+        self.feedback, self.learning = feedback or NoFeedback(), learning
+        self._now: dict[int, _Now] = {}
+        self._round: Round | None = None
 
     def expect(self, batches: list[np.ndarray]) -> None:
         """Asks for the soft targets of the next batches."""
@@ -72,39 +100,61 @@ class DistilStep:
         self.targets.expect(batches)
         self.clock.targets_s += time.perf_counter() - begun
 
-    def begin(self, model: PreTrainedModel, batches: list[Batch]) -> None:
+    def begin(self, model: PreTrainedModel, step: int, batches: list[Batch]) -> None:
         """Takes the targets, weighs the teachers once for the round, lets them learn."""
-        self._rounds = {}
-        for batch in batches:
-            logits_KBC = self._fetch(batch)
-            begun = time.perf_counter()
-            weights_BK = self.weighting.weigh(batch, logits_KBC)
-            targets_KBC = self.feedback.before(batch, weights_BK, logits_KBC)
-            self._rounds[batch.micro] = _Round(targets_KBC, weights_BK)
-            self.clock.targets_s += time.perf_counter() - begun
+        targets = [self._fetch(batch) for batch in batches]
+        begun = time.perf_counter()
+        weights = [self.weighting.weigh(batch, logits) for batch, logits in zip(batches, targets, strict=True)]
+        self.clock.targets_s += time.perf_counter() - begun
+        self._round = Round(step, model, batches, weights, targets)
+        spent = self.feedback.seconds
+        fresh = self.feedback.before(self._round)
+        self.clock.feedback_s += self.feedback.seconds - spent
+        each = zip(batches, fresh, weights, strict=True)
+        self._now = {batch.micro: _Now(targets_KBC, weights_BK) for batch, targets_KBC, weights_BK in each}
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         """The blended loss of a micro-batch, each row weighing 1 / batch.global_rows."""
-        now = self._rounds[batch.micro]
-        logits_BC = forward.logits(model, batch.encoded)
+        now = self._now[batch.micro]
+        with self.feedback.kernels():
+            logits_BC = forward.logits(model, batch.encoded)
         begun = time.perf_counter()
         # The small algebra of the loss is done in full precision, also where the forward pass is in bfloat16.
-        logits_BC = logits_BC.to(self.dtype)
-        soft_B = self.objective.per_example(logits_BC, now.targets_KBC, now.weights_BK)
+        soft_B, hard_B = self.blend.parts(logits_BC.to(self.dtype), now.targets_KBC, now.weights_BK, batch)
         self.clock.targets_s += time.perf_counter() - begun
-        hard_B = self.task.hard_loss(logits_BC, batch.labels_B)
-        losses_B = self.alpha * soft_B + (1 - self.alpha) * hard_B
+        alpha = self.blend.alpha
+        losses_B = alpha * soft_B + (1 - alpha) * hard_B
         now.losses_B = losses_B.detach()
         soft, hard = soft_B.detach().sum() / batch.global_rows, hard_B.detach().sum() / batch.global_rows
         return Loss(losses_B.sum() / batch.global_rows, {"soft": soft, "hard": hard})
 
-    def end(self, model: PreTrainedModel, batches: list[Batch]) -> None:
+    def end(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> None:
         """Tells weighting and feedback what the step led to."""
         for batch in batches:
-            now = self._rounds[batch.micro]
+            now = self._now[batch.micro]
             assert now.losses_B is not None
             self.weighting.observe(batch, now.weights_BK, now.losses_B)
-            self.feedback.after(batch, now.weights_BK, now.targets_KBC)
+        assert self._round is not None
+        spent = self.feedback.seconds
+        self.feedback.after(self._round, optimizer)
+        self.clock.feedback_s += self.feedback.seconds - spent
+        self._round = None
+
+    def evaluated(self, step: int, epoch: float) -> None:
+        """Teachers that learn are scored along with the student."""
+        self.feedback.evaluated(step, epoch)
+
+    def save(self, folder: Path) -> None:
+        """Teachers that learn belong to the same cut."""
+        self.feedback.save(folder)
+
+    def restore(self, folder: Path) -> None:
+        """They go on from there."""
+        self.feedback.restore(folder)
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        """What the feedback led to."""
+        return self.feedback.finish(folder)
 
     def close(self) -> None:
         """Lets go of the teachers."""
@@ -113,37 +163,11 @@ class DistilStep:
     def _fetch(self, batch: Batch) -> torch.Tensor:
         begun = time.perf_counter()
         hits = self.targets.at_hand(batch.ids)
-        logits_KBC = self.targets.get(batch.ids)
+        if self.learning is not None and self.feedback.due(batch.step):
+            logits_KBC = self.learning.open(batch.ids, (batch.step, self.rank, batch.micro))
+        else:
+            logits_KBC = self.targets.get(batch.ids)
         self.clock.asked += logits_KBC.shape[0] * len(batch.ids)
         self.clock.hits += hits
         self.clock.wait_s += time.perf_counter() - begun
         return torch.from_numpy(logits_KBC).to(batch.labels_B.device, self.dtype)
-
-
-@dataclass(frozen=True)
-class Distil:
-    """Factory of `DistilStep`; with `in_loop` the teachers are called by the student itself, without any service."""
-
-    sources: tuple[Source, ...]
-    objective: ObjectiveConfig
-    weighting: WeightingConfig
-    feedback: FeedbackConfig
-    in_loop: bool = False
-
-    def build(self, job: Job, place: Place) -> DistilStep:
-        """The step of one worker, with its own clients."""
-        targets: Targets
-        if self.in_loop:
-            loaded = [LocalTeacher(source.teacher, place.device) for source in self.sources]
-            targets = LocalEnsemble(loaded, job.train.split)
-        else:
-            targets = Ensemble(self.sources)
-        return DistilStep(
-            job.task,
-            self.objective.alpha,
-            objective.build(self.objective),
-            weighting.build(self.weighting),
-            feedback.build(self.feedback),
-            targets,
-            torch.float64 if job.settings.precision == "float64" else torch.float32,
-        )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from raykd import models
 from raykd.config import RunConfig
 from raykd.data import corpus as corpora
@@ -19,14 +21,14 @@ from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.errors import Interrupted
 from raykd.observe.metrics_log import MetricsLog
+from raykd.student.distil import Distil, Teach
 from raykd.student.folder import RunFolder
 from raykd.student.result import Arm, assemble, save_predictions, score_test, teacher_entry
-from raykd.student.step import Distil
 from raykd.teachers import finetune, parity
 from raykd.teachers.client import Source
 from raykd.teachers.finetune import Workshop
 from raykd.teachers.prepared import Prepared
-from raykd.teachers.serving import Serving, Wanted, choose_threads, service_spec
+from raykd.teachers.serving import Serving, Wanted, choose_threads, learner_seats, service_spec
 from raykd.training.job import Job, Outcome, Signal, StepFactory
 from raykd.training.launch import launch
 from raykd.training.supervised import Supervised
@@ -54,7 +56,7 @@ class Scene:
 
 def open_corpus(config: RunConfig) -> tuple[Corpus, Task]:
     """The data and what is learnt from it."""
-    corpus = corpora.load(config.data, config.task, config.cache_folder)
+    corpus = corpora.load(config.rows, config.task, config.cache_folder)
     return corpus, Task(config.task.type, config.task.best_by, tuple(corpus.labels or ()))
 
 
@@ -88,7 +90,7 @@ def distill(scene: Scene) -> dict[str, Any]:
     with _serving(scene, teachers) as serving:
         overlap = _overlap(scene)
         targets_s = _soft_targets(scene, serving, wait=not overlap)
-        student = _train(scene, "student", start, _distil(scene.config, serving.sources("train")))
+        student = _train(scene, "student", start, _distil(scene.config, serving.sources("train"), _teach(scene)))
         if overlap:
             serving.wait(scene.stop)
         entries = [teacher_entry(served, serving, scene.task) for served in serving.served]
@@ -100,13 +102,25 @@ def distill(scene: Scene) -> dict[str, Any]:
     test = score_test(scene.corpus, scene.task, best, scene.config.data.max_length)
     result = assemble(scene.config, scene.corpus, scene.task, entries, arms, test, warnings)
     result["efficiency"]["targets_s"] = targets_s
+    if student.outcome.told:
+        result["feedback"] = student.outcome.told
     result["seconds"] = time.time() - begun
     (best / "logits.npy").unlink(missing_ok=True)
     return result
 
 
-def _distil(config: RunConfig, sources: Sequence[Source], in_loop: bool = False) -> Distil:
-    return Distil(tuple(sources), config.objective, config.weighting, config.feedback, in_loop)
+def _distil(config: RunConfig, sources: Sequence[Source], teach: Teach | None = None, in_loop: bool = False) -> Distil:
+    return Distil(tuple(sources), config.objective, config.weighting, in_loop, teach)
+
+
+def _teach(scene: Scene) -> Teach | None:
+    """Which teachers learn and where, and from which rows the student is examined; None without feedback."""
+    config = scene.config
+    if config.feedback.type == "none":
+        return None
+    seats = learner_seats(config, scene.remote)
+    quiz = Signal.of(scene.corpus, "quiz") if config.feedback.needs_quiz else None
+    return Teach(config.feedback, tuple(seats), quiz)
 
 
 def _initial_student(scene: Scene) -> Path:
@@ -166,7 +180,9 @@ def _soft_targets(scene: Scene, serving: Serving, wait: bool) -> float:
     return time.time() - begun
 
 
-def _train(scene: Scene, name: str, start: Path, step: StepFactory, folder: Path | None = None) -> Arm:
+def _train(
+    scene: Scene, name: str, start: Path, step: StepFactory, folder: Path | None = None, rows: Signal | None = None
+) -> Arm:
     config, path = scene.config, folder or scene.folder.path
     scene.phase(name)
     validation = Signal.of(scene.corpus, "validation")
@@ -175,7 +191,7 @@ def _train(scene: Scene, name: str, start: Path, step: StepFactory, folder: Path
         metrics=str(path / "metrics.jsonl"),
         model=str(start),
         task=scene.task,
-        train=Signal.of(scene.corpus, "train"),
+        train=rows or Signal.of(scene.corpus, "train"),
         validation=validation,
         settings=config.train,
         seed=config.seed,
@@ -190,7 +206,10 @@ def _train(scene: Scene, name: str, start: Path, step: StepFactory, folder: Path
 
 
 def _baseline(scene: Scene, name: str, start: Path, sources: Sequence[Source]) -> Arm:
-    """The same student from the same weights on the same rows, with no teacher or with its teachers in its own loop."""
+    """The same student from the same weights, with no teacher or with its teachers in its own loop.
+
+    A baseline has no use for a quiz or a reward: it trains on their rows too (DESIGN section 5).
+    """
     step: StepFactory
     match name:
         case "alone":
@@ -199,7 +218,13 @@ def _baseline(scene: Scene, name: str, start: Path, sources: Sequence[Source]) -
             step = _distil(scene.config, sources, in_loop=True)
     folder = scene.folder.baseline(name)
     folder.mkdir(parents=True, exist_ok=True)
-    return _train(scene, f"baseline {name}", start, step, folder)
+    return _train(scene, f"baseline {name}", start, step, folder, _all_rows(scene.corpus))
+
+
+def _all_rows(corpus: Corpus) -> Signal:
+    parts = [corpus.ids[purpose] for purpose in ("train", "quiz", "reward") if purpose in corpus.ids]
+    # The rows of train keep their order where nothing was held out.
+    return Signal(corpus.splits["train"], parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)))
 
 
 def _keep_best(best: Path, target: Path) -> None:

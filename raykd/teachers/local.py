@@ -25,18 +25,23 @@ class LocalTeacher:
         self.model, self.tokenizer = models.load(teacher.folder, DTYPES[dtype or teacher.dtype])
         models.check_length(self.model, teacher.max_length, f"teacher {teacher.name}")
         self.model.eval().to(device)
-        self._columns = list(teacher.columns)
+        self.columns = list(teacher.columns)
         self._encoders: dict[str, Encoder] = {}
 
     def logits(self, split: Split, ids: np.ndarray) -> np.ndarray:
         """Logits [len(ids), C] in the task's column order, in the wire's dtype."""
-        encoded = self._encoder(split).encode(ids)
         with torch.inference_mode():
-            out = forward.logits(self.model, {name: tensor.to(self.device) for name, tensor in encoded.items()})
-        wire = torch.float64 if self.teacher.wire == "float64" else torch.float32
-        return out[:, self._columns].to(wire).cpu().numpy()
+            return self.forward(split, ids).cpu().numpy()
 
-    def _encoder(self, split: Split) -> Encoder:
+    def forward(self, split: Split, ids: np.ndarray) -> torch.Tensor:
+        """As `logits`, a tensor on the device, with its graph where gradients are on."""
+        encoded = self.encoder(split).encode(ids)
+        out_BC = forward.logits(self.model, {name: tensor.to(self.device) for name, tensor in encoded.items()})
+        wire = torch.float64 if self.teacher.wire == "float64" else torch.float32
+        return out_BC[:, self.columns].to(wire)
+
+    def encoder(self, split: Split) -> Encoder:
+        """Encodes this split's rows for this teacher; every row is tokenised once."""
         if split.fingerprint not in self._encoders:
             rows = Rows.open(split.path, split.fingerprint)
             self._encoders[split.fingerprint] = Encoder(self.tokenizer, rows, self.teacher.max_length)

@@ -15,7 +15,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
-from raykd.config import TeacherConfig
+from raykd.config import RunConfig, TeacherConfig
 from raykd.data.splits import Split
 from raykd.errors import ConfigError, Interrupted, RaykdError
 from raykd.observe.metrics_log import MetricsLog
@@ -221,6 +221,22 @@ def choose_threads(configs: Sequence[TeacherConfig], students: int, remote: bool
     chosen = [config.threads or (max(1, int(config.num_cpus)) if remote else shared) for config in configs]
     log.info("teacher threads %s: %d cores, %d processes at once", chosen, cores, at_once)
     return chosen
+
+
+def learner_seats(config: RunConfig, remote: bool) -> list[Seat | None]:
+    """What the ranks of each teacher that learns run on, None for the others; as `choose_threads` decides threads.
+
+    Student and teachers take turns within a round, so on one machine the ranks share all its cores.
+    """
+    ranks = sum(config.learners) * config.feedback.ranks
+    cores = max(1, (os.cpu_count() or 1) // max(1, ranks))
+    return [
+        Seat(one.num_cpus, one.num_gpus, one.threads or (max(1, int(one.num_cpus)) if remote else cores),
+             one.resources, one.node_labels)
+        if learns
+        else None
+        for one, learns in zip(config.teachers, config.learners, strict=True)
+    ]  # fmt: skip
 
 
 def _check_resources(spec: ServiceSpec) -> None:

@@ -1,4 +1,4 @@
-"""One consistent cut: student, optimizer and position of the same step in one file, named only once it is whole."""
+"""One consistent cut: student, optimizer, position and teachers of the same step, named only once it is whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,22 @@ log = logging.getLogger(__name__)
 KEEP = 2
 
 
-def save_cut(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Writes `folder/step-…` through a temporary folder and a rename, and drops cuts older than the last two."""
+@dataclass(frozen=True)
+class Cut:
+    """A whole checkpoint: the loop's state, and the folder that holds what others have put beside it."""
+
+    folder: Path
+    state: dict[str, Any]
+
+
+def save_cut(
+    folder: Path, step: int, state: dict[str, Any], beside: Callable[[Path], None] = lambda draft: None
+) -> Path:
+    """Writes `folder/step-…` through a temporary folder and a rename, and drops cuts older than the last two.
+
+    Args:
+        beside: writes further files of the same step into the folder that it is given.
+    """
     target = folder / f"step-{step:08d}"
     draft = folder / f".draft-{step:08d}"
     shutil.rmtree(draft, ignore_errors=True)
@@ -26,8 +42,9 @@ def save_cut(folder: Path, step: int, state: dict[str, Any]) -> Path:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    digest = _sha256(draft / "state.pt")
-    (draft / "cut.json").write_text(json.dumps({"step": step, "sha256": digest}), encoding="utf-8")
+    beside(draft)
+    digests = {file.name: _sha256(file) for file in sorted(draft.iterdir())}
+    (draft / "cut.json").write_text(json.dumps({"step": step, "sha256": digests}), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     draft.rename(target)
     for old in _cuts(folder)[:-KEEP]:
@@ -35,16 +52,16 @@ def save_cut(folder: Path, step: int, state: dict[str, Any]) -> Path:
     return target
 
 
-def load_cut(folder: Path) -> dict[str, Any] | None:
+def load_cut(folder: Path) -> Cut | None:
     """The newest whole cut, or None; a damaged one is passed over with a warning."""
     for cut in reversed(_cuts(folder)):
         try:
             said = json.loads((cut / "cut.json").read_text(encoding="utf-8"))["sha256"]
-            whole = _sha256(cut / "state.pt") == said
-        except (OSError, ValueError, KeyError):
+            whole = "state.pt" in said and all(_sha256(cut / name) == digest for name, digest in said.items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             whole = False
         if whole:
-            return torch.load(cut / "state.pt", map_location="cpu", weights_only=True)
+            return Cut(cut, torch.load(cut / "state.pt", map_location="cpu", weights_only=True))
         log.warning("checkpoint %s is damaged, going back to the one before", cut.name)
     return None
 

@@ -33,6 +33,25 @@ def sum_gradients(parameters: Iterable[nn.Parameter], world: int) -> None:
             at += parameter.numel()
 
 
+def sum_tensors(tensors: list[torch.Tensor], world: int) -> list[torch.Tensor]:
+    """All-reduces tensors by SUM, as one flat tensor; all of one dtype."""
+    if world == 1 or not tensors:
+        return tensors
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    dist.all_reduce(flat)
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+
+
+def broadcast(value: str, world: int) -> str:
+    """Worker 0's text, on every worker."""
+    if world == 1:
+        return value
+    held = [value]
+    dist.broadcast_object_list(held, src=0)
+    return held[0]
+
+
 def sum_scalars(values: list[float], place_device: torch.device, world: int) -> list[float]:
     """All-reduces a few numbers by SUM."""
     if world == 1:

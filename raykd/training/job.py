@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,10 +59,17 @@ class Place:
 
 @dataclass
 class Clock:
-    """Where a step's time went, in seconds, and how many rows' targets were at hand when asked for."""
+    """Where a step's time went, in seconds, and how many rows' targets were at hand when asked for.
+
+    Attributes:
+        wait_s: waiting for soft targets.
+        targets_s: asking for them ahead of time, weighing, comparing.
+        feedback_s: rounds of feedback: pilot, quiz, the teachers' steps and fresh targets.
+    """
 
     wait_s: float = 0.0
     targets_s: float = 0.0
+    feedback_s: float = 0.0
     asked: int = 0
     hits: int = 0
 
@@ -73,22 +82,37 @@ class Loss:
     parts: dict[str, torch.Tensor]
 
 
-class Step(Protocol):
-    """The loss of one optimizer step, and what happens around it."""
+class Step(ABC):
+    """The loss of one optimizer step, and what happens around it; every worker has one and calls it alike."""
 
-    clock: Clock
+    def __init__(self) -> None:
+        self.clock = Clock()
 
     def expect(self, batches: list[np.ndarray]) -> None:
         """Tells which rows of this worker come next, nearest first."""
 
-    def begin(self, model: PreTrainedModel, batches: list[Batch]) -> None:
+    def begin(self, model: PreTrainedModel, step: int, batches: list[Batch]) -> None:
         """Before the first micro-batch of a step."""
 
+    @abstractmethod
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         """The loss of a micro-batch, with its graph."""
 
-    def end(self, model: PreTrainedModel, batches: list[Batch]) -> None:
+    def end(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> None:
         """After the optimizer's step."""
+
+    def evaluated(self, step: int, epoch: float) -> None:
+        """After an evaluation of the student, and before its first step."""
+
+    def save(self, folder: Path) -> None:
+        """Worker 0 puts into a checkpoint's folder what the step needs to go on there."""
+
+    def restore(self, folder: Path) -> None:
+        """Takes up what `save` has put into the folder; on every worker."""
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        """At the end of training: writes what is to be kept into the job's folder, tells what the result should say."""
+        return {}
 
     def close(self) -> None:
         """Gives back what the step holds."""
@@ -133,6 +157,7 @@ class Outcome:
     Attributes:
         best: folder of the best checkpoint, with logits.npy on the validation rows.
         train_s: seconds within steps on worker 0, without evaluations and checkpoints.
+        told: what the step had to say at the end.
         interrupted: stopped on request, with a checkpoint saved.
     """
 
@@ -148,6 +173,7 @@ class Outcome:
     best_scores: dict[str, float] = field(default_factory=dict)
     worse_evaluations: int = 0
     interrupted: bool = False
+    told: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a checkpoint."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shutil
@@ -16,7 +17,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from raykd.config import OptimConfig
-from raykd.errors import RaykdError, RunError
+from raykd.errors import LearnerLost, RaykdError, RunError
 from raykd.models import forward
 from raykd.training import loop
 from raykd.training.job import Job, Outcome, Place
@@ -34,8 +35,21 @@ def launch(job: Job, stop: threading.Event, remote: bool) -> Outcome:
         RunError: the workers failed more often than `max_failures` allows, or their resources cannot be had.
     """
     if job.settings.workers == 1 and not remote:
-        return loop.train(job, _place(job.settings, 0, 1, shared=False), report=lambda metrics: None, stop=stop.is_set)
+        return _here(job, stop)
     return _through_train(job, stop, remote)
+
+
+def _here(job: Job, stop: threading.Event) -> Outcome:
+    """In this process; after a lost learner from the last checkpoint, as often as Ray Train would restart workers."""
+    place = _place(job.settings, 0, 1, shared=False)
+    for failures in itertools.count(1):
+        try:
+            return loop.train(job, place, report=lambda metrics: None, stop=stop.is_set)
+        except LearnerLost as error:
+            if failures > job.settings.max_failures:
+                raise
+            log.warning("%s: going back to the last checkpoint", error)
+    raise AssertionError("unreachable")
 
 
 def _place(settings: OptimConfig, rank: int, world: int, shared: bool) -> Place:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import shutil
 import time
@@ -23,8 +22,10 @@ from raykd.models import forward
 from raykd.observe.metrics_log import MetricsLog
 from raykd.training import collective
 from raykd.training.checkpoint import load_cut, save_cut
+from raykd.training.course import Course
 from raykd.training.evaluate import mean_loss, predict_shared
 from raykd.training.job import Job, Outcome, Place
+from raykd.training.masks import dropout_seed
 from raykd.training.meter import Meter
 from raykd.training.optim import build_optimizer, learning_rate, steps_per_epoch, total_steps
 
@@ -76,11 +77,13 @@ class Worker:
         self.total = total_steps(len(job.train.ids), settings)
         self.cuts = Path(job.folder) / "checkpoints"
         self.log = MetricsLog(Path(job.metrics)) if place.rank == 0 else None
-        self._epoch, self._order = -1, job.train.ids
+        self.course = Course(job)
         self._best_before = Path()
         self.outcome = Outcome(total_steps=self.total)
-        self._resume()
+        cut = self._resume()
         self.step_fn = job.step.build(job, place)
+        if cut is not None:
+            self.step_fn.restore(cut)
         self.step_fn.clock = self.outcome.clock
         if place.rank == 0:
             log.info("worker of %d on %s, %d threads, %s", place.world, place.device, place.threads, reason)
@@ -91,6 +94,7 @@ class Worker:
         if self.outcome.step == 0:
             plan = {"steps": self.total, "epochs": settings.epochs, "samples": rows, "batch_size": settings.batch_size}
             self._write("plan", **plan, metric=self.job.task.best_by)
+            self.step_fn.evaluated(0, 0.0)
         meter = Meter(self.outcome)
         while self.outcome.step < self.total and not self._out_of_patience():
             step = self.outcome.step
@@ -107,11 +111,12 @@ class Worker:
                 self._save()
                 self.outcome.interrupted = True
                 return self.outcome
+        self.outcome.told = self.step_fn.finish(Path(self.job.folder))
         return self.outcome
 
     def _one_step(self, step: int, meter: Meter) -> None:
         begun = time.perf_counter()
-        global_ids = self._global_batch(step)
+        global_ids = self.course.batch(step)
         self.step_fn.expect([self._mine(step + k) for k in range(self._horizon(step))])
         batches = [
             self._batch(ids, step, micro, len(global_ids))
@@ -119,9 +124,9 @@ class Worker:
             if len(ids)
         ]
         self.model.train()
-        self.step_fn.begin(self.model, batches)
+        self.step_fn.begin(self.model, step, batches)
         for batch in batches:
-            torch.manual_seed(_dropout_seed(self.job.seed, step, batch.micro, self.place.rank))
+            torch.manual_seed(dropout_seed(self.job.seed, step, batch.micro, self.place.rank))
             with self._autocast():
                 loss = self.step_fn.loss(self.model, batch)
             loss.total.backward()
@@ -133,7 +138,7 @@ class Worker:
             group["lr"] = learning_rate(self.settings, step, self.total)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.step_fn.end(self.model, batches)
+        self.step_fn.end(self.model, self.optimizer, batches)
         meter.stepped(len(global_ids), time.perf_counter() - begun, norm)
 
     def _batch(self, ids: np.ndarray, step: int, micro: int, global_rows: int) -> Batch:
@@ -142,18 +147,8 @@ class Worker:
         labels = torch.from_numpy(self.train_rows.labels(ids)).to(device)
         return Batch(ids, labels, encoded, step, micro, global_rows)
 
-    def _global_batch(self, step: int) -> np.ndarray:
-        epoch, k = divmod(step, self.per_epoch)
-        return order.batch(self._order_of(epoch), k, self.settings.batch_size)
-
-    def _order_of(self, epoch: int) -> np.ndarray:
-        if epoch != self._epoch:
-            self._order = self.job.train.seen_in(epoch, self.settings, self.job.seed)
-            self._epoch = epoch
-        return self._order
-
     def _mine(self, step: int) -> np.ndarray:
-        return order.share(self._global_batch(step), self.place.rank, self.place.world)
+        return order.share(self.course.batch(step), self.place.rank, self.place.world)
 
     def _horizon(self, step: int) -> int:
         """How many batches, this one included, to announce: within the epoch, so that one order is held at a time."""
@@ -178,6 +173,7 @@ class Worker:
             outcome.worse_evaluations += 1
         loss = mean_loss(self.job.task, logits, labels)
         self._write("eval", step=outcome.step, epoch=outcome.epochs, scores=scores, loss=loss, best=best)
+        self.step_fn.evaluated(outcome.step, outcome.epochs)
         self.report({**scores, "step": outcome.step})
 
     def _save_best(self, folder: Path, logits: np.ndarray) -> None:
@@ -195,7 +191,7 @@ class Worker:
                 "optimizer": self.optimizer.state_dict(),
                 "outcome": self.outcome.as_dict(),
             }
-            save_cut(self.cuts, self.outcome.step, state)
+            save_cut(self.cuts, self.outcome.step, state, beside=self.step_fn.save)
             for old in self.cuts.glob("best-*"):
                 # The best of the cut before stays: a damaged newest cut sends a resumed run back to it.
                 if str(old) != self.outcome.best and old != self._best_before:
@@ -203,9 +199,11 @@ class Worker:
             self._best_before = Path(self.outcome.best)
         collective.barrier(self.place.world)
 
-    def _resume(self) -> None:
-        state = load_cut(self.cuts)
-        if state is not None:
+    def _resume(self) -> Path | None:
+        """Takes up the last cut; returns its folder, for the step."""
+        cut = load_cut(self.cuts)
+        if cut is not None:
+            state = cut.state
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.outcome = Outcome.from_dict(state["outcome"])
@@ -214,6 +212,7 @@ class Worker:
             log.info("going on at step %d of %d", self.outcome.step, self.total)
         if self.log is not None:
             self.log.cut(self.outcome.step)
+        return cut.folder if cut is not None else None
 
     def _log(self, step: int, meter: Meter) -> None:
         fields = meter.line(self.place.device, self.place.world)
@@ -240,9 +239,3 @@ class Worker:
         if self.dtype in (torch.bfloat16, torch.float16):
             return torch.autocast(self.place.device.type, self.dtype)
         return contextlib.nullcontext()
-
-
-def _dropout_seed(seed: int, step: int, micro: int, rank: int) -> int:
-    """A function of the position alone, so that a resumed run draws the masks that it would have drawn."""
-    text = f"{seed}/{step}/{micro}/{rank}".encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big")

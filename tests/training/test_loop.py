@@ -66,7 +66,7 @@ def losses(folder: Path) -> list[float]:
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     state = checkpoint.load_cut(folder / "checkpoints")
     assert state is not None
-    return state["model"]
+    return state.state["model"]
 
 
 def assert_same_run(one: Path, other: Path) -> None:

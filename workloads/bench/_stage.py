@@ -23,7 +23,7 @@ from raykd.config import GeneratorConfig, ModelConfig, RunConfig
 from raykd.data import generator
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
-from raykd.student.step import Distil
+from raykd.student.distil import Distil
 from raykd.student.trainer import open_corpus
 from raykd.teachers.client import Source
 from raykd.teachers.serving import Wanted
@@ -89,7 +89,7 @@ class Stage:
     def distil(self, source: Source, in_loop: bool = False) -> Distil:
         """The student's step on one teacher's soft targets, with the objective that a run has by default."""
         config = self.config
-        return Distil((source,), config.objective, config.weighting, config.feedback, in_loop)
+        return Distil((source,), config.objective, config.weighting, in_loop)
 
     def job(self, name: str, step: StepFactory, **settings: Any) -> Job:
         """A student's job in a folder of its own; all jobs see the same rows in the same order."""

@@ -1,0 +1,167 @@
+"""c_k = −∂/∂z_k ⟨∂L_S/∂z_S, u⟩, u = J_S(θ)·v, v = ∇_φ ℓ, φ = θ − η∇L_S: feedback to a teacher without double backward.
+
+Why it is the meta-gradient: θ_T reaches φ only through the teacher's outputs on the batch of the pilot, so that
+∇_{θ_T} ℓ = η · Σ_k J_kᵀ c_k. The factor η is left out of c. Plain torch: what a student is, where a teacher lives and
+how workers meet is the caller's; over workers L_S is a mean over the GLOBAL batch, whence sums throughout. Each
+function runs with autocast off, puts the RNG back, and writes to no tensor that it was given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.func import jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+Params = Mapping[str, Tensor]
+Outputs = tuple[Tensor, ...]
+Reduce = Callable[[list[Tensor]], list[Tensor]]
+Route = Literal["forward", "central"]
+
+
+@dataclass(frozen=True)
+class Micro:
+    """One micro-batch of this worker, as pure functions.
+
+    Attributes:
+        forward: trainable parameters by name to the student's outputs: logits_BC, then matched features. Seeds the RNG
+            itself, so that each call draws the same dropout masks; changes no module (buffers included).
+        loss: (student outputs, teacher tensors) to a scalar, this micro-batch's share of L_S: each row weighs
+            1/B_global. The weights w of the teachers are constants in it.
+        served: the teachers' tensors, without graph: logits_KBC, then matched features.
+    """
+
+    forward: Callable[[Params], Outputs]
+    loss: Callable[[Outputs, Outputs], Tensor]
+    served: Outputs
+
+
+def choose_route(
+    route: Literal["auto", "forward", "central"], dtype: torch.dtype, device: torch.device
+) -> tuple[Route, str]:
+    """How to take u, and why; `dtype` is that of the student's weights."""
+    if route != "auto":
+        return route, f"{route} asked for"
+    if dtype == torch.float64:
+        return "forward", f"auto: float64 weights on {device.type}, where only a jvp is exact to rounding"
+    return "central", "auto: two no-grad forwards with any kernel cost less than a jvp, and are exact to about 1e-4"
+
+
+def pilot(
+    theta: Params, micros: Sequence[Micro], lr: float, reduce: Reduce, route: Route = "central"
+) -> tuple[dict[str, Tensor], list[Outputs]]:
+    """The plain SGD step φ = θ − lr · ∇L_S on a copy, and the outputs at θ of each micro-batch; neither has a graph.
+
+    `reduce` is called once, with one gradient for each parameter, also where `micros` is empty. Under `forward` the
+    step runs on the attention kernel of the jvp: on a GPU another kernel may draw other masks from the same seed.
+    """
+    leaves = _leaves(theta)
+    sums = [torch.zeros_like(leaf) for leaf in leaves.values()]
+    outputs_at_theta: list[Outputs] = []
+    with _apart(theta, route), torch.enable_grad():
+        for micro in micros:
+            outputs = micro.forward(leaves)
+            loss = micro.loss(outputs, micro.served)
+            for total, gradient in zip(sums, _gradients(loss, tuple(leaves.values())), strict=True):
+                total.add_(gradient)
+            outputs_at_theta.append(tuple(output.detach() for output in outputs))
+    steps = zip(leaves.items(), reduce(sums), strict=True)
+    return {name: leaf.detach() - lr * gradient for (name, leaf), gradient in steps}, outputs_at_theta
+
+
+def quiz_gradient(
+    phi: Params, quiz_loss: Callable[[Params], Tensor], reduce: Reduce
+) -> tuple[dict[str, Tensor], Tensor]:
+    """v = ∇_φ ℓ summed over the workers, and this worker's share of ℓ; one without quiz rows gives a constant 0."""
+    leaves = _leaves(phi)
+    with _apart(phi), torch.enable_grad():
+        loss = quiz_loss(leaves)
+        gradients = _gradients(loss, tuple(leaves.values()))
+    return dict(zip(leaves, reduce(list(gradients)), strict=True)), loss.detach()
+
+
+def outputs_at(theta: Params, micro: Micro, route: Route = "central") -> Outputs:
+    """The student's outputs at θ without a graph, for a round that makes no pilot (IKD: the kept θ)."""
+    with _apart(theta, route), torch.no_grad():
+        return micro.forward({name: tensor.detach() for name, tensor in theta.items()})
+
+
+def forward_mode(theta: Params, v: Params, micro: Micro) -> Outputs:
+    """u = J_S(θ)·v, one tensor for each output, by a jvp; only the math kernel of SDPA has a forward-mode rule."""
+    at = {name: tensor.detach() for name, tensor in theta.items()}
+    along = {name: v[name].detach() for name in at}
+    with _apart(theta, "forward"), torch.no_grad():
+        u = jvp(micro.forward, (at,), (along,))[1]
+    return tuple(u)
+
+
+def central_differences(theta: Params, v: Params, micro: Micro, step: float = 0.01) -> Outputs:
+    """u = (f(θ + εv) − f(θ − εv)) / 2ε with ε = step/‖v‖ over all parameters; zeros where v is zero."""
+    # Squares of float32 entries below 1e-23 would vanish.
+    norms = [torch.linalg.vector_norm(v[name], dtype=torch.float64) for name in theta]
+    norm = torch.linalg.vector_norm(torch.stack(norms)).item()
+    if norm == 0:
+        return tuple(torch.zeros_like(output) for output in outputs_at(theta, micro))
+    epsilon = step / norm
+    ahead = outputs_at({name: tensor.detach() + epsilon * v[name] for name, tensor in theta.items()}, micro)
+    behind = outputs_at({name: tensor.detach() - epsilon * v[name] for name, tensor in theta.items()}, micro)
+    return tuple((a - b) * (norm / (2 * step)) for a, b in zip(ahead, behind, strict=True))
+
+
+def cotangents(micro: Micro, outputs: Outputs, u: Outputs) -> Outputs:
+    """c for each tensor of `micro.served`, of its shape and at least the outputs' precision; zeros where L_S has none.
+
+    Args:
+        outputs: the student's at θ, from `pilot` or `outputs_at`.
+        u: their directional derivatives along v.
+    """
+    precision = outputs[0].dtype
+    at = tuple(output.detach().requires_grad_() for output in outputs)
+    # A store may serve half precision; 1/B_global times a small difference is not for half precision.
+    served = tuple(
+        tensor.detach().to(torch.promote_types(tensor.dtype, precision)).requires_grad_() for tensor in micro.served
+    )
+    with torch.autocast(at[0].device.type, enabled=False), torch.enable_grad():
+        slopes = torch.autograd.grad(micro.loss(at, served), at, create_graph=True, allow_unused=True)
+        inner = at[0].new_zeros(())
+        for slope, along in zip(slopes, u, strict=True):
+            if slope is not None:
+                inner = inner + (slope * along.detach()).sum()
+        gradients = _gradients(inner, served)
+    return tuple(-gradient for gradient in gradients)
+
+
+def adam_preconditioned(v: Params, second_moments: Params, eps: float) -> dict[str, Tensor]:
+    """v ⊙ 1/(√v̂ + eps), IKD's surrogate for the derivative of the student's AdamW step (v̂ constant, clipping ignored).
+
+    `second_moments` are bias-corrected: exp_avg_sq / (1 − β₂ᵗ), after the course step.
+    """
+    return {name: tensor / (second_moments[name].sqrt() + eps) for name, tensor in v.items()}
+
+
+@contextlib.contextmanager
+def _apart(params: Params, route: Route = "central") -> Iterator[None]:
+    """Autocast off (a difference of 0.01 drowns in bfloat16), the RNG put back, the kernel that the route needs."""
+    device = next(iter(params.values())).device
+    kernel = sdpa_kernel(SDPBackend.MATH) if route == "forward" else contextlib.nullcontext()
+    fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with fork, torch.autocast(device.type, enabled=False), kernel:
+        yield
+
+
+def _leaves(params: Params) -> dict[str, Tensor]:
+    """Leaves of their own on the same storage: a gradient asked of them reaches no module's `.grad`."""
+    return {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
+
+
+def _gradients(scalar: Tensor, inputs: Outputs) -> Outputs:
+    """∂scalar/∂inputs, zeros where it does not depend on one, or on any."""
+    if not scalar.requires_grad:
+        return tuple(torch.zeros_like(tensor) for tensor in inputs)
+    found = torch.autograd.grad(scalar, inputs, allow_unused=True)
+    return tuple(torch.zeros_like(t) if g is None else g for t, g in zip(inputs, found, strict=True))

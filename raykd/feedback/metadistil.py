@@ -1,0 +1,51 @@
+"""MetaDistil: φ = θ_S − η∇L_S, ℓ = CE_quiz(φ), θ_T ← step(∇_{θ_T} ℓ), then θ_S steps on the improved teacher's targets.
+
+Zhou, Xu, McAuley, "BERT Learns to Teach", ACL 2022, arXiv 2106.04570, section 3; METHODS section 1.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from raykd.feedback import cotangent
+from raykd.feedback.round import Round
+from raykd.feedback.teaching import Teaching
+
+
+class MetaDistil(Teaching):
+    """A pilot step on a copy, rolled back before the real one."""
+
+    def before(self, now: Round) -> list[torch.Tensor]:
+        """Pilot, quiz, cotangents, the teachers' step; returns what they say now, [K, B, C] of each micro-batch."""
+        if not self.due(now.step):
+            return now.targets
+        begun, measure, exam = time.perf_counter(), self._measure_now(), self.lessons.exam
+        theta = self._parameters(now)
+        rate = self.settings.pilot_lr or self.lessons.lr
+        phi, outputs = cotangent.pilot(theta, self._micros(now), rate, self._reduce, self.route)
+        v, after = cotangent.quiz_gradient(phi, exam.loss(now.model, now.step, 0), self._reduce)
+        directions, quiz = [v], {"after": after}
+        if measure:
+            second, _ = cotangent.quiz_gradient(phi, exam.loss(now.model, now.step, 1), self._reduce)
+            directions.append(second)
+            with torch.no_grad():
+                quiz["before"] = exam.loss(now.model, now.step, 0)(theta)
+        self._teach(now, theta, outputs, directions, quiz, begun)
+        if not self.settings.rollback:
+            self._keep(now, phi)
+        fresh = [self._fresh(batch.ids, old) for batch, old in zip(now.batches, now.targets, strict=True)]
+        self.seconds += time.perf_counter() - begun
+        return fresh
+
+    def _fresh(self, ids: np.ndarray, old_KBC: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self.lessons.classroom.get(ids)).to(old_KBC.device, old_KBC.dtype)
+
+    def _keep(self, now: Round, phi: dict[str, torch.Tensor]) -> None:
+        """The ablation without roll-back: the real step starts where the pilot ended."""
+        with torch.no_grad():
+            for name, parameter in now.model.named_parameters():
+                if name in phi:
+                    parameter.copy_(phi[name])

@@ -1,0 +1,35 @@
+"""What crosses from student to teacher: one cotangent of the soft targets' size, and what else its losses ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one micro-batch's student says about the logits that it was served.
+
+    Attributes:
+        cotangent: c, [B, C].
+        second: the same from an independent quiz batch, only to measure noise; never learnt from.
+        student: the student's logits [B, C], where κ asks for them.
+        fork: the forked teacher's logits [B, C], where the anchor asks for them.
+        global_rows: rows of the whole batch over workers and micro-batches.
+    """
+
+    cotangent: np.ndarray
+    global_rows: int
+    second: np.ndarray | None = None
+    student: np.ndarray | None = None
+    fork: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the wire."""
+        return sum(part.nbytes for part in (self.cotangent, self.second, self.student, self.fork) if part is not None)
+
+
+Key = tuple[int, int, int]
+"""Step, worker, micro-batch."""

@@ -1,0 +1,52 @@
+"""What the section `feedback` refuses, and the quiz that it asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import tiny_config
+
+from raykd import config as configuration
+from raykd.errors import ConfigError
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"feedback": {"type": "none", "every": 2}}, "`every` is set, but type is none"),
+    ({"feedback": {"type": "metadistil", "exam_source": "train"}}, "exam_source: train belongs to ikd"),
+    ({"feedback": {"type": "ikd", "rollback": False}}, "ikd never rolls back"),
+    ({"feedback": {"type": "ikd", "pilot_lr": 0.1}}, "ikd has no pilot"),
+    ({"feedback": {"type": "metadistil", "trainable": "("}}, "no regular expression"),
+    ({"feedback": {"type": "metadistil", "teachers": ["x"]}}, "no teacher is named 'x': they are teacher0"),
+    ({"feedback": {"type": "metadistil", "ranks": 2}}, "2 ranks for 1 student workers"),
+    ({"feedback": "metadistil", "objective": {"alpha": 0}}, "the student does not hear its teachers"),
+    ({"feedback": {"type": "metadistil", "evry": 2}}, "every"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), BAD)
+def test_mistakes_are_one_line(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        configuration.parse(tiny_config(changes, Path("unused")))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_quiz_is_held_out_where_one_is_needed() -> None:
+    def share(**changes: Any) -> float | None:
+        return configuration.parse(tiny_config(changes, Path("unused"))).rows.quiz
+
+    assert share() is None
+    assert share(feedback="metadistil") == 0.1
+    assert share(feedback="ikd") == 0.1
+    assert share(feedback={"type": "ikd", "exam_source": "train"}) is None
+    data = {"source": "generated", "quiz": 0.0}
+    with pytest.raises(ConfigError, match=r"data\.quiz: feedback needs rows"):
+        share(feedback="metadistil", data=data)
+
+
+def test_a_written_configuration_reads_back(tmp_path: Path) -> None:
+    for feedback in ("none", "metadistil", {"type": "ikd", "teacher_ce": 0.5}):
+        config = configuration.parse(tiny_config({"feedback": feedback}, Path("unused")))
+        configuration.save(config, tmp_path / "config.yaml")
+        assert configuration.load(tmp_path / "config.yaml") == config

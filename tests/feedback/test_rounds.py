@@ -1,0 +1,209 @@
+"""Whole runs whose teachers learn: one round against double backward, workers and ranks, faults, resuming."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+import torch.nn.functional as F
+from tiny import TINY_TEACHER, Configure
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from raykd import api, models
+from raykd.config import RunConfig
+from raykd.data.encoding import Encoder
+from raykd.feedback.exam import Exam
+from raykd.models import forward
+from raykd.observe.metrics_log import Event, read_events
+from raykd.student import trainer
+from raykd.training.course import Course
+from raykd.training.job import Job, Place, Signal
+from raykd.training.supervised import Supervised
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+EXACT = ["train.precision=float64", "teachers.0.precision=float64", "feedback.measure_every=2"]
+PLACE = Place(0, 1, torch.device("cpu"), 1)
+
+
+def of(kind: str, folder: Path) -> list[Event]:
+    return [event for event in read_events(folder / "metrics.jsonl") if event["event"] == kind]
+
+
+def losses(folder: Path) -> list[float]:
+    return [event["loss"] for event in of("step", folder)]
+
+
+def rounds(folder: Path) -> list[dict[str, float]]:
+    """What each round measured, flat; times and bytes left out."""
+    out = []
+    for event in of("feedback", folder):
+        numbers = {key: value for key, value in event.items() if key.startswith("quiz")}
+        for name, told in event["teachers"].items():
+            numbers |= {f"{name}.{key}": value for key, value in told.items()}
+        out.append(numbers)
+    return out
+
+
+def assert_close(one: list[dict[str, float]], other: list[dict[str, float]], rtol: float) -> None:
+    assert [sorted(numbers) for numbers in one] == [sorted(numbers) for numbers in other]
+    for mine, theirs in zip(one, other, strict=True):
+        np.testing.assert_allclose(
+            [mine[key] for key in sorted(mine)], [theirs[key] for key in sorted(mine)], rtol, 1e-12
+        )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return models.load(folder, torch.float64)[0].state_dict()
+
+
+def job_of(config: RunConfig, folder: Path) -> Job:
+    corpus, task = trainer.open_corpus(config)
+    return Job(
+        folder="", metrics="", model=str(folder / "start"), task=task, train=Signal.of(corpus, "train"),
+        validation=Signal.of(corpus, "validation"), settings=config.train, seed=config.seed,
+        max_length=config.data.max_length, step=Supervised(),
+    )  # fmt: skip
+
+
+def test_one_round_over_the_service_is_the_double_backward(configure: Configure, tmp_path: Path) -> None:
+    """θ_T moves by −μ/η ∇_{θ_T} ℓ: SGD, no clipping, float64, through real actors; the gradient taken here by
+    create_graph through the pilot's step on the checkpoints that the run started from."""
+    rate, pilot = 0.5, 0.1
+    config = configure(
+        *EXACT, "train.max_steps=1", "feedback.type=metadistil", "feedback.teacher_optimizer=sgd", "objective.alpha=0.7",
+        f"feedback.teacher_lr={rate}", "feedback.teacher_clip=null", f"feedback.pilot_lr={pilot}",
+        "feedback.route=forward",
+    )  # fmt: skip
+    result = api.distill(config, tmp_path / "run")
+    assert result["splits"]["quiz"]["used_for"] == ["feedback to the teachers"]
+    job = job_of(config, tmp_path / "run")
+    folder = Path(api.teach(config, tmp_path / "teach")[0]["folder"])
+    teacher, tokenizer = models.load(folder, torch.float64)
+    student, own = models.load(tmp_path / "run" / "start", torch.float64)
+    ids = Course(job).batch(0)
+    corpus, task = trainer.open_corpus(config)
+    quiz = Signal.of(corpus, "quiz")
+    drawn = Exam(task, Encoder(own, quiz.rows(), 24), quiz.ids, 32, config.seed, PLACE).draw(0, 0)
+    rows = job.train.rows()
+
+    def encode(of: Any, which: np.ndarray) -> dict[str, torch.Tensor]:
+        return Encoder(of, rows, 24).encode(which)
+
+    y, y_q = torch.from_numpy(rows.labels(ids)), torch.from_numpy(rows.labels(drawn))
+    theta = dict(student.named_parameters())
+    with sdpa_kernel(SDPBackend.MATH):  # the one with a second derivative
+        taught = forward.logits(teacher, encode(tokenizer, ids))
+        said = forward.logits_at(student, theta, encode(own, ids))
+    soft = F.kl_div(F.log_softmax(said / 2, -1), F.softmax(taught / 2, -1), reduction="batchmean") * 4
+    loss = 0.7 * soft + 0.3 * F.cross_entropy(said, y)
+    grads = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
+    phi = {name: p - pilot * g for (name, p), g in zip(theta.items(), grads, strict=True)}
+    exam = F.cross_entropy(forward.logits_at(student, phi, encode(own, drawn)), y_q)
+    assert of("feedback", tmp_path / "run")[0]["quiz_after"] == pytest.approx(float(exam.detach()), rel=1e-9)
+    names = [name for name, _ in teacher.named_parameters()]
+    wanted = torch.autograd.grad(exam, list(teacher.parameters()), allow_unused=True)
+    moved = weights(tmp_path / "run" / "teachers" / "teacher0")
+    for name, gradient in zip(names, wanted, strict=True):
+        step = (dict(teacher.named_parameters())[name] - moved[name]) / rate * pilot
+        expected = torch.zeros_like(step) if gradient is None else gradient
+        torch.testing.assert_close(step, expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["metadistil", "ikd"])
+def test_workers_and_ranks_change_nothing(configure: Configure, tmp_path: Path, kind: str) -> None:
+    """One worker; two workers and one rank; two and two: unequal shards of 33 rows, a last batch of few."""
+    base = [
+        *EXACT, "train.batch_size=33", "train.epochs=1", f"feedback.type={kind}", "feedback.teacher_lr=1e-3",
+        "feedback.teacher_ce=0.5", "feedback.teacher_kd=0.3", "feedback.teacher_anchor=0.2", "feedback.quiz_batches=2",
+    ]  # fmt: skip
+    wide = {"ranks": ["train.workers=2", "feedback.ranks=2", "feedback.recompute=true"]}
+    if kind == "metadistil":
+        wide["two"] = ["train.workers=2"]
+    api.distill(configure(*base, "train.accumulate=2"), tmp_path / "one")
+    assert len(rounds(tmp_path / "one")) == len(losses(tmp_path / "one")) == 7
+    for name, settings in wide.items():
+        api.distill(configure(*base, *settings), tmp_path / name)
+        np.testing.assert_allclose(losses(tmp_path / name), losses(tmp_path / "one"), rtol=1e-8)
+        assert_close(rounds(tmp_path / name), rounds(tmp_path / "one"), rtol=1e-5)
+
+
+def test_some_teachers_learn_and_feedback_may_begin_late(configure: Configure, tmp_path: Path) -> None:
+    teachers = [json.loads(json.dumps(TINY_TEACHER)) | {"name": name} for name in ("still", "eager", "keen")]
+    teachers[1]["finetune"] |= {"seed": 1}
+    teachers[2]["finetune"] |= {"seed": 2}
+    config = configure(
+        "feedback={type: metadistil, teachers: [eager, keen], start: 3, every: 2, teacher_lr: 1e-3, measure_every: 1}",
+        "weighting={type: fixed, weights: [1, 2, 3]}", "baselines=[alone]", teachers=teachers,
+    )  # fmt: skip
+    result = api.distill(config, tmp_path)
+    assert [event["step"] for event in of("feedback", tmp_path)] == [4, 6, 8, 10, 12, 14]
+    told = result["feedback"]["teachers"]
+    assert set(told) == {"eager", "keen"}
+    assert all(one["versions"] == 6 and one["drift"] > 0 for one in told.values())
+    assert result["feedback"]["rounds"] == 6
+    assert len(result["splits"]) == 3
+    # The baseline has no use for a quiz: 240 rows in place of 216.
+    baseline = of("plan", tmp_path / "baselines" / "alone")[0]
+    assert (baseline["samples"], of("plan", tmp_path)[0]["samples"]) == (240, 216)
+    before, after = (
+        weights(Path(str(api.teach(config, tmp_path / "t")[1]["folder"]))),
+        weights(tmp_path / "teachers/eager"),
+    )
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("kind", ["metadistil", "ikd"])
+def test_a_stopped_run_goes_on_bit_equal(configure: Configure, tmp_path: Path, kind: str) -> None:
+    """Interrupted in mid-epoch with dropout on, gone on with; then a learner killed: back to the last cut."""
+    student = {"layers": 1, "hidden_size": 16, "heads": 2, "vocab_size": 300, "dropout": 0.2}
+    config = configure(
+        f"feedback={{type: {kind}, teacher_lr: 1e-3, measure_every: 3}}", "train.checkpoint_every=2", student=student
+    )
+    api.distill(config, tmp_path / "whole")
+    killed = threading.Thread(target=_kill_a_learner, args=(tmp_path / "parts" / "metrics.jsonl",), daemon=True)
+    killed.start()
+    result = api.distill(config, tmp_path / "parts")
+    killed.join()
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    assert rounds(tmp_path / "parts") == rounds(tmp_path / "whole")
+    whole, parts = weights(tmp_path / "whole/teachers/teacher0"), weights(tmp_path / "parts/teachers/teacher0")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert result["feedback"]["rounds"] == len(rounds(tmp_path / "whole")) == 14
+
+
+def _kill_a_learner(log: Path) -> None:
+    while not any(event["event"] == "step" and event["step"] >= 5 for event in read_events(log)):
+        time.sleep(0.01)
+    (one,) = [actor for actor in ray.util.list_named_actors(all_namespaces=True) if actor["name"].startswith("learner")]
+    ray.kill(ray.get_actor(one["name"], one["namespace"]))
+
+
+def test_no_roll_back_is_another_run(configure: Configure, tmp_path: Path) -> None:
+    base = ["feedback.type=metadistil", "feedback.teacher_lr=1e-3", "feedback.pilot_lr=0.1", "train.epochs=1"]
+    api.distill(configure(*base), tmp_path / "rolled")
+    api.distill(configure(*base, "feedback.rollback=false"), tmp_path / "kept")
+    first, second = losses(tmp_path / "rolled"), losses(tmp_path / "kept")
+    assert first != second
+
+
+def test_feedback_on_a_regression(configure: Configure, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 240), ("validation", 60)):
+        scores = rng.integers(0, 6, count)
+        lines = [f"{'good ' * int(s)}{'bad ' * int(5 - s)}end,{s}.0" for s in scores]
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    config = configure(
+        "feedback={type: metadistil, teacher_lr: 1e-3, teacher_anchor: 0.1}", "objective=mse", task="regression",
+        data={"source": str(tmp_path), "max_length": 24},
+    )  # fmt: skip
+    result = api.distill(config, tmp_path / "run")
+    assert set(result["feedback"]["teachers"]["teacher0"]["ended"]) == {"pearson", "spearman", "mse"}
+    assert all(np.isfinite(list(numbers.values())).all() for numbers in rounds(tmp_path / "run"))
