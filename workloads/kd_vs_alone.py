@@ -1,7 +1,7 @@
 """Shows: does distillation beat the same student without a teacher? Both arms tuned on the same grid, over seeds.
 
 Command:
-    python workloads/kd_vs_alone.py workloads/sst2.yaml runs/sst2 --lrs 1e-4,2e-4,4e-4,8e-4 --seeds 0,1,2 [KEY=VALUE]
+    python -m workloads.kd_vs_alone workloads/sst2.yaml runs/sst2 --lrs 1e-4,2e-4,4e-4,8e-4 --seeds 0,1,2 [KEY=VALUE]
 
 The learning rate of each arm is chosen on one seed and on rows carved from train (10 %); the seeds are then scored on
 the published validation rows. `alone` is α = 0: the same program, rows and order, and no word from the teacher.
@@ -31,13 +31,15 @@ def run(config: Path, folder: Path, overrides: list[str]) -> dict[str, Any]:
     return result
 
 
-def choose(config: Path, output: Path, arm: str, lrs: list[str], overrides: list[str]) -> str:
-    """The learning rate that is best for this arm on carved rows."""
-    if len(lrs) == 1:
-        return lrs[0]
-    carved = [*overrides, *ARMS[arm], "data.carve_validation=0.1", "seed=0"]
-    scores = {lr: run(config, output / f"tune-{arm}-{lr}", [*carved, f"train.lr={lr}"])["value"] for lr in lrs}
-    return max(scores, key=lambda lr: scores[lr])
+def choose(config: Path, output: Path, arm: str, key: str, values: list[str], overrides: list[str]) -> str:
+    """The value of a key, of the learning rate say, that is best for this arm on carved rows."""
+    if len(values) == 1:
+        return values[0]
+    carved = [*overrides, "data.carve_validation=0.1", "seed=0"]
+    scores = {
+        value: run(config, output / f"tune-{arm}-{value}", [*carved, f"{key}={value}"])["value"] for value in values
+    }
+    return max(scores, key=lambda value: scores[value])
 
 
 def summary(results: list[dict[str, Any]], lr: str) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def main() -> None:
     # One Ray for all runs: each would otherwise start its own.
     with runtime.connected(configuration.load(words.config, overrides)):
         for arm, settings in ARMS.items():
-            lr = choose(words.config, words.output, arm, words.lrs, overrides)
+            lr = choose(words.config, words.output, arm, "train.lr", words.lrs, [*overrides, *settings])
             final = [*overrides, *settings, f"train.lr={lr}"]
             results = [
                 run(words.config, words.output / f"{arm}-seed{seed}", [*final, f"seed={seed}"]) for seed in words.seeds

@@ -58,6 +58,10 @@ class FeedbackConfig(Section):
             raise ValueError("ikd never rolls back: leave `rollback` out")
         if self.type == "ikd" and self.pilot_lr is not None:
             raise ValueError("ikd has no pilot: leave `pilot_lr` out")
+        if self.type != "none" and not (self.weight or self.own_ce or self.teacher_kd):
+            raise ValueError(
+                "weight is 0, and so are teacher_ce and teacher_kd: the teachers have nothing to learn from"
+            )
         if self.trainable not in ("all", "head") and not LAST.fullmatch(self.trainable):
             try:
                 re.compile(self.trainable)

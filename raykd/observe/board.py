@@ -13,6 +13,7 @@ from raykd.observe.run_state import Phase, RunState, TeacherPass, Training
 
 WIDEST = 100
 OLD_PHASES = 6
+MOST_TAUGHT = 3
 
 
 class Board:
@@ -82,7 +83,14 @@ class Board:
         if not one.done:
             number, part = one.epoch_part
             table.add_row("", self._bar(part, 1.0), f"epoch {number} of {one.epochs:g}", "")
-        return Group(table, Padding(Text(self._numbers(one), "dim" if one.done else ""), (0, 0, 0, 2)))
+        parts: list[RenderableType] = [table, self._below(self._numbers(one), "dim" if one.done else "")]
+        learnt = lessons(one, self._mark("→", "->"))
+        if learnt:
+            parts.append(self._below(self._mark(" · ", ", ").join(learnt), "dim"))
+        return Group(*parts)
+
+    def _below(self, said: str, style: str) -> RenderableType:
+        return Padding(Text(said, style), (0, 0, 0, 2))
 
     def _numbers(self, one: Training) -> str:
         losses = dict(one.losses)
@@ -110,3 +118,21 @@ class Board:
 
     def _mark(self, sign: str, plain: str) -> str:
         return plain if self.plain else sign
+
+
+def lessons(one: Training, arrow: str = "->") -> list[str]:
+    """The last quiz loss and where each taught teacher stands, in few words; nothing where none is taught."""
+    if one.lessons is None:
+        return []
+    seen, said = one.lessons, []
+    if seen.quiz_after is not None:
+        before = "" if seen.quiz_before is None else f"{seen.quiz_before:.4f} {arrow} "
+        said.append(f"quiz loss {before}{seen.quiz_after:.4f}")
+    names = list(dict.fromkeys((*seen.now, *seen.versions)))
+    for name in names[:MOST_TAUGHT]:
+        version = f" v{seen.versions[name]}" if name in seen.versions else ""
+        began, now = (scores.get(name, {}).get(one.metric) for scores in (seen.began, seen.now))
+        value = "" if now is None else f" {one.metric} {now:.4f}"
+        value += f" (began {began:.4f})" if value and began is not None else ""
+        said.append(f"{name}{version}{value}")
+    return [*said, f"{len(names) - MOST_TAUGHT} more"] if len(names) > MOST_TAUGHT else said

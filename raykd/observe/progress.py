@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.logging import RichHandler
 
-from raykd.observe.board import Board
+from raykd.observe.board import Board, lessons
 from raykd.observe.durations import clock, duration
 from raykd.observe.metrics_log import Event, Tail
 from raykd.observe.run_state import STUDENT, RunState, Training
@@ -122,6 +122,9 @@ class Progress:
                 )
             case "eval":
                 return self._evaluation(name, self.state.training[name])
+            case "teacher_eval" if event.get("step"):  # at step 0 they stand where they began
+                learnt = lessons(self.state.training[name])
+                return f"teachers at step {event['step']:,}: {', '.join(learnt)}" if learnt else None
         return None
 
     def _evaluation(self, name: str, one: Training) -> str:

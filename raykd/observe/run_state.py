@@ -9,6 +9,7 @@ from raykd.observe.metrics_log import Event
 
 STUDENT = "student"
 LOSSES = ("loss", "soft", "hard")
+LESSONS = ("feedback", "teacher_eval")
 
 
 @dataclass
@@ -42,6 +43,28 @@ class TeacherPass:
 
 
 @dataclass
+class Lessons:
+    """What the teachers learn from the student, as told last; scores are by metric, as the plan may come later."""
+
+    quiz_before: float | None = None
+    quiz_after: float | None = None
+    versions: dict[str, int] = field(default_factory=dict)  # by teacher, as the others
+    began: dict[str, dict[str, float]] = field(default_factory=dict)
+    now: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def apply(self, event: Event) -> None:
+        if event["event"] == "feedback":
+            self.quiz_before, self.quiz_after = event.get("quiz_before"), event.get("quiz_after")
+        for name, one in (event.get("teachers") or {}).items():
+            if one.get("version") is not None:
+                self.versions[name] = int(one["version"])
+            if one.get("scores"):
+                self.now[name] = one["scores"]
+                if name not in self.began or not event.get("step"):
+                    self.began[name] = one["scores"]
+
+
+@dataclass
 class Training:
     """One model in training: the student, a baseline, or a teacher that is fine-tuned."""
 
@@ -58,6 +81,7 @@ class Training:
     best_step: int = 0
     first: tuple[float, int] | None = None  # time and step that the time left is counted from
     last: float = 0.0
+    lessons: Lessons | None = None  # None while no teacher learns from this model
     ended: float | None = None  # when the run went on to another phase, perhaps before the last step: patience
 
     @property
@@ -78,6 +102,10 @@ class Training:
         return number, self.epoch - (number - 1)
 
     def apply(self, event: Event, since: float) -> None:
+        if event["event"] in LESSONS:
+            self.lessons = self.lessons or Lessons()
+            self.lessons.apply(event)
+            return  # teachers may be measured once more when the student is done already
         if self.ended is not None and float(event.get("time", 0)) > self.ended:
             self.ended = None
         match event["event"]:
@@ -124,7 +152,7 @@ class RunState:
 
     def apply(self, log: str, event: Event) -> None:
         """Takes in one event of the run's own log (`STUDENT`), or of a teacher's or baseline's training by its name."""
-        if event["event"] in ("plan", "step", "eval"):
+        if event["event"] in ("plan", "step", "eval", *LESSONS):
             self.training.setdefault(log, Training()).apply(event, self.since)
         elif log == STUDENT:
             self._run_event(event)

@@ -8,10 +8,14 @@ from typing import Any
 
 import yaml
 
-from raykd.report.wording import BASELINES, METRICS, caution, count, layers, number, reached, verdict
+from raykd.report.wording import BASELINES, METRICS, caution, count, layers, number, reached, taught, verdict
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
+FEEDBACK = {
+    "metadistil": "MetaDistil (Zhou et al., ACL 2022, arXiv 2106.04570)",
+    "ikd": "IKD (Liu et al., arXiv 2109.04641)",
+}
 LOSSES = {"kl": "Kullback-Leibler divergence of softened probabilities", "mse": "squared error of the logits"}
 
 
@@ -80,6 +84,7 @@ def _made(result: dict[str, Any], config: dict[str, Any]) -> str:
         f"up to {data.get('max_length', '?')} tokens each",
         f"- Student: {_model(config.get('student', {}))}",
         *(_teacher_line(one, result) for one in _named_teachers(config)),
+        *_feedback_line(result),
         f"- Loss: alpha * soft + (1 - alpha) * hard with alpha = {objective.get('alpha', 0.5):g}; soft: {soft}",
         f"- Blend of the teachers: {config.get('weighting', {}).get('type', 'uniform')}",
         f"- Training: {train.get('epochs', '?')} epochs, batches of {train.get('batch_size', '?')}, AdamW, "
@@ -103,6 +108,18 @@ def _teacher_line(named: tuple[str, dict[str, Any]], result: dict[str, Any]) -> 
     return f"- Teacher `{_inline(name)}`: {_model(one.get('model', one))}{size}{how}"
 
 
+def _feedback_line(result: dict[str, Any]) -> list[str]:
+    said = result.get("feedback")
+    if not said:
+        return []
+    names = [f"`{_inline(name)}`" for name in said.get("teachers") or {}]
+    who = f"the {'teachers' if len(names) > 1 else 'teacher'} {' and '.join(names)}" if names else "its teachers"
+    kind = str(said.get("type", ""))
+    rounds = f" in {said['rounds']:,} rounds" if said.get("rounds") else ""
+    surrogate = f"; {_inline(said['surrogate'])}" if said.get("surrogate") else ""
+    return [f"- Feedback: {who} learnt from the student by {FEEDBACK.get(kind, kind)}{rounds}{surrogate}"]
+
+
 def _model(spec: dict[str, Any]) -> str:
     if spec.get("from"):
         kept = spec.get("layers")
@@ -123,7 +140,7 @@ def _numbers(result: dict[str, Any]) -> str:
     metric = result.get("metric", "accuracy")
     lines = [f"| model | {METRICS.get(metric, metric)} on validation |", "|---|---|"]
     lines += [
-        f"| teacher `{_cell(str(one['name']))}` | {number(one.get('metric'))} |" for one in result.get("teachers", [])
+        f"| teacher `{_cell(str(one['name']))}` | {_teacher_value(one, result)} |" for one in result.get("teachers", [])
     ]
     lines += [
         f"| {_cell(BASELINES.get(name, name))} | {number(one.get('value'))} |"
@@ -138,6 +155,11 @@ def _numbers(result: dict[str, Any]) -> str:
         test = ", ".join(f"{METRICS.get(k, k)} {number(v)}" for k, v in result["test"].items())
         said.append(f"Test split, scored once at the end: {test}.")
     return "\n".join(lines) + "\n\n" + " ".join(said)
+
+
+def _teacher_value(one: dict[str, Any], result: dict[str, Any]) -> str:
+    learnt = taught(result, str(one["name"]))
+    return number(one.get("metric")) if learnt is None else f"{number(learnt[0])} → {number(learnt[1])}, taught"
 
 
 def _use(result: dict[str, Any], config: dict[str, Any]) -> str:

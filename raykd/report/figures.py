@@ -48,11 +48,11 @@ def loss_curves(
             _line(left, name, series.x, smooth, theme, marker=len(series.x) < 2)
             ends.append((smooth[-1], short(name), theme.colour(name)))
     drawn = [*training.values(), *(parts or {}).values()]
-    _limits(left, [value for series in drawn for value in smoothed(series)])
+    limits(left, [value for series in drawn for value in smoothed(series)])
     for name, series in validation.items():
         if series:
             _line(right, name, series.x, series.y, theme, marker=True)
-    _limits(right, [value for series in validation.values() for value in series.y])
+    limits(right, [value for series in validation.values() for value in series.y])
     end_labels(left, ends, theme)
     end_labels(
         right, [(series.y[-1], short(name), theme.colour(name)) for name, series in validation.items() if series], theme
@@ -77,7 +77,7 @@ def metric_curves(
             best = int(np.argmax(series.y))
             axes.plot(series.x[best], series.y[best], "o", ms=11, mfc="none", mec=theme.colour(name), mew=1.4)
             ends.append((series.y[-1], f"{short(name)} (best {number(series.y[best])})", theme.colour(name)))
-    _limits(axes, [value for value, _, _ in ends] + [value for series in scores.values() for value in series.y])
+    limits(axes, [value for value, _, _ in ends] + [value for series in scores.values() for value in series.y])
     end_labels(axes, ends, theme)
     return figure
 
@@ -186,7 +186,7 @@ def _line(axes: Axes, name: str, x: Sequence[float], y: Sequence[float], theme: 
     )  # fmt: skip
 
 
-def _limits(axes: Axes, values: list[float]) -> None:
+def limits(axes: Axes, values: list[float]) -> None:
     """Room for what is drawn, labels included; a single value gets some too."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     room = 0.08 * (high - low) or 0.05 * abs(high) or 0.5

@@ -13,6 +13,8 @@ from raykd.report.html import NOTHING, Html, picture, table, tag
 from raykd.report.pictures import Picture, pictures, write_figures
 from raykd.report.run_files import Run, read_run
 from raykd.report.style import CSS
+from raykd.report.taught import Teaching
+from raykd.report.taught_section import taught
 from raykd.report.wording import share
 
 # Nothing may be fetched and nothing may run, whatever a run's names contain.
@@ -51,7 +53,8 @@ def document(run: Run, made: list[Picture], light: dict[str, bytes]) -> str:
         tiles(run),
         sections.warnings(run),
         sections.models(run),
-        _pictures(made, light),
+        _pictures([one for one in made if one.part == "run"], light),
+        _taught(run, [one for one in made if one.part == "taught"], light),
         sections.classes(run),
         _efficiency(run),
         sections.splits(run),
@@ -64,7 +67,17 @@ def document(run: Run, made: list[Picture], light: dict[str, bytes]) -> str:
 def _pictures(made: list[Picture], light: dict[str, bytes]) -> Html:
     if not made:
         return tag("section", tag("p", "Nothing has been logged yet that could be drawn.", class_="text"))
-    drawn = [
+    return tag("section", tag("h2", "Pictures"), _drawn(made, light))
+
+
+def _taught(run: Run, made: list[Picture], light: dict[str, bytes]) -> Html:
+    """Words, numbers and pictures of what the teachers learnt from the student."""
+    teaching = Teaching.of(run)
+    return NOTHING if teaching is None else taught(run, teaching, _drawn(made, light) if made else NOTHING)
+
+
+def _drawn(made: list[Picture], light: dict[str, bytes]) -> Html:
+    figures = [
         tag(
             "figure",
             tag("h3", one.title),
@@ -74,7 +87,7 @@ def _pictures(made: list[Picture], light: dict[str, bytes]) -> Html:
         )
         for one in made
     ]
-    return tag("section", tag("h2", "Pictures"), tag("div", *drawn, class_="pictures"))
+    return tag("div", *figures, class_="pictures")
 
 
 def _efficiency(run: Run) -> Html:

@@ -15,6 +15,8 @@ from raykd.report.canvas import LIGHT, Theme
 from raykd.report.curves import Curves
 from raykd.report.figures import efficiency, loss_curves, metric_curves, value_comparison
 from raykd.report.run_files import Run
+from raykd.report.taught import Teaching
+from raykd.report.taught_figures import cosines, quiz_losses, teachers_over_steps
 from raykd.report.wording import METRICS, number, validation_rows
 
 
@@ -27,6 +29,7 @@ class Picture:
     caption: str
     draw: Callable[..., Figure]
     wide: bool = True
+    part: str = "run"  # of the page: `taught` stand beside the words on what the teachers learnt
 
     def png(self, theme: Theme = LIGHT) -> bytes:
         """The figure as PNG."""
@@ -38,7 +41,7 @@ class Picture:
 def pictures(run: Run) -> list[Picture]:
     """The pictures for which the run has numbers, in reading order."""
     models = {"student": run.student, **run.baselines}
-    made = [_comparison(run), _metric(run, models), _losses(models), *_answers(run), _efficiency(run)]
+    made = [_comparison(run), _metric(run, models), _losses(models), *_answers(run), _efficiency(run), *_taught(run)]
     return [picture for picture in made if picture is not None]
 
 
@@ -119,6 +122,41 @@ def _efficiency(run: Run) -> Picture | None:
     caption += "; right, what the time of the teachers' pass and the training went into."
     draw = partial(efficiency, speed, measured.get("student_only_samples_per_s"), seconds)
     return Picture("efficiency", "What the teachers cost", caption, draw)
+
+
+def _taught(run: Run) -> list[Picture]:
+    """What the teachers learnt from the student, as far as it was logged."""
+    at = Teaching.of(run)
+    if at is None:
+        return []
+    scores = {one.name: one.scores for one in at.teachers if one.scores}
+    drift = {one.name: one.drift for one in at.teachers if one.drift}
+    quiz = {one.name: one.cosine_quiz for one in at.teachers if one.cosine_quiz}
+    last = {one.name: one.cosine_last for one in at.teachers if one.cosine_last}
+    step, rows = ("course step", "exam") if at.ikd else ("pilot", "quiz")
+    made = []
+    if scores or drift:
+        caption = (
+            "Left, how good each taught teacher is itself, the thin level line where it began; right, how far its "
+            "weights are from where they began. Drift without a gain is a walk at random."
+        )
+        draw = partial(teachers_over_steps, scores, drift, run.metric)
+        made.append(Picture("taught", "Whether it did the teachers good", caption, draw, part="taught"))
+    if at.after or at.before:
+        caption = (
+            f"The student's loss on the {rows} rows before and after each {step}, and the one less the other: above "
+            f"zero the {step} helped. Lines are running means, the faint ones behind them single rounds."
+        )
+        draw = partial(quiz_losses, at.before, at.after, at.gain, step)
+        made.append(Picture("quiz", "What the student gave back", caption, draw, part="taught"))
+    if quiz or last:
+        caption = (
+            "Cosines between gradients of the same teacher. Where two independent batches of the same round agree "
+            "(above zero) there is a signal; at zero there is noise only. Successive ones agree where the teacher is "
+            "led one way for long."
+        )
+        made.append(Picture("cosines", "Signal against noise", caption, partial(cosines, quiz, last), part="taught"))
+    return made
 
 
 def _teacher_values(run: Run) -> dict[str, float]:

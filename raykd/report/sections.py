@@ -7,7 +7,7 @@ from typing import Any
 from raykd.observe.durations import duration
 from raykd.report.html import NOTHING, Html, table, tag
 from raykd.report.run_files import Result, Run
-from raykd.report.wording import BASELINES, METRICS, SHORT, count, difference, number
+from raykd.report.wording import BASELINES, METRICS, SHORT, count, difference, number, taught
 
 MOST_CLASSES = 30
 
@@ -32,8 +32,12 @@ def models(run: Run) -> Html:
 
     def row(kind: str, name: str, value: float | None, one: dict[str, Any], size: float | None, how: str) -> tuple:
         scores = [number(one.get("scores", {}).get(key)) for key in others]
+        learnt = taught(result, one["name"]) if name == f"teacher {one.get('name')}" else None
+        said = number(value)
+        if learnt is not None:
+            value, said = learnt[1], f"{number(learnt[0])} → {number(learnt[1])}"
         gain = "-" if value is None or alone is None or one is without else difference(value - alone)
-        return kind, [name, number(value), gain, *scores, count(size), how]
+        return kind, [name, said, gain, *scores, count(size), how]
 
     size = result.get("student", {}).get("parameters")
     rows = [

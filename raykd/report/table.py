@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from raykd.report.wording import METRICS, caution, count, difference, number, share, verdict
+from raykd.report.wording import METRICS, caution, count, difference, number, share, taught, verdict
 
 TONES = {"good": "green", "even": "yellow", "bad": "yellow", "unknown": "dim"}
 
@@ -23,15 +23,19 @@ def final_table(result: dict[str, Any]) -> Table:
     table.add_column("parameters", justify="right")
     table.add_column("", style="dim")
 
-    def add(name: str, value: float | None, size: float | None, how: str, style: str = "") -> None:
+    def add(
+        name: str, value: float | None, size: float | None, how: str, style: str = "", began: float | None = None
+    ) -> None:
         known = value is not None and alone is not None and name not in ("baseline alone", "student, on test")
         gain = difference(value - alone) if known else "-"
-        table.add_row(Text(name), number(value), gain, count(size), Text(how), style=style)
+        said = number(value) if began is None else f"{number(began)} -> {number(value)}"
+        table.add_row(Text(name), said, gain, count(size), Text(how), style=style)
 
     size = result.get("student", {}).get("parameters")
     for one in result.get("teachers", []):
         rows = f"{one.get('rows_computed') or 0:,} rows computed, {one.get('rows_reused') or 0:,} reused"
-        add(f"teacher {one['name']}", one.get("metric"), one.get("parameters"), rows)
+        began, ended = taught(result, one["name"]) or (None, one.get("metric"))
+        add(f"teacher {one['name']}", ended, one.get("parameters"), rows, began=began)
     table.add_section()
     for name, one in result.get("baselines", {}).items():
         speed = one.get("samples_per_s")

@@ -118,6 +118,27 @@ def share(value: float | None) -> str:
     return f"{100 * value:.1f} %".replace(".0 %", " %") if fine else f"{100 * value:.0f} %"
 
 
+def taught(result: dict[str, Any], name: str) -> tuple[float, float] | None:
+    """The metric that a teacher began and ended with, where it learnt from the student and both are known."""
+    one = ((result.get("feedback") or {}).get("teachers") or {}).get(name) or {}
+    metric = result.get("metric", "")
+    began, ended = ((one.get(key) or {}).get(metric) for key in ("began", "ended"))
+    return None if began is None or ended is None else (began, ended)
+
+
+def size(length: float) -> str:
+    """`3.2 MB` of a number of bytes, in powers of ten."""
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if length >= unit:
+            return f"{length / unit:.3g} {name}"
+    return f"{length:,.0f} B"
+
+
+def percent(value: float) -> str:
+    """`0.0412 %`: a share that may be very small, such as a drift."""
+    return f"{100 * value:.3g} %"
+
+
 def layers(model: dict[str, Any]) -> str:
     """`2 layers, 384 wide`, as far as it is known."""
     if not model.get("layers"):

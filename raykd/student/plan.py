@@ -36,8 +36,25 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         "overlap": corpus.overlap,
         "teachers": teachers,
         "student": _trained("student", config.student, config.train, rows["train"]),
+        "feedback": _feedback(config, teachers, rows["train"]),
         "baselines": list(config.baselines),
         "warnings": warnings,
+    }
+
+
+def _feedback(config: RunConfig, teachers: list[dict[str, Any]], rows: int) -> dict[str, Any] | None:
+    """The teachers that learn: how often, on how many processes, and in how much memory."""
+    given = config.feedback
+    if given.type == "none":
+        return None
+    learning = [entry for entry, learns in zip(teachers, config.learners, strict=True) if learns]
+    parameters = sum(entry["parameters"] for entry in learning)
+    return {
+        "type": given.type,
+        "teachers": [entry["name"] for entry in learning],
+        "ranks": given.ranks,
+        "rounds": len(range(given.start, total_steps(rows, config.train), given.every)),
+        "memory_mb": round(parameters * (ADAM_BYTES + 4) * given.ranks / 2**20),
     }
 
 

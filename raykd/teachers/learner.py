@@ -1,4 +1,4 @@
-"""A teacher that learns from its student: cotangents on its logits in, an optimizer step, a new version (METHODS §1, 2).
+"""A teacher that learns from its student: cotangents on its logits in, an optimizer step, a new version (METHODS §1).
 
 θ_T ← step( ω Jᵀc + γ ∇CE_T + κ ∇KD_T + a ∇KL(fork ‖ T) ), all of them one cotangent on the logits of the served rows.
 A rank belongs to one attempt of one run and dies with it; a teacher of R ranks has R equal copies whose gradients are

@@ -20,6 +20,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"feedback": {"type": "metadistil", "teachers": ["x"]}}, "no teacher is named 'x': they are teacher0"),
     ({"feedback": {"type": "metadistil", "ranks": 2}}, "2 ranks for 1 student workers"),
     ({"feedback": "metadistil", "objective": {"alpha": 0}}, "the student does not hear its teachers"),
+    ({"feedback": {"type": "metadistil", "weight": 0}}, "nothing to learn from"),
     ({"feedback": {"type": "metadistil", "evry": 2}}, "every"),
 ]
 

@@ -67,7 +67,7 @@ def random_lesson(seed: int = 0) -> Lesson:
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_every_term_is_the_gradient_of_its_loss(spec: LearnerSpec, recompute: bool) -> None:
-    """θ₁ = θ₀ − μ ∇(ω⟨c, z⟩ + γ CE + κ τ² KL(S ‖ T) + a KL(fork ‖ T)), rows weighing 1/6: columns swapped on the wire."""
+    """θ₁ = θ₀ − μ ∇(ω⟨c, z⟩ + γ CE + κ τ² KL(S ‖ T) + a KL(fork ‖ T)), rows weigh 1/6, columns are swapped."""
     settings = {"weight": 0.7, "teacher_ce": 0.4, "teacher_kd": 0.3, "teacher_anchor": 0.2, "recompute": recompute}
     lesson = random_lesson()
     learner, told = taught(changed(spec, **settings), lesson, measure=True)

@@ -78,7 +78,8 @@ def test_one_round_over_the_service_is_the_double_backward(configure: Configure,
     create_graph through the pilot's step on the checkpoints that the run started from."""
     rate, pilot = 0.5, 0.1
     config = configure(
-        *EXACT, "train.max_steps=1", "feedback.type=metadistil", "feedback.teacher_optimizer=sgd", "objective.alpha=0.7",
+        *EXACT, "train.max_steps=1", "feedback.type=metadistil", "objective.alpha=0.7",
+        "feedback.teacher_optimizer=sgd",
         f"feedback.teacher_lr={rate}", "feedback.teacher_clip=null", f"feedback.pilot_lr={pilot}",
         "feedback.route=forward",
     )  # fmt: skip

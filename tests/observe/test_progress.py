@@ -173,6 +173,70 @@ def test_without_a_terminal_there_is_one_line_for_each_phase_pass_and_evaluation
     assert drawn(console) == ""
 
 
+def taught(version: int, value: float) -> dict[str, object]:
+    return {"version": version, "scores": {"accuracy": value}, "drift": 0.001}
+
+
+def lesson(step: int, **quiz: float | None) -> dict[str, object]:
+    return {"event": "feedback", "step": step, "time": 3.0, "teachers": {"bert-a": {"version": step}}} | quiz
+
+
+def test_what_teachers_learn_is_drawn_and_told_at_evaluations(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "raykd.progress")
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    with Progress(tmp_path, console=quiet()) as shown:
+        log.write("teacher_eval", step=0, epoch=0, teachers={"bert-a": taught(0, 0.89)})
+        log.write("plan", **PLAN)
+        for step in (10, 20):
+            log.write(**lesson(step, quiz_before=0.7, quiz_after=0.68 - step / 1000))
+            log.write("step", step=step, epoch=step / 25, loss=0.5)
+        log.write("eval", step=20, epoch=0.8, scores={"accuracy": 0.75}, loss=0.5, best=True)
+        log.write("teacher_eval", step=20, epoch=0.8, teachers={"bert-a": taught(20, 0.8912)})
+    student, teachers = [record.getMessage() for record in caplog.records]
+    assert student.startswith("student step 20 of 100")
+    learnt = "quiz loss 0.7000 -> 0.6600, bert-a v20 accuracy 0.8912 (began 0.8900)"
+    assert teachers == f"teachers at step 20: {learnt}"
+    assert "quiz loss 0.7000 → 0.6600 · bert-a v20 accuracy 0.8912 (began 0.8900)" in board(shown.state)
+    assert learnt in " ".join(board(shown.state, encoding="ascii").split())
+
+
+def test_lessons_that_lack_something_or_are_many_still_fit() -> None:
+    state = RunState()
+    state.apply(STUDENT, {"event": "plan", "time": 1.0, **PLAN})
+    state.apply(STUDENT, {"event": "step", "step": 1, "epoch": 0.04, "time": 2.0})
+    assert "quiz" not in board(state)
+    state.apply(STUDENT, lesson(1, quiz_after=0.5))
+    assert "quiz loss 0.5000 · bert-a v1" in board(state)
+    state.apply(STUDENT, lesson(2, quiz_after=None) | {"teachers": None})
+    assert "quiz" not in board(state)
+    names = [f"bert-with-a-long-name-{k}" for k in range(5)]
+    state.apply(STUDENT, lesson(3, quiz_before=0.6, quiz_after=0.5) | {"teachers": {n: taught(3, 0.9) for n in names}})
+    text = board(state, width=60)
+    assert all(len(line) <= 60 for line in text.splitlines())
+    assert "3 more" in " ".join(text.split())
+
+
+def test_teachers_measured_after_the_training_do_not_begin_it_again() -> None:
+    state = RunState()
+    state.apply(STUDENT, {"event": "plan", "time": 1.0, **PLAN})
+    state.apply(STUDENT, {"event": "step", "step": 40, "epoch": 1.6, "time": 2.0})
+    state.apply(STUDENT, {"event": "phase", "phase": "test", "time": 3.0})
+    state.apply(STUDENT, {"event": "teacher_eval", "step": 40, "teachers": {"bert-a": taught(40, 0.9)}, "time": 4.0})
+    assert state.training[STUDENT].done
+    assert "bert-a v40 accuracy 0.9000" in board(state)
+
+
+def test_a_resumed_run_forgets_the_lessons_after_its_checkpoint(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.write("plan", **PLAN)
+    for step, value in ((0, 0.8), (10, 0.9), (20, 0.7)):
+        log.write("teacher_eval", step=step, epoch=1, teachers={"bert-a": taught(step, value)})
+    with Progress(tmp_path, console=quiet()) as shown:
+        log.cut(10)
+        until(lambda: shown.state.training[STUDENT].lessons.versions == {"bert-a": 10})
+    assert "accuracy 0.9000 (began 0.8000)" in board(shown.state)
+
+
 def test_a_resumed_run_tells_only_what_is_new(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "raykd.progress")
     log = MetricsLog(tmp_path / "metrics.jsonl")

@@ -43,6 +43,50 @@ def trained(
     return best
 
 
+def fed(log: MetricsLog, rng: np.random.Generator, names: tuple[str, ...], steps: int = STEPS) -> None:
+    """Writes the feedback events of a MetaDistil run: a round each other step, measured in every tenth."""
+    for step in range(0, steps + 1, STEPS // EVALS):
+        evals = {
+            name: {
+                "version": step // 2, "drift": 4e-4 * math.sqrt(step) * (k + 1) / 10,
+                "scores": {"accuracy": 0.891 - 0.021 * k + (0.008 - 0.012 * k) * step / STEPS + rng.normal(0, 1e-3)},
+            }
+            for k, name in enumerate(names)
+        }  # fmt: skip
+        log.write("teacher_eval", step=step, epoch=step / STEPS * EPOCHS, teachers=evals)
+    for step in range(2, steps + 1, 2):
+        before = 0.69 * math.exp(-step / 180) + 0.3 + rng.normal(0, 0.08)
+        teachers: dict[str, dict[str, float]] = {
+            name: {"version": step // 2, "norm_feedback": 0.02, "norm_ce": 1.5, "grad_norm": 1.5, "lr": 5e-6}
+            for name in names
+        }
+        if step % 20 == 0:
+            for k, one in enumerate(teachers.values()):
+                one["cosine_quiz"] = 0.3 - 0.12 * k + rng.normal(0, 0.15)
+                if step > 20:
+                    one["cosine_last"] = 0.15 - 0.05 * k + rng.normal(0, 0.15)
+        log.write(
+            "feedback", step=step, epoch=step / STEPS * EPOCHS, quiz_before=before,
+            quiz_after=before - 0.004 - rng.normal(0, 0.004), teachers=teachers, wire_bytes=8192, seconds=0.05,
+        )  # fmt: skip
+
+
+def a_feedback(names: tuple[str, ...], kind: str = "metadistil") -> dict[str, Any]:
+    """The part `feedback` of a result.json; the first teacher ends better, the second worse, the third the same."""
+    ends = [(0.891, 0.899, "better"), (0.870, 0.866, "worse"), (0.857, 0.857, "same")]
+    return {
+        "type": kind, "route": "forward", "route_reason": "torch.func.jvp runs on this student", "rounds": 300,
+        "surrogate": "v is divided by Adam's second moments, held constant" if kind == "ikd" else None,
+        "split": "quiz", "quiz_before": 0.4321, "quiz_after": 0.4289, "cosine_quiz": 0.21, "seconds": 14.83,
+        "wire_bytes": 2_457_600,
+        "teachers": {
+            name: {"began": {"accuracy": began, "f1": 0.8}, "ended": {"accuracy": ended, "f1": 0.8},
+                   "verdict": verdict, "drift": 0.00098 * (k + 1), "versions": 300, "folder": f"teachers/{name}"}
+            for k, (name, (began, ended, verdict)) in enumerate(zip(names, ends * len(names), strict=False))
+        },
+    }  # fmt: skip
+
+
 def confusion(rng: np.random.Generator, classes: int, right: float, rows: int) -> list[list[int]]:
     """Counts with about `right` of the rows on the diagonal."""
     share = np.full((classes, classes), (1 - right) / max(classes - 1, 1))
@@ -117,6 +161,11 @@ def make_result() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
+def make_feedback() -> Callable[..., dict[str, Any]]:
+    return a_feedback
+
+
+@pytest.fixture
 def make_confusion() -> Callable[..., list[list[int]]]:
     return confusion
 
@@ -133,9 +182,14 @@ def config() -> dict[str, Any]:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a run's folder: `result` {} leaves it unfinished, after `steps` steps."""
+    """Writes a run's folder: `result` {} leaves it unfinished, after `steps` steps; `taught` teachers get feedback."""
 
-    def make(result: dict[str, Any], baselines: tuple[str, ...] = ("alone", "in_loop"), steps: int = STEPS) -> Path:
+    def make(
+        result: dict[str, Any],
+        baselines: tuple[str, ...] = ("alone", "in_loop"),
+        steps: int = STEPS,
+        taught: tuple[str, ...] = (),
+    ) -> Path:
         folder, rng = tmp_path / "reviews", np.random.default_rng(7)
         metric = result.get("metric", "accuracy")
         ends = {"student": result.get("value", 0.834), "alone": 0.798, "in_loop": 0.833}
@@ -145,6 +199,8 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         log.write("targets", teacher="wordpiece-4x128", rows=3840, of=3840)
         log.write("phase", phase="student")
         trained(log, rng, ends["student"], metric, soft=True, steps=steps)
+        if taught:
+            fed(log, rng, taught, steps)
         if result:
             log.write("done")
         for name in baselines:

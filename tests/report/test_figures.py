@@ -2,55 +2,16 @@
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.text import Text
+from reading import LONG, assert_readable, said, series
 
 from raykd.report.answers import confusion_matrix, predicted_true, readable_on
 from raykd.report.canvas import DARK, LIGHT, Theme, keep_apart, short
 from raykd.report.curves import Curves, Series
 from raykd.report.figures import efficiency, loss_curves, metric_curves, smoothed, value_comparison
-
-LONG = "an exceedingly long-winded name of something or other"
-
-
-def series(end: float, points: int = 30) -> Series:
-    return Series.of((10 * k, end + 0.5 / k) for k in range(1, points + 1))
-
-
-def labels(axes: Axes) -> Iterator[Text]:
-    yield from axes.texts
-    yield from (axes.xaxis.label, axes.yaxis.label, axes._left_title)  # type: ignore[attr-defined]
-    legend = axes.get_legend()
-    yield from legend.get_texts() if legend else ()
-    if axes.axison:
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            yield from (tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high)
-
-
-def assert_readable(figure: Figure) -> None:
-    """No two labels touch, and none is cut by the picture's edge."""
-    figure.canvas.draw()
-    texts = [text for axes in figure.axes for text in labels(axes) if text.get_text() and text.get_visible()]
-    assert texts
-    boxes = {text: Text.get_window_extent(text) for text in texts}  # an annotation's own would take in its line
-    for text, box in boxes.items():
-        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
-        assert inside, f"{text.get_text()!r} is cut"
-    upright = [text for text in texts if text.get_rotation() in (0, 90)]
-    for one, other in itertools.combinations(upright, 2):
-        a, b = boxes[one], boxes[other]
-        apart = a.x1 <= b.x0 + 1 or b.x1 <= a.x0 + 1 or a.y1 <= b.y0 + 1 or b.y1 <= a.y0 + 1
-        assert apart, f"{one.get_text()!r} and {other.get_text()!r} overlap"
-
-
-def said(figure: Figure) -> str:
-    return "\n".join(text.get_text() for text in figure.findobj(Text))  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)

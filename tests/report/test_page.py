@@ -1,74 +1,21 @@
 """The page: self-contained and true for finished and unfinished runs, whatever they lack or contain."""
 
-import base64
 import json
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from reading import pictures, read, text_of
 
 from raykd.errors import ConfigError, RaykdError
-from raykd.report import read_run, render
-from raykd.report.html import VOID, prose, tag
-from raykd.report.page import document
+from raykd.report import render
+from raykd.report.html import prose, tag
 
 Folder = Callable[..., Path]
 Result = Callable[..., dict[str, Any]]
-PNG = b"\x89PNG\r\n\x1a\n"
-
-
-class Reader(HTMLParser):
-    """Collects text and images, and fails on a tag that is not closed where it should be."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.text: list[str] = []
-        self.sources: list[str] = []
-        self.tags: set[str] = set()
-
-    def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.add(name)
-        self.sources += [value or "" for key, value in attributes if key in ("src", "srcset", "href")]
-        if name not in VOID:
-            self.open.append(name)
-
-    def handle_endtag(self, name: str) -> None:
-        assert self.open.pop() == name
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text.append(data)
-
-
-def read(source: str) -> tuple[str, Reader]:
-    """A page's text in one line, and what was seen in it; asserts that it needs nothing from outside."""
-    reader = Reader()
-    reader.feed(source)
-    reader.close()
-    assert reader.open == []
-    assert not reader.tags & {"script", "link", "iframe", "object"}
-    assert "url(" not in source
-    assert "@import" not in source
-    for one in reader.sources:
-        assert one.startswith("data:image/png;base64,")
-        assert base64.b64decode(one.split(",")[1], validate=True).startswith(PNG)
-    return " ".join(" ".join(reader.text).split()), reader
-
-
-def text_of(folder: Path) -> str:
-    """The text of the page that would be written, without the time that its pictures take."""
-    return read(document(read_run(folder), [], {}))[0]
-
-
-def pictures(folder: Path) -> set[str]:
-    paths = list((folder / "figures").iterdir())
-    assert all(path.read_bytes().startswith(PNG) for path in paths)
-    return {path.stem for path in paths}
 
 
 def test_a_finished_run(make_run: Folder, result: dict[str, Any]) -> None:
