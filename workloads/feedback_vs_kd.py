@@ -1,7 +1,7 @@
 """Shows: does a teacher that learns from its student teach better than a frozen one, or than one that is fine-tuned on?
 
 Command:
-    python -m workloads.feedback_vs_kd workloads/sst2.yaml runs/feedback --seeds 0,1,2,3,4 [KEY=VALUE]
+    python -m raykd.workloads.feedback_vs_kd workloads/sst2.yaml runs/feedback --seeds 0,1,2,3,4 [KEY=VALUE]
 
 Arms: `kd` (frozen teacher), `finetuned` (the teacher goes on with its own cross-entropy for as many steps, ω = 0),
 `metadistil` and `ikd`. Each has four points to be tuned at, on one seed and on rows carved from train: `kd` the
@@ -21,7 +21,8 @@ from typing import Any
 
 from raykd import config as configuration
 from raykd import runtime
-from workloads.kd_vs_alone import choose, run, summary
+
+from .kd_vs_alone import choose, run, summary
 
 log = logging.getLogger(__name__)
 RATES = ["1e-4", "2e-4", "4e-4", "8e-4"]

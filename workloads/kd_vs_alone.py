@@ -1,7 +1,7 @@
 """Shows: does distillation beat the same student without a teacher? Both arms tuned on the same grid, over seeds.
 
 Command:
-    python -m workloads.kd_vs_alone workloads/sst2.yaml runs/sst2 --lrs 1e-4,2e-4,4e-4,8e-4 --seeds 0,1,2 [KEY=VALUE]
+    python -m raykd.workloads.kd_vs_alone workloads/sst2.yaml runs/sst2 --lrs 1e-4,2e-4,4e-4 --seeds 0,1,2 [KEY=VALUE]
 
 The learning rate of each arm is chosen on one seed and on rows carved from train (10 %); the seeds are then scored on
 the published validation rows. `alone` is α = 0: the same program, rows and order, and no word from the teacher.
