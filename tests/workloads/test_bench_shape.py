@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
-from raykd.workloads.bench import colocated, serving
+from raykd.workloads.bench import colocated, feedback, serving
+from raykd.workloads.bench._measure import Blocks
 from raykd.workloads.bench._stage import Shape
+
+from raykd.student.step import DistilStep
+from raykd.teachers.learning import LearningEnsemble
 
 TINY = Shape(layers=1, width=16, heads=2)
 FIELDS = {"bench", "ratio", "goal", "holds", "threads"}
@@ -34,6 +40,33 @@ def test_colocated_puts_the_ratio_beside_its_limit() -> None:
     assert set(said) >= FIELDS | {"limit", "ratio_to_limit", "T_s", "S_s"}
     assert 0.5 < said["limit"] < 1
     json.dumps(said)
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_feedback_compares_rounds_that_are_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    taught: dict[str, np.ndarray] = {}
+
+    class Asked(Blocks):
+        def close(self) -> None:
+            step, ids = self.step, self._worker.job.train.ids[:32]
+            assert isinstance(step, DistilStep)
+            taught[Path(self._worker.job.folder).name] = step.targets.get(ids)
+            if isinstance(step.targets, LearningEnsemble):
+                taught["fork"] = step.targets.forks(ids)
+            super().close()
+
+    monkeypatch.setattr(feedback, "Blocks", Asked)
+    monkeypatch.setattr(feedback, "TEACHER_LR", 1e-4)
+    monkeypatch.setattr(feedback, "_in_fresh_process", feedback._peaks)  # here it is only whether they are measured
+    said = feedback.measure(feedback.Sizes((TINY,), TINY, rows=160, pairs=2, block=2, threads=1))
+    assert set(said) >= FIELDS - {"ratio", "goal"} | {"ratios", "goals", "route", "peak_memory"}
+    assert set(said["ratios"]) == set(said["goals"]) == set(said["holds"]) == {"seconds_1_layers", "memory_1_layers"}
+    assert said["wire_bytes_a_round"]["1_layers"] > 32 * 2 * 4
+    json.dumps(said)
+    learnt = np.abs(taught["double"] - taught["fork"]).max()
+    assert learnt > 1e-3
+    for route in ("forward", "central"):
+        assert np.abs(taught[route] - taught["double"]).max() < 0.02 * learnt
 
 
 def test_an_unknown_argument_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

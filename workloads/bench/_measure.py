@@ -20,6 +20,8 @@ from raykd.training.job import Job, Place, Step, StepFactory
 
 from ._stage import Stage
 
+NEVER = 1 << 30
+
 
 @dataclass
 class _Clocked:
@@ -72,6 +74,42 @@ def train(job: Job, place: Place, steps: int | None = None) -> Span:
     ended = time.perf_counter() if steps is None else ended
     clock = outcome.clock
     return Span(clocked.built - clocked.begun, ended - clocked.built, clock.wait_s, clock.targets_s)
+
+
+class Blocks:
+    """A student that trains some steps at each call and then stands still: the real loop, stopped and gone on with."""
+
+    def __init__(self, stage: Stage, name: str, step: StepFactory, block: int) -> None:
+        job = stage.job(name, step, epochs=NEVER, eval_every=NEVER)
+        self._block = block
+        self._worker = loop.Worker(job, stage.place, report=lambda scores: None, stop=self._done)
+
+    def samples_per_s(self) -> float:
+        """Over the next block, by the loop's own clock: all that a step does, no evaluation and no checkpoint."""
+        samples, seconds = self._next()
+        return samples / seconds
+
+    def seconds_per_step(self) -> float:
+        """The same, the other way round."""
+        return self._next()[1] / self._block
+
+    @property
+    def step(self) -> Step:
+        """What the loop calls."""
+        return self._worker.step_fn
+
+    def close(self) -> None:
+        """Lets go of the teachers."""
+        self._worker.step_fn.close()
+
+    def _next(self) -> tuple[int, float]:
+        outcome = self._worker.outcome
+        samples, seconds = outcome.samples, outcome.train_s
+        self._worker.run()
+        return outcome.samples - samples, outcome.train_s - seconds
+
+    def _done(self) -> bool:
+        return self._worker.outcome.step % self._block == 0
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from raykd.data.tasks import Task
 from raykd.student.distil import Distil
 from raykd.student.trainer import open_corpus
 from raykd.teachers.client import Source
+from raykd.teachers.prepared import Prepared
 from raykd.teachers.serving import Wanted
 from raykd.training.job import Job, Place, Signal, StepFactory
 
@@ -77,7 +78,7 @@ class Stage:
         return -(-self.rows // self.config.train.batch_size)
 
     def signal(self, purpose: str) -> Signal:
-        """The rows of train or validation."""
+        """The rows of train, validation or quiz."""
         return Signal.of(self.corpus, purpose)
 
     def wanted(self, purpose: str) -> Wanted:
@@ -110,11 +111,14 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(rows: int, student: Shape, teacher: Shape, threads: int | None = None) -> Iterator[Stage]:
+def staged(
+    rows: int, student: Shape, teacher: Shape, threads: int | None = None, quiz: float | None = None
+) -> Iterator[Stage]:
     """Writes the rows and builds the student; the teacher's shape is only noted in the configuration.
 
     Args:
         threads: of torch, for whoever computes alone; default all cores.
+        quiz: share of the rows that are held out for feedback.
     """
     with tempfile.TemporaryDirectory(prefix="raykd-bench-") as path, _random_state_kept():
         folder = Path(path)
@@ -122,7 +126,7 @@ def staged(rows: int, student: Shape, teacher: Shape, threads: int | None = None
         config = configuration.parse(
             {
                 "name": "bench",
-                "data": {"source": str(folder / "rows"), "max_length": MAX_LENGTH},
+                "data": {"source": str(folder / "rows"), "max_length": MAX_LENGTH, "quiz": quiz},
                 "student": student.section,
                 "teachers": [{"model": teacher.section, "prepare": "finetune"}],
                 "cache": str(folder / "cache"),
@@ -140,6 +144,22 @@ def fresh(shape: ModelConfig, folder: Path, train: Signal, task: Task) -> Path:
     model, tokenizer = models.build(shape, task, train.texts(), seed=SEED, max_length=MAX_LENGTH)
     models.save(model, tokenizer, folder)
     return folder
+
+
+def untaught_teacher(stage: Stage) -> Prepared:
+    """A teacher of the configuration's shape, as fine-tuning would leave it."""
+    folder = fresh(stage.config.teachers[0].model, stage.folder / "teacher", stage.signal("train"), stage.task)
+    return Prepared(
+        name="teacher",
+        folder=str(folder),
+        columns=tuple(range(stage.task.classes)),
+        labels=stage.task.labels,
+        max_length=MAX_LENGTH,
+        dtype="float32",
+        weights=models.weights_fingerprint(folder),
+        tokenizer=models.tokenizer_fingerprint(folder),
+        parameters=models.parameter_count(folder),
+    )
 
 
 def _write(folder: Path, rows: int) -> None:

@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raykd import models, runtime
+from raykd import runtime
 from raykd.data import order
 from raykd.teachers.client import Source
 from raykd.teachers.local import LocalTeacher
@@ -29,7 +29,7 @@ from raykd.teachers.serving import service_spec
 from raykd.training.supervised import Supervised
 
 from ._measure import median, teachers_pass, train, warm_service
-from ._stage import MAX_LENGTH, Shape, Stage, fresh, staged
+from ._stage import Shape, Stage, staged, untaught_teacher
 
 log = logging.getLogger(__name__)
 GOAL = 1.1
@@ -87,7 +87,7 @@ def main(args: list[str]) -> dict[str, Any]:
 def measure(sizes: Sizes) -> dict[str, Any]:
     """Alternates both kinds of run."""
     with staged(sizes.rows, sizes.student, sizes.teacher, sizes.threads) as stage, runtime.connected(stage.config):
-        teacher = _teacher(stage)
+        teacher = untaught_teacher(stage)
         train(stage.job("warm-up", Supervised(), max_steps=WARM_UP_STEPS), stage.place)
         rounds = [_round(stage, teacher, sizes.epochs, k) for k in range(sizes.rounds)]
     over_limit = median([one.ratio / one.limit(sizes.epochs) for one in rounds])
@@ -150,18 +150,3 @@ def _local_pass(stage: Stage, teacher: Prepared) -> float:
 def _source(stage: Stage, teacher: Prepared) -> Source:
     wanted = stage.wanted("train")
     return Source(teacher, wanted.split, str(stage.cache), "bench", wanted.ids, service=None)
-
-
-def _teacher(stage: Stage) -> Prepared:
-    folder = fresh(stage.config.teachers[0].model, stage.folder / "teacher", stage.signal("train"), stage.task)
-    return Prepared(
-        name="teacher",
-        folder=str(folder),
-        columns=tuple(range(stage.task.classes)),
-        labels=stage.task.labels,
-        max_length=MAX_LENGTH,
-        dtype="float32",
-        weights=models.weights_fingerprint(folder),
-        tokenizer=models.tokenizer_fingerprint(folder),
-        parameters=models.parameter_count(folder),
-    )

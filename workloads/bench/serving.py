@@ -30,16 +30,14 @@ from raykd.teachers.service import ServiceSpec
 from raykd.teachers.serving import Serving, service_spec
 from raykd.teachers.store import Store
 from raykd.training.job import Job, Place, Step, StepFactory
-from raykd.training.loop import Worker
 from raykd.training.supervised import Supervised
 
-from ._measure import Span, median, teachers_pass, train, warm_service
+from ._measure import NEVER, Blocks, Span, median, teachers_pass, train, warm_service
 from ._sleeper import Sleeper, made_up_logits, set_speed
 from ._stage import MAX_LENGTH, Shape, Stage, staged
 
 log = logging.getLogger(__name__)
 WARM_GOAL, COLD_GOAL = 0.97, 1.10
-NEVER = 1 << 30
 WARM_UP_STEPS = 10
 
 
@@ -78,8 +76,8 @@ def warm(sizes: Sizes) -> dict[str, Any]:
     """A sealed table against no teacher at all."""
     with staged(sizes.rows, sizes.student, sizes.student, sizes.threads) as stage:
         arms = {
-            "sealed": _Blocks(stage, "sealed", stage.distil(_sealed(stage, "sealed")), sizes.block),
-            "alone": _Blocks(stage, "alone", Supervised(), sizes.block),
+            "sealed": Blocks(stage, "sealed", stage.distil(_sealed(stage, "sealed")), sizes.block),
+            "alone": Blocks(stage, "alone", Supervised(), sizes.block),
         }
         speeds: dict[str, list[float]] = {name: [] for name in arms}
         # An epoch each beforehand: later ones find every row tokenised.
@@ -102,25 +100,6 @@ def warm(sizes: Sizes) -> dict[str, Any]:
             "threads": stage.place.threads,
             "batch_size": stage.config.train.batch_size,
         }
-
-
-class _Blocks:
-    """A student that trains some steps at each call and then stands still: the real loop, stopped and gone on with."""
-
-    def __init__(self, stage: Stage, name: str, step: StepFactory, block: int) -> None:
-        job = stage.job(name, step, epochs=NEVER, eval_every=NEVER)
-        self._block = block
-        self._worker = Worker(job, stage.place, report=lambda scores: None, stop=self._done)
-
-    def samples_per_s(self) -> float:
-        """Over the next block, by the loop's own clock: all that a step does, no evaluation and no checkpoint."""
-        outcome = self._worker.outcome
-        samples, seconds = outcome.samples, outcome.train_s
-        self._worker.run()
-        return (outcome.samples - samples) / (outcome.train_s - seconds)
-
-    def _done(self) -> bool:
-        return self._worker.outcome.step % self._block == 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,116 @@
+"""The other way to a MetaDistil round: teacher and student in one process, one graph through pilot and quiz.
+
+What the bench `feedback` compares with; the same gradient, by `create_graph`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from raykd import models, objective, weighting
+from raykd.config import FeedbackConfig, ObjectiveConfig, OptimConfig, WeightingConfig
+from raykd.data.encoding import Encoder
+from raykd.feedback import Exam, Feedback, Round
+from raykd.models import forward
+from raykd.student.step import Blend, DistilStep
+from raykd.teachers.client import Source
+from raykd.teachers.local import LocalTeacher
+from raykd.training.job import Job, Place, Signal
+from raykd.training.masks import dropout_seed
+from raykd.training.optim import build_optimizer
+
+
+@dataclass(frozen=True)
+class DoubleBackward:
+    """Factory of the student's step with its teacher's round in the same process."""
+
+    source: Source
+    objective: ObjectiveConfig
+    weighting: WeightingConfig
+    feedback: FeedbackConfig
+    quiz: Signal
+
+    def build(self, job: Job, place: Place) -> DistilStep:
+        """The step of the only worker."""
+        blend = Blend(job.task, self.objective.alpha, objective.build(self.objective))
+        teacher = _InGraph(LocalTeacher(self.source.teacher, place.device), self.source)
+        _, tokenizer = models.load(job.model)
+        rows = self.feedback.quiz_batches * job.settings.batch_size
+        exam = Exam(
+            job.task, Encoder(tokenizer, self.quiz.rows(), job.max_length), self.quiz.ids, rows, job.seed, place
+        )
+        pilot_lr = self.feedback.pilot_lr or job.settings.lr
+        settings = OptimConfig(lr=self.feedback.teacher_lr, clip=self.feedback.teacher_clip)
+        rounds = _Rounds(blend, teacher, exam, pilot_lr, settings, job.seed)
+        return DistilStep(blend, weighting.build(self.weighting), teacher, torch.float32, rounds)
+
+
+class _InGraph:
+    """The teacher as targets: what it says keeps its graph until the round is over."""
+
+    def __init__(self, local: LocalTeacher, source: Source) -> None:
+        self.local, self.source = local, source
+        self.logits_BC = torch.empty(0)
+
+    def expect(self, batches: list[np.ndarray]) -> None:
+        """Knows nothing ahead of time."""
+
+    def at_hand(self, ids: np.ndarray) -> int:
+        """Nothing is remembered."""
+        return 0
+
+    def get(self, ids: np.ndarray) -> np.ndarray:
+        """Logits [1, len(ids), C], computed now."""
+        self.logits_BC = self.local.forward(self.source.split, ids)
+        return self.logits_BC.detach()[None].numpy()
+
+    def fresh(self, ids: np.ndarray) -> torch.Tensor:
+        """The same without a graph."""
+        with torch.no_grad():
+            return self.local.forward(self.source.split, ids)[None]
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
+class _Rounds(Feedback):
+    """Pilot, quiz, one backward through both, the teacher's step."""
+
+    def __init__(
+        self, blend: Blend, teacher: _InGraph, exam: Exam, pilot_lr: float, settings: OptimConfig, seed: int
+    ) -> None:
+        self.blend, self.teacher, self.exam, self.pilot_lr, self.seed = blend, teacher, exam, pilot_lr, seed
+        self.clip = settings.clip if settings.clip is not None else float("inf")
+        self.parameters = list(teacher.local.model.parameters())
+        self.optimizer = build_optimizer(teacher.local.model, settings)
+
+    def due(self, step: int) -> bool:
+        """In each."""
+        return True
+
+    def before(self, now: Round) -> list[torch.Tensor]:
+        """The teacher's fresh targets."""
+        (batch,), (weights_BK,) = now.batches, now.weights
+        theta = {name: parameter for name, parameter in now.model.named_parameters() if parameter.requires_grad}
+        # Of the kernels for attention only the plain one has a second derivative.
+        with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
+            torch.manual_seed(dropout_seed(self.seed, batch.step, batch.micro, 0))
+            logits_BC = forward.logits_at(now.model, theta, batch.encoded)
+        loss = self.blend.share(logits_BC, self.teacher.logits_BC[None], weights_BK, batch)
+        gradients = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
+        steps = zip(theta.items(), gradients, strict=True)
+        phi = {name: parameter - self.pilot_lr * gradient for (name, parameter), gradient in steps}
+        quiz = self.exam.loss(now.model, now.step, 0)(phi)
+        found = torch.autograd.grad(quiz, self.parameters, allow_unused=True)
+        for parameter, gradient in zip(self.parameters, found, strict=True):
+            # As raykd does, whose cotangents leave the pilot's rate out.
+            parameter.grad = None if gradient is None else gradient / self.pilot_lr
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.teacher.logits_BC = torch.empty(0)
+        return [self.teacher.fresh(batch.ids)]
