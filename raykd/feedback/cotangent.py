@@ -53,23 +53,27 @@ def choose_route(
 
 
 def pilot(
-    theta: Params, micros: Sequence[Micro], lr: float, reduce: Reduce, route: Route = "central"
+    theta: Params, micros: Sequence[Micro], lr: float, reduce: Reduce, route: Route = "central", retain: bool = False
 ) -> tuple[dict[str, Tensor], list[Outputs]]:
     """The plain SGD step φ = θ − lr · ∇L_S on a copy, and the outputs at θ of each micro-batch; neither has a graph.
 
     `reduce` is called once, with one gradient for each parameter, also where `micros` is empty. Under `forward` the
     step runs on the attention kernel of the jvp: on a GPU another kernel may draw other masks from the same seed.
+
+    Args:
+        retain: the outputs keep their graph on `theta`, whose tensors must require gradients: the step that follows
+            the roll-back starts from the same parameters and masks, and needs no forward pass of its own.
     """
-    leaves = _leaves(theta)
+    leaves = dict(theta) if retain else _leaves(theta)
     sums = [torch.zeros_like(leaf) for leaf in leaves.values()]
     outputs_at_theta: list[Outputs] = []
     with _apart(theta, route), torch.enable_grad():
         for micro in micros:
             outputs = micro.forward(leaves)
             loss = micro.loss(outputs, micro.served)
-            for total, gradient in zip(sums, _gradients(loss, tuple(leaves.values())), strict=True):
+            for total, gradient in zip(sums, _gradients(loss, tuple(leaves.values()), retain), strict=True):
                 total.add_(gradient)
-            outputs_at_theta.append(tuple(output.detach() for output in outputs))
+            outputs_at_theta.append(outputs if retain else tuple(output.detach() for output in outputs))
     steps = zip(leaves.items(), reduce(sums), strict=True)
     return {name: leaf.detach() - lr * gradient for (name, leaf), gradient in steps}, outputs_at_theta
 
@@ -159,9 +163,9 @@ def _leaves(params: Params) -> dict[str, Tensor]:
     return {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
 
 
-def _gradients(scalar: Tensor, inputs: Outputs) -> Outputs:
+def _gradients(scalar: Tensor, inputs: Outputs, retain: bool = False) -> Outputs:
     """∂scalar/∂inputs, zeros where it does not depend on one, or on any."""
     if not scalar.requires_grad:
         return tuple(torch.zeros_like(tensor) for tensor in inputs)
-    found = torch.autograd.grad(scalar, inputs, allow_unused=True)
+    found = torch.autograd.grad(scalar, inputs, allow_unused=True, retain_graph=retain)
     return tuple(torch.zeros_like(t) if g is None else g for t, g in zip(inputs, found, strict=True))

@@ -29,7 +29,7 @@ class IKD(Teaching):
     def before(self, now: Round) -> list[torch.Tensor]:
         """Keeps θ_S; the course step uses the teachers as they are."""
         if self.due(now.step):
-            self._kept = {name: tensor.clone() for name, tensor in self._parameters(now).items()}
+            self._kept = {name: tensor.detach().clone() for name, tensor in self._parameters(now).items()}
         return now.targets
 
     def after(self, now: Round, optimizer: torch.optim.Optimizer) -> None:
@@ -39,7 +39,8 @@ class IKD(Teaching):
         begun, measure, exam = time.perf_counter(), self._measure_now(), self.lessons.exam
         theta, stepped = self._kept, self._parameters(now)
         now.model.train()
-        outputs = [cotangent.outputs_at(theta, micro, self.route) for micro in self._micros(now)]
+        micros = self._micros(now)
+        outputs = [cotangent.outputs_at(theta, micro, self.route) for micro in micros]
         draws = [exam.loss(now.model, now.step, draw) for draw in range(2 if measure else 1)]
         quiz: dict[str, torch.Tensor] = {}
         directions = []
@@ -50,7 +51,7 @@ class IKD(Teaching):
         if measure:
             with torch.no_grad():
                 quiz["before"] = draws[0](theta)
-        self._teach(now, theta, outputs, directions, quiz, begun)
+        self._teach(now, micros, theta, outputs, directions, quiz, begun)
         self._kept = {}
         self.seconds += time.perf_counter() - begun
 

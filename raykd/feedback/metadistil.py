@@ -10,6 +10,7 @@ import time
 import numpy as np
 import torch
 
+from raykd.data.batch import Batch
 from raykd.feedback import cotangent
 from raykd.feedback.round import Round
 from raykd.feedback.teaching import Teaching
@@ -18,14 +19,18 @@ from raykd.feedback.teaching import Teaching
 class MetaDistil(Teaching):
     """A pilot step on a copy, rolled back before the real one."""
 
+    _logits: torch.Tensor | None = None
+
     def before(self, now: Round) -> list[torch.Tensor]:
         """Pilot, quiz, cotangents, the teachers' step; returns what they say now, [K, B, C] of each micro-batch."""
         if not self.due(now.step):
             return now.targets
         begun, measure, exam = time.perf_counter(), self._measure_now(), self.lessons.exam
-        theta = self._parameters(now)
+        theta, micros = self._parameters(now), self._micros(now)
+        # More than one micro-batch is there to save memory, which their graphs would take.
+        reuse = self.settings.rollback and not self.lessons.autocast and len(micros) == 1
         rate = self.settings.pilot_lr or self.lessons.lr
-        phi, outputs = cotangent.pilot(theta, self._micros(now), rate, self._reduce, self.route)
+        phi, outputs = cotangent.pilot(theta, micros, rate, self._reduce, self.route, retain=reuse)
         v, after = cotangent.quiz_gradient(phi, exam.loss(now.model, now.step, 0), self._reduce)
         directions, quiz = [v], {"after": after}
         if measure:
@@ -33,12 +38,19 @@ class MetaDistil(Teaching):
             directions.append(second)
             with torch.no_grad():
                 quiz["before"] = exam.loss(now.model, now.step, 0)(theta)
-        self._teach(now, theta, outputs, directions, quiz, begun)
+        if reuse:
+            self._logits = outputs[0][0]
+        self._teach(now, micros, theta, outputs, directions, quiz, begun)
         if not self.settings.rollback:
             self._keep(now, phi)
         fresh = [self._fresh(batch.ids, old) for batch, old in zip(now.batches, now.targets, strict=True)]
         self.seconds += time.perf_counter() - begun
         return fresh
+
+    def logits(self, batch: Batch) -> torch.Tensor | None:
+        """The pilot's: after the roll-back parameters and masks are the same."""
+        kept, self._logits = self._logits, None
+        return kept
 
     def _fresh(self, ids: np.ndarray, old_KBC: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(self.lessons.classroom.get(ids)).to(old_KBC.device, old_KBC.dtype)

@@ -45,6 +45,10 @@ class Feedback(ABC):
         """The targets [K, B, C] that the step uses: the round's, or fresh ones of teachers that have just learnt."""
         return now.targets
 
+    def logits(self, batch: Batch) -> torch.Tensor | None:
+        """The student's logits_BC for its step with their graph, where `before` has computed them already."""
+        return None
+
     def after(self, now: Round, optimizer: torch.optim.Optimizer) -> None:
         """Called once the student has stepped."""
 

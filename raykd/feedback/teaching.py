@@ -27,7 +27,7 @@ from raykd.observe.metrics_log import MetricsLog
 from raykd.teachers.lesson import Key, Lesson
 from raykd.training import collective
 from raykd.training.job import Place, Signal
-from raykd.training.masks import dropout_seed
+from raykd.training.masks import MaskTape, dropout_seed
 
 FILE = "feedback.json"
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Batch], torch.Tensor]
@@ -75,6 +75,7 @@ class Lessons:
     Attributes:
         loss: the student's own, for the pilot.
         dtype: in which targets and logits meet.
+        autocast: whether the student's own step runs in half precision; a pilot never does.
         lr: the student's peak rate, η where nothing else is said.
         steps_per_epoch: of the student.
         log: of worker 0, None elsewhere.
@@ -88,6 +89,7 @@ class Lessons:
     validation: Signal
     place: Place
     dtype: torch.dtype
+    autocast: bool
     seed: int
     lr: float
     steps_per_epoch: int
@@ -195,7 +197,7 @@ class Teaching(Feedback):
 
     def _parameters(self, now: Round) -> dict[str, torch.Tensor]:
         """θ_S: what the student trains."""
-        return {name: p.detach() for name, p in now.model.named_parameters() if p.requires_grad}
+        return {name: p for name, p in now.model.named_parameters() if p.requires_grad}
 
     def _micros(self, now: Round) -> list[Micro]:
         return [self._micro(now, k) for k in range(len(now.batches))]
@@ -203,10 +205,12 @@ class Teaching(Feedback):
     def _micro(self, now: Round, k: int) -> Micro:
         batch, weights_BK, model = now.batches[k], now.weights[k], now.model
         seed = dropout_seed(self.lessons.seed, batch.step, batch.micro, self.lessons.place.rank)
+        tape = MaskTape() if self.route == "central" else contextlib.nullcontext()
 
         def at(parameters: Params) -> Outputs:
             torch.manual_seed(seed)
-            return (forward.logits_at(model, parameters, batch.encoded),)
+            with tape:
+                return (forward.logits_at(model, parameters, batch.encoded),)
 
         def loss(outputs: Outputs, served: Outputs) -> torch.Tensor:
             return self.lessons.loss(outputs[0].to(self.lessons.dtype), served[0], weights_BK, batch)
@@ -219,6 +223,7 @@ class Teaching(Feedback):
     def _teach(
         self,
         now: Round,
+        micros: Sequence[Micro],
         theta: Params,
         outputs: list[Outputs],
         directions: Sequence[Params],
@@ -228,12 +233,13 @@ class Teaching(Feedback):
         """u and c of each micro-batch to each teacher, then their step.
 
         Args:
+            micros: of this worker.
             outputs: the student's at θ.
             directions: v, and of an independent quiz where the round is measured.
             quiz: this worker's shares of the quiz losses `before` and `after`, for the log.
         """
         classroom, rank = self.lessons.classroom, self.lessons.place.rank
-        for batch, micro, at in zip(now.batches, self._micros(now), outputs, strict=True):
+        for batch, micro, at in zip(now.batches, micros, outputs, strict=True):
             parts = [cotangent.cotangents(micro, at, self._derivative(theta, v, micro))[0] for v in directions]
             classroom.teach((batch.step, rank, batch.micro), self._lessons(batch, at, parts))
         told = classroom.step(measure=len(directions) > 1)

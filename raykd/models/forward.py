@@ -17,6 +17,9 @@ from raykd.errors import RunError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
+AUTOCAST = (torch.bfloat16, torch.float16)
+"""Precisions that a forward pass is cast to while the weights stay float32."""
+
 
 def logits(model: nn.Module, encoded: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """logits_BC of a batch; `model` may be wrapped for data-parallel training."""

@@ -12,6 +12,7 @@ from raykd.config import FeedbackConfig, ObjectiveConfig, WeightingConfig
 from raykd.data.encoding import Encoder
 from raykd.feedback import IKD, Exam, Lessons, MetaDistil
 from raykd.feedback.teaching import Teaching
+from raykd.models import forward
 from raykd.observe.metrics_log import MetricsLog
 from raykd.student.step import Blend, DistilStep
 from raykd.teachers.client import Ensemble, Source
@@ -78,6 +79,7 @@ class Distil:
             validation=job.validation,
             place=place,
             dtype=dtype,
+            autocast=forward.choose_dtype(job.settings.precision, place.device)[0] in forward.AUTOCAST,
             seed=job.seed,
             lr=job.settings.lr,
             steps_per_epoch=steps_per_epoch(len(job.train.ids), job.settings),

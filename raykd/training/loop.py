@@ -236,6 +236,6 @@ class Worker:
         return collective.sum_scalars([said], self.place.device, self.place.world)[0] > 0
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.dtype in (torch.bfloat16, torch.float16):
+        if self.dtype in forward.AUTOCAST:
             return torch.autocast(self.place.device.type, self.dtype)
         return contextlib.nullcontext()
