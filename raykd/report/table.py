@@ -84,14 +84,32 @@ def plan_table(plan: dict[str, Any]) -> Table:
         served = f"{one['replicas']} replica{'s' * (one['replicas'] > 1)}"
         cells = (count(one.get("parameters")), "-", served, _resources(one["resources"]), _memory(one.get("memory_mb")))
         table.add_row(Text(f"{name}, {one['rows']:,} rows asked"), *cells)
-    for name in ["student", *(f"baseline {name}" for name in plan["baselines"])]:
-        table.add_row(Text(name), *_training_cells(plan["student"]), style="bold" if name == "student" else "")
+    if plan.get("feedback"):
+        table.add_row(*_learning_row(plan["feedback"]))
+    table.add_row(Text("student"), *_training_cells(plan["student"]), style="bold")
+    for name, baseline in plan["baselines"].items():
+        table.add_row(Text(f"baseline {name}"), *_training_cells(baseline))
     rows = ", ".join(f"{name} {number:,}" for name, number in plan["rows"].items())
     caption = Text(f"Rows: {rows}.", "dim")
     for warning in plan["warnings"]:
         caption.append(f"\n{warning}", "yellow")
     table.caption, table.caption_justify = caption, "left"
     return table
+
+
+def _learning_row(feedback: dict[str, Any]) -> tuple[str | Text, ...]:
+    names, ranks = feedback["teachers"], feedback["ranks"]
+    learn = f"{', '.join(names)} learn{'s' * (len(names) == 1)} by {feedback['type']}"
+    processes = f"{ranks} rank{'s' * (ranks > 1)} each" if len(names) > 1 else f"{ranks} rank{'s' * (ranks > 1)}"
+    parameters = count(feedback["parameters"])
+    return (
+        Text(learn),
+        parameters,
+        f"{feedback['rounds']:,} rounds",
+        processes,
+        "as served",
+        _memory(feedback["memory_mb"]),
+    )
 
 
 def teachers_table(result: dict[str, Any]) -> Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from raykd.observe.durations import duration
 from raykd.report.html import Html, prose, table, tag
 from raykd.report.run_files import Run
@@ -118,8 +120,20 @@ def _signal(at: Teaching) -> str:
         "its own way; so "
     )
     if value < LITTLE:
-        return f"{said}next to nothing here was signal, and the teachers walked about at random: look at their drift."
-    return f"{said}about {share(value)} of such a gradient's squared length was signal, the rest noise of the batch."
+        said += "next to nothing here was signal, and the teachers walked about at random: look at their drift."
+    else:
+        said += f"about {share(value)} of such a gradient's squared length was signal, the rest noise of the batch."
+    return f"{said} {_agreement(at)}".rstrip()
+
+
+def _agreement(at: Teaching) -> str:
+    """Of rounds with each other: a student that leans now one way, now the other, asks for opposite changes in turn."""
+    cosines = [value for one in at.teachers for value in one.cosine_last.y]
+    if not cosines:
+        return ""
+    mean = fmean(cosines)
+    said = f"Between a round and the one measured before it the mean cosine was {mean:.2f}"
+    return f"{said}: what one asked for the next did not confirm." if mean < LITTLE else f"{said}."
 
 
 def _price(run: Run, at: Teaching) -> str:

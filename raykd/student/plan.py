@@ -23,6 +23,8 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         ModelError: what the run would stop at.
     """
     rows = {purpose: len(ids) for purpose, ids in corpus.ids.items() if len(ids)}
+    # A baseline has no use for a quiz or a reward, and trains on those rows too.
+    corpus_rows = sum(rows.get(purpose, 0) for purpose in ("train", "quiz", "reward"))
     warnings = list(corpus.warnings)
     teachers = []
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
@@ -37,7 +39,7 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         "teachers": teachers,
         "student": _trained("student", config.student, config.train, rows["train"]),
         "feedback": _feedback(config, teachers, rows["train"]),
-        "baselines": list(config.baselines),
+        "baselines": {name: _trained(name, config.student, config.train, corpus_rows) for name in config.baselines},
         "warnings": warnings,
     }
 
@@ -52,6 +54,7 @@ def _feedback(config: RunConfig, teachers: list[dict[str, Any]], rows: int) -> d
     return {
         "type": given.type,
         "teachers": [entry["name"] for entry in learning],
+        "parameters": parameters,
         "ranks": given.ranks,
         "rounds": len(range(given.start, total_steps(rows, config.train), given.every)),
         "memory_mb": round(parameters * (ADAM_BYTES + 4) * given.ranks / 2**20),

@@ -17,6 +17,7 @@ from raykd.data import corpus as corpora
 from raykd.data.tasks import Task
 from raykd.errors import ModelError, TeacherError
 from raykd.models import forward
+from raykd.teachers import learner
 from raykd.teachers.learner import Learner, LearnerSpec
 from raykd.teachers.lesson import Lesson
 from raykd.teachers.prepared import Prepared
@@ -167,3 +168,10 @@ def test_only_what_is_trainable_learns(spec: LearnerSpec, which: str, share: flo
         Learner(changed(spec, trainable="nowhere"))
     with pytest.raises(ModelError, match="has 2 layers"):
         Learner(changed(spec, trainable="last_3"))
+
+
+def test_a_cosine_stays_exact_over_as_many_terms_as_a_teacher_has() -> None:
+    one = torch.randn(3_000_001, generator=torch.Generator().manual_seed(0)) * 1e-3 + 1e-2
+    other = -3 * one
+    assert learner._cosine(one, one) == pytest.approx(1, abs=1e-9)
+    assert learner._cosine(one, other) == pytest.approx(-1, abs=1e-6)  # -3 * one is rounded to float32

@@ -62,6 +62,8 @@ def test_the_table_of_teachers_has_versions_drift_and_the_norm_of_each_term(taug
     assert len(measured) == 30
     row = rf"wordpiece-4x128 0\.891 → 0\.899 \+0\.008 300 0\.098 % {sum(measured) / 30:.2f} 0\.02 1\.5 "
     assert re.search(row, text_of(taught_run))
+    successive = [value for one in at.teachers for value in one.cosine_last.y]
+    assert f"before it the mean cosine was {sum(successive) / len(successive):.2f}" in text_of(taught_run)
 
 
 def test_ikd_has_an_exam_and_names_its_surrogate(
