@@ -1,6 +1,6 @@
 """Bench `feedback` (DESIGN section 6): a MetaDistil round over the service against one graph through both models.
 
-    raykd bench feedback --json         about 6 minutes on 2 cores
+    raykd bench feedback --json         about 7 minutes on 2 cores
 
 A round is all that a step with feedback does: the teacher's forward pass, pilot, quiz, cotangent, the teacher's
 backward pass and step, its fresh targets, the student's real step. raykd's rounds run with the teacher in its own
@@ -75,7 +75,7 @@ class Sizes:
     threads: int | None = None
 
 
-SIZES = Sizes((Shape(layers=2), Shape(layers=6)), Shape(layers=6), rows=512, pairs=7, block=2)
+SIZES = Sizes((Shape(layers=2), Shape(layers=6)), Shape(layers=6), rows=512, pairs=6, block=2)
 
 
 def main(args: list[str]) -> dict[str, Any]:
