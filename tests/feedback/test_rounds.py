@@ -118,7 +118,7 @@ def test_one_round_over_the_service_is_the_double_backward(configure: Configure,
         torch.testing.assert_close(step, expected, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["metadistil", "ikd"])
+@pytest.mark.parametrize("kind", ["metadistil", pytest.param("ikd", marks=pytest.mark.slow)])
 def test_workers_and_ranks_change_nothing(configure: Configure, tmp_path: Path, kind: str) -> None:
     """One worker; two workers and one rank; two and two: unequal shards of 33 rows, a last batch of few."""
     base = [
@@ -161,9 +161,9 @@ def test_some_teachers_learn_and_feedback_may_begin_late(configure: Configure, t
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("kind", ["metadistil", "ikd"])
+@pytest.mark.parametrize("kind", ["metadistil", pytest.param("ikd", marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_bit_equal(configure: Configure, tmp_path: Path, kind: str) -> None:
-    """Interrupted in mid-epoch with dropout on, gone on with; then a learner killed: back to the last cut."""
+    """A learner is killed in mid-epoch, dropout on: the run goes back to its last cut and ends as if undisturbed."""
     student = {"layers": 1, "hidden_size": 16, "heads": 2, "vocab_size": 300, "dropout": 0.2}
     config = configure(
         f"feedback={{type: {kind}, teacher_lr: 1e-3, measure_every: 3}}", "train.checkpoint_every=2", student=student

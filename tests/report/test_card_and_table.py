@@ -143,7 +143,11 @@ def test_the_tables_of_the_other_commands() -> None:
             {"name": "bert-b", "prepare": "given", **served, "parameters": 4_400_000, "memory_mb": 34},
         ],
         "student": {"name": "student", **training},
-        "baselines": ["alone"],
+        "feedback": {
+            "type": "metadistil", "teachers": ["bert-a"], "parameters": 1_530_000, "ranks": 2, "rounds": 117,
+            "memory_mb": 58,
+        },
+        "baselines": {"alone": {"name": "alone", **training, "steps": 521}},
         "warnings": ["labels of bert-b are generic"],
     }  # fmt: skip
     texts = []
@@ -162,6 +166,10 @@ def test_the_tables_of_the_other_commands() -> None:
         "0.5 CPU",
         "34 MB",
         "baseline alone",
+        "521",
+        "bert-a learns by metadistil",
+        "117 rounds",
+        "2 ranks",
         "train 3,000",
     ):
         assert part in texts[0]

@@ -42,6 +42,7 @@ def test_colocated_puts_the_ratio_beside_its_limit() -> None:
     json.dumps(said)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_local")
 def test_feedback_compares_rounds_that_are_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
     taught: dict[str, np.ndarray] = {}
@@ -57,7 +58,6 @@ def test_feedback_compares_rounds_that_are_the_same_step(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(feedback, "Blocks", Asked)
     monkeypatch.setattr(feedback, "TEACHER_LR", 1e-4)
-    monkeypatch.setattr(feedback, "_in_fresh_process", feedback._peaks)  # here it is only whether they are measured
     said = feedback.measure(feedback.Sizes((TINY,), TINY, rows=160, pairs=2, block=2, threads=1))
     assert set(said) >= FIELDS - {"ratio", "goal"} | {"ratios", "goals", "route", "peak_memory"}
     assert set(said["ratios"]) == set(said["goals"]) == set(said["holds"]) == {"seconds_1_layers", "memory_1_layers"}
