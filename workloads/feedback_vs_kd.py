@@ -26,8 +26,8 @@ from .kd_vs_alone import choose, run, summary
 
 log = logging.getLogger(__name__)
 RATES = ["1e-4", "2e-4", "4e-4", "8e-4"]
-TEACHER_RATES = ["1e-3", "3e-3", "1e-2", "3e-2"]
-SGD = "teacher_optimizer: sgd, every: 4, quiz_batches: 4"
+TEACHER_RATES = ["1e-2", "3e-2", "1e-1", "3e-1"]
+SGD = "teacher_optimizer: sgd, every: 8, quiz_batches: 4"
 ARMS = {
     "finetuned": [f"feedback={{type: metadistil, weight: 0, teacher_ce: 1, {SGD}}}"],
     "metadistil": [f"feedback={{type: metadistil, {SGD}}}"],

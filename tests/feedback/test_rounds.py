@@ -118,22 +118,25 @@ def test_one_round_over_the_service_is_the_double_backward(configure: Configure,
         torch.testing.assert_close(step, expected, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["metadistil", pytest.param("ikd", marks=pytest.mark.slow)])
-def test_workers_and_ranks_change_nothing(configure: Configure, tmp_path: Path, kind: str) -> None:
-    """One worker; two workers and one rank; two and two: unequal shards of 33 rows, a last batch of few."""
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("metadistil", ["train.workers=2", "feedback.ranks=2", "feedback.recompute=true"]),
+        pytest.param("metadistil", ["train.workers=2"], marks=pytest.mark.slow),
+        pytest.param("ikd", ["train.workers=2", "feedback.ranks=2", "feedback.recompute=true"], marks=pytest.mark.slow),
+    ],
+)
+def test_workers_and_ranks_change_nothing(configure: Configure, tmp_path: Path, kind: str, settings: list[str]) -> None:
+    """One worker against two, and one rank against two: unequal shards of 33 rows, a last batch of few."""
     base = [
         *EXACT, "train.batch_size=33", "train.epochs=1", f"feedback.type={kind}", "feedback.teacher_lr=1e-3",
         "feedback.teacher_ce=0.5", "feedback.teacher_kd=0.3", "feedback.teacher_anchor=0.2", "feedback.quiz_batches=2",
     ]  # fmt: skip
-    wide = {"ranks": ["train.workers=2", "feedback.ranks=2", "feedback.recompute=true"]}
-    if kind == "metadistil":
-        wide["two"] = ["train.workers=2"]
     api.distill(configure(*base, "train.accumulate=2"), tmp_path / "one")
     assert len(rounds(tmp_path / "one")) == len(losses(tmp_path / "one")) == 7
-    for name, settings in wide.items():
-        api.distill(configure(*base, *settings), tmp_path / name)
-        np.testing.assert_allclose(losses(tmp_path / name), losses(tmp_path / "one"), rtol=1e-8)
-        assert_close(rounds(tmp_path / name), rounds(tmp_path / "one"), rtol=1e-5)
+    api.distill(configure(*base, *settings), tmp_path / "wide")
+    np.testing.assert_allclose(losses(tmp_path / "wide"), losses(tmp_path / "one"), rtol=1e-8)
+    assert_close(rounds(tmp_path / "wide"), rounds(tmp_path / "one"), rtol=1e-5)
 
 
 def test_some_teachers_learn_and_feedback_may_begin_late(configure: Configure, tmp_path: Path) -> None:
@@ -187,6 +190,7 @@ def _kill_a_learner(log: Path) -> None:
     ray.kill(ray.get_actor(one["name"], one["namespace"]))
 
 
+@pytest.mark.slow
 def test_no_roll_back_is_another_run(configure: Configure, tmp_path: Path) -> None:
     base = ["feedback.type=metadistil", "feedback.teacher_lr=1e-3", "feedback.pilot_lr=0.1", "train.epochs=1"]
     api.distill(configure(*base), tmp_path / "rolled")
