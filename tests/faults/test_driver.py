@@ -67,6 +67,7 @@ def end_orphans(before: set[int]) -> None:
             process.kill()
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     finish(config, tmp_path / "whole")
