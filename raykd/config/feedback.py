@@ -79,4 +79,4 @@ class FeedbackConfig(Section):
     @property
     def needs_quiz(self) -> bool:
         """Whether rows must be held out for it."""
-        return self.type == "metadistil" or (self.type == "ikd" and self.exam_source == "quiz")
+        return self.type != "none" and self.exam_source == "quiz"

@@ -7,6 +7,7 @@ from raykd.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from raykd.models.forward import choose_device, choose_dtype, freeze_embeddings, logits
 from raykd.models.labels import column_order, model_labels
 from raykd.models.length import check_length, longest_input
+from raykd.models.tokenizers import read_tokenizer
 from raykd.models.trainable import freeze_all_but, trainable_names
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "longest_input",
     "model_labels",
     "parameter_count",
+    "read_tokenizer",
     "resolve",
     "save",
     "tokenizer_fingerprint",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -77,6 +78,11 @@ def choose_dtype(precision: str, device: torch.device) -> tuple[torch.dtype, str
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16, "auto: the GPU has bfloat16"
     return torch.float32, "auto: the GPU has no bfloat16"
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
+    """Around a forward pass that is to run in this precision."""
+    return torch.autocast(device.type, dtype) if dtype in AUTOCAST else contextlib.nullcontext()
 
 
 def freeze_embeddings(model: PreTrainedModel) -> None:

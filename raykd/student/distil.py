@@ -91,7 +91,7 @@ class Distil:
 
     def _exam(self, teach: Teach, job: Job, place: Place) -> Exam:
         signal = teach.quiz or job.train
-        _, tokenizer = models.load(job.model)
+        tokenizer = models.read_tokenizer(Path(job.model), "student")
         encoder = Encoder(tokenizer, signal.rows(), job.max_length)
         rows = teach.feedback.quiz_batches * (teach.feedback.quiz_batch_size or job.settings.batch_size)
         apart_from = None if teach.quiz is not None else Course(job).batch

@@ -97,14 +97,7 @@ class Crew:
         return [member.actor for member in self._members]
 
     def _start(self) -> ActorHandle:
-        options: dict[str, Any] = {
-            "num_cpus": self._seat.num_cpus,
-            "num_gpus": self._seat.num_gpus,
-            "resources": self._seat.resources or None,
-            "concurrency_groups": {"health": 1},
-        }
-        if self._seat.node_labels:
-            options["label_selector"] = self._seat.node_labels
+        options: dict[str, Any] = {**self._seat.options, "concurrency_groups": {"health": 1}}
         actor: Any = ray.remote(**options)(self._class)
         return actor.remote(self._teacher, self._seat)
 

@@ -14,13 +14,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray.util
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 
 from raykd import models
 from raykd.config import FeedbackConfig, OptimConfig
@@ -29,9 +27,10 @@ from raykd.data.tasks import Task
 from raykd.errors import LearnerLost, TeacherError
 from raykd.models import forward
 from raykd.teachers.lesson import Key, Lesson
-from raykd.teachers.local import LocalTeacher
+from raykd.teachers.local import DTYPES, LocalTeacher
 from raykd.teachers.prepared import Prepared
 from raykd.teachers.replica import Answer, Seat
+from raykd.teachers.terms import Terms
 from raykd.training import collective
 from raykd.training.evaluate import predict
 from raykd.training.optim import build_optimizer, learning_rate
@@ -89,7 +88,8 @@ class Learner:
         self._where = f"teacher {spec.teacher.name}"
         # It learns in full precision, also where its forward pass is autocast to bfloat16.
         self._local = LocalTeacher(spec.teacher, device, "float64" if spec.teacher.dtype == "float64" else "float32")
-        self._model = self._local.model
+        self._model, self._dtype = self._local.model, DTYPES[spec.teacher.dtype]
+        self._terms = Terms(spec.feedback, spec.task, spec.temperature, self._local)
         models.freeze_all_but(
             self._model, models.trainable_names(self._model, spec.feedback.trainable, self._where)
         )  # fmt: skip
@@ -178,7 +178,7 @@ class Learner:
         told = self._measured() if measure else {}
         for served in self._open.values():
             logits_BC = self._graph(served)
-            cotangent_BC = torch.stack(list(self._terms(served, logits_BC).values())).sum(0)
+            cotangent_BC = torch.stack(list(self._cotangents(served, logits_BC).values())).sum(0)
             torch.autograd.backward(logits_BC, cotangent_BC)
         self._open.clear()
         with self._together():
@@ -194,50 +194,17 @@ class Learner:
         self.version += 1
         return {"version": self.version, "grad_norm": float(norm), "lr": rate, **told}
 
-    def _terms(self, served: _Served, logits_BC: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Cotangents [B, C] on the logits, each with its weight: feedback, and the teacher's own losses."""
-        lesson, given = served.lesson, self.spec.feedback
-        assert lesson is not None
-        terms = {"feedback": given.weight * self._tensor(lesson.cotangent)}
-        leaf = logits_BC.detach().requires_grad_()
-        for name, weight, loss in (
-            ("ce", given.own_ce, self._own_ce),
-            ("kd", given.teacher_kd, self._own_kd),
-            ("anchor", given.teacher_anchor, self._anchor),
-        ):
-            if weight:
-                total = weight * loss(leaf, served, lesson).sum() / lesson.global_rows
-                (terms[name],) = torch.autograd.grad(total, leaf)
-        return terms
-
-    def _own_ce(self, leaf: torch.Tensor, served: _Served, lesson: Lesson) -> torch.Tensor:
-        labels = self._local.encoder(served.split).rows.labels(served.ids)
-        return self.spec.task.hard_loss(leaf, torch.from_numpy(labels).to(leaf.device))
-
-    def _own_kd(self, leaf: torch.Tensor, served: _Served, lesson: Lesson) -> torch.Tensor:
-        """LGTM (Ren et al., ACL 2023): the teacher's distance from what the student says."""
-        assert lesson.student is not None
-        return _divergence(self._tensor(lesson.student), leaf, self.spec.temperature)
-
-    def _anchor(self, leaf: torch.Tensor, served: _Served, lesson: Lesson) -> torch.Tensor:
-        assert lesson.fork is not None
-        return _divergence(self._tensor(lesson.fork), leaf, 1.0)
-
     def _measured(self) -> dict[str, float]:
         """Norms of the terms' gradients; cosines of the feedback's with an independent quiz's, and with the last one's.
 
         The first cosine is the share of signal in the feedback: two quiz batches that agree on nothing give 0.
         """
-        flats: dict[str, torch.Tensor] = {}
-        names = ["feedback", "second", *self._own_terms()]
-        for name in names:
-            flats[name] = torch.zeros(sum(p.numel() for p in self._parameters), dtype=self._parameters[0].dtype)
+        size, dtype = sum(p.numel() for p in self._parameters), self._parameters[0].dtype
+        # All terms, also on a rank that was asked nothing: the sums over ranks are collective.
+        flats = {name: torch.zeros(size, dtype=dtype) for name in self._terms.names}
         for served in self._open.values():
             logits_BC = self._graph(served)
-            terms = self._terms(served, logits_BC)
-            assert served.lesson is not None
-            if served.lesson.second is not None:
-                terms["second"] = self.spec.feedback.weight * self._tensor(served.lesson.second)
+            terms = self._cotangents(served, logits_BC, measured=True)
             for name, cotangent in terms.items():
                 gradients = torch.autograd.grad(
                     logits_BC, self._parameters, cotangent, retain_graph=True, allow_unused=True
@@ -260,10 +227,9 @@ class Learner:
         self._previous = flats["feedback"]
         return told
 
-    def _own_terms(self) -> list[str]:
-        given = self.spec.feedback
-        weights = {"ce": given.own_ce, "kd": given.teacher_kd, "anchor": given.teacher_anchor}
-        return [name for name, weight in weights.items() if weight]
+    def _cotangents(self, served: _Served, logits_BC: torch.Tensor, measured: bool = False) -> dict[str, torch.Tensor]:
+        assert served.lesson is not None
+        return self._terms.cotangents(served.split, served.ids, logits_BC, served.lesson, measured)
 
     def _graph(self, served: _Served) -> torch.Tensor:
         if served.logits_BC is None:
@@ -271,14 +237,14 @@ class Learner:
         return served.logits_BC
 
     def _forward(self, split: Split, ids: np.ndarray) -> torch.Tensor:
-        with self._autocast():
+        with forward.autocast(self._local.device, self._dtype):
             return self._local.forward(split, ids)
 
     # Beside the rounds
 
     def evaluate(self, split: Split, ids: np.ndarray) -> np.ndarray:
         """Logits [len(ids), C] in the task's column order, of the version that it has now."""
-        with self._autocast():
+        with forward.autocast(self._local.device, self._dtype):
             return predict(self._model, self._local.encoder(split), ids, self._local.device)[:, self._local.columns]
 
     def drift(self) -> float:
@@ -326,27 +292,6 @@ class Learner:
         if version != self.version:
             raise TeacherError(self._where, f"asked for version {version}, it is at {self.version}", "it was not used")
 
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        # A copy: what came over the wire may be read-only memory of the object store.
-        return torch.from_numpy(array.copy()).to(self._local.device)
-
-    @contextlib.contextmanager
-    def _autocast(self) -> Iterator[None]:
-        if self.spec.teacher.dtype == "bfloat16":
-            with torch.autocast(self._local.device.type, torch.bfloat16):
-                yield
-        else:
-            yield
-
-
-def _divergence(fixed_BC: torch.Tensor, learning_BC: torch.Tensor, temperature: float) -> torch.Tensor:
-    """τ² KL(fixed ‖ learning) of each row, [B]; of one logit the squared difference."""
-    if fixed_BC.shape[1] == 1:
-        return (learning_BC - fixed_BC).square()[:, 0]
-    fixed = F.log_softmax(fixed_BC / temperature, -1)
-    learning = F.log_softmax(learning_BC / temperature, -1)
-    return temperature**2 * (fixed.exp() * (fixed - learning)).sum(-1)
-
 
 def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
     """In float64 and by parts: the float32 sums of as many terms as a teacher has parameters gave 1.005."""
@@ -355,19 +300,3 @@ def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
         [torch.stack([a @ b, a @ a, b @ b]) for a, b in ((mine.double(), theirs.double()) for mine, theirs in parts)]
     ).sum(0)
     return float(sums[0] / (sums[1] * sums[2]).sqrt())
-
-
-def describe(spec: LearnerSpec) -> dict[str, Any]:
-    """Ray's options for a rank of this teacher."""
-    seat = spec.seat
-    options: dict[str, Any] = {
-        "num_cpus": seat.num_cpus,
-        "num_gpus": seat.num_gpus,
-        "resources": seat.resources or None,
-        "max_restarts": 0,  # a rank that came back would be the fork again: the run goes back to its last cut
-        # Never inside the placement group of the worker that starts it.
-        "scheduling_strategy": "DEFAULT",
-    }
-    if seat.node_labels:
-        options["label_selector"] = seat.node_labels
-    return options

@@ -20,7 +20,7 @@ from ray.exceptions import RayError, RayTaskError
 from raykd.data.splits import Split
 from raykd.errors import LearnerLost, TeacherError
 from raykd.teachers.client import Ensemble, Source, cause_of
-from raykd.teachers.learner import Learner, LearnerSpec, describe
+from raykd.teachers.learner import Learner, LearnerSpec
 from raykd.teachers.lesson import Key, Lesson
 from raykd.teachers.parity import TOLERANCE
 from raykd.teachers.service import NAMESPACE
@@ -141,11 +141,10 @@ class LearningEnsemble:
 
     def restore(self, folder: Path) -> None:
         """Puts a checkpoint's state into all ranks; every worker calls it."""
-        versions = {0: 0}
+        version = 0
         if self.place.rank == 0:
-            refs = [rank.restore.remote(folder) for ranks in self._ranks.values() for rank in ranks]
-            versions = dict(enumerate(self._wait(refs)))
-        self.version = int(collective.broadcast(str(versions[0]), self.place.world))
+            version = self._wait([rank.restore.remote(folder) for ranks in self._ranks.values() for rank in ranks])[0]
+        self.version = int(collective.broadcast(str(version), self.place.world))
 
     def export(self, folder: Path) -> dict[str, Path]:
         """Worker 0: the taught teachers as checkpoints, by name."""
@@ -206,7 +205,13 @@ class LearningEnsemble:
 
 def _start(spec: LearnerSpec, ranks: int, name: str) -> list[ActorHandle]:
     make: Any = ray.remote(Learner)
-    options = describe(spec) | {"namespace": NAMESPACE}
+    options = {
+        **spec.seat.options,
+        "namespace": NAMESPACE,
+        "max_restarts": 0,  # a rank that came back would be the fork again: the run goes back to its last cut
+        # Never inside the placement group of the worker that starts it.
+        "scheduling_strategy": "DEFAULT",
+    }
     actors = [make.options(name=f"{name}-{rank}", **options).remote(spec) for rank in range(ranks)]
     if ranks > 1:
         (address,) = _answers([actors[0].address.remote()], spec.teacher.name)

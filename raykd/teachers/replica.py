@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import ray
@@ -43,6 +44,14 @@ class Seat:
     threads: int
     resources: dict[str, float]
     node_labels: dict[str, str]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As Ray takes it; without labels there is no selector, which Ray would not take empty."""
+        selector = {"label_selector": self.node_labels} if self.node_labels else {}
+        return {
+            "num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "resources": self.resources or None, **selector,
+        }  # fmt: skip
 
 
 class Replica:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import shutil
@@ -42,14 +41,15 @@ def launch(job: Job, stop: threading.Event, remote: bool) -> Outcome:
 def _here(job: Job, stop: threading.Event) -> Outcome:
     """In this process; after a lost learner from the last checkpoint, as often as Ray Train would restart workers."""
     place = _place(job.settings, 0, 1, shared=False)
-    for failures in itertools.count(1):
+    left = job.settings.max_failures
+    while True:
         try:
             return loop.train(job, place, report=lambda metrics: None, stop=stop.is_set)
         except LearnerLost as error:
-            if failures > job.settings.max_failures:
+            if not left:
                 raise
+            left -= 1
             log.warning("%s: going back to the last checkpoint", error)
-    raise AssertionError("unreachable")
 
 
 def _place(settings: OptimConfig, rank: int, world: int, shared: bool) -> Place:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
 import time
@@ -127,7 +126,7 @@ class Worker:
         self.step_fn.begin(self.model, step, batches)
         for batch in batches:
             torch.manual_seed(dropout_seed(self.job.seed, step, batch.micro, self.place.rank))
-            with self._autocast():
+            with forward.autocast(self.place.device, self.dtype):
                 loss = self.step_fn.loss(self.model, batch)
             loss.total.backward()
             meter.add(loss)
@@ -234,8 +233,3 @@ class Worker:
             return False
         said = float(self.place.rank == 0 and self.stop())
         return collective.sum_scalars([said], self.place.device, self.place.world)[0] > 0
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.dtype in forward.AUTOCAST:
-            return torch.autocast(self.place.device.type, self.dtype)
-        return contextlib.nullcontext()

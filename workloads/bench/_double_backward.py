@@ -6,6 +6,7 @@ What the bench `feedback` compares with; the same gradient, by `create_graph`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class DoubleBackward:
         """The step of the only worker."""
         blend = Blend(job.task, self.objective.alpha, objective.build(self.objective))
         teacher = _InGraph(LocalTeacher(self.source.teacher, place.device), self.source)
-        _, tokenizer = models.load(job.model)
+        tokenizer = models.read_tokenizer(Path(job.model), "student")
         rows = self.feedback.quiz_batches * job.settings.batch_size
         exam = Exam(
             job.task, Encoder(tokenizer, self.quiz.rows(), job.max_length), self.quiz.ids, rows, job.seed, place

@@ -110,6 +110,11 @@ class Stage:
         )
 
 
+def all_threads(wanted: int | None) -> int:
+    """What was wanted, or all cores."""
+    return wanted or os.cpu_count() or 1
+
+
 @contextlib.contextmanager
 def staged(
     rows: int, student: Shape, teacher: Shape, threads: int | None = None, quiz: float | None = None
@@ -134,7 +139,7 @@ def staged(
         )
         corpus, task = open_corpus(config)
         checkpoint = fresh(config.student, folder / "student", Signal.of(corpus, "train"), task)
-        place = Place(rank=0, world=1, device=torch.device("cpu"), threads=threads or os.cpu_count() or 1)
+        place = Place(rank=0, world=1, device=torch.device("cpu"), threads=all_threads(threads))
         torch.set_num_threads(place.threads)
         yield Stage(config, folder, corpus, task, place, checkpoint)
 

@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import logging
 import multiprocessing
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -44,7 +43,7 @@ from raykd.training.job import StepFactory
 from . import _memory
 from ._double_backward import DoubleBackward
 from ._measure import NEVER, Blocks, median
-from ._stage import Shape, Stage, staged, untaught_teacher
+from ._stage import Shape, Stage, all_threads, staged, untaught_teacher
 
 log = logging.getLogger(__name__)
 SECONDS_GOAL, MEMORY_GOAL = 0.8, 0.6
@@ -112,13 +111,9 @@ def measure(sizes: Sizes) -> dict[str, Any]:
         "memory_with_teacher_ratio": round(sum(memory[auto].values()) / sum(memory[DOUBLE].values()), 4),
         "wire_bytes_a_round": wire,
         "pairs": sizes.pairs,
-        "threads": _threads(sizes),
+        "threads": all_threads(sizes.threads),
         "teacher_layers": sizes.teacher.layers,
     }
-
-
-def _threads(sizes: Sizes) -> int:
-    return sizes.threads or os.cpu_count() or 1
 
 
 def _seconds(sizes: Sizes, student: Shape) -> tuple[dict[str, list[float]], int]:
