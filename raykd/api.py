@@ -18,7 +18,7 @@ from raykd.student import trainer
 from raykd.student.folder import RunFolder
 from raykd.student.plan import make_plan
 from raykd.student.result import score
-from raykd.student.trainer import Scene
+from raykd.student.scene import Scene, open_corpus
 from raykd.training.interrupt import interruptible
 from raykd.training.job import Signal
 
@@ -31,7 +31,7 @@ def check(config: RunConfig) -> dict[str, Any]:
     Raises:
         DataError, ModelError: what a run would stop at.
     """
-    return make_plan(config, *trainer.open_corpus(config))
+    return make_plan(config, *open_corpus(config))
 
 
 def distill(config: RunConfig, output: Path | None = None) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def evaluate(checkpoint: Path, config: RunConfig) -> dict[str, Any]:
     """
     if not (checkpoint / "config.json").exists():
         raise ConfigError(str(checkpoint), "holds no checkpoint", "for example runs/NAME/student")
-    corpus, task = trainer.open_corpus(config)
+    corpus, task = open_corpus(config)
     length = config.data.max_length
     purposes = [purpose for purpose in ("validation", "test") if purpose in corpus.ids]
     return {purpose: score(checkpoint, Signal.of(corpus, purpose), task, length) for purpose in purposes}
@@ -107,7 +107,7 @@ def report(folder: Path) -> Path:
 @contextlib.contextmanager
 def _scene(config: RunConfig, folder: RunFolder) -> Iterator[Scene]:
     """Data and checkpoints looked at first, so that a mistake in them costs seconds and no teacher; then Ray."""
-    corpus, task = trainer.open_corpus(config)
+    corpus, task = open_corpus(config)
     make_plan(config, corpus, task)
     folder.settle(config)
     with interruptible() as stop, runtime.connected(config) as remote, Progress(folder.path):

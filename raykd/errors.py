@@ -45,7 +45,7 @@ class TeacherError(RaykdError, RuntimeError):
 
 
 class LearnerLost(TeacherError):
-    """A process of a teacher that learns has died: the run goes back to its last checkpoint."""
+    """A process that learns along with the student (a teacher's, the policy's) died: back to the last checkpoint."""
 
 
 class StoreError(RaykdError, RuntimeError):

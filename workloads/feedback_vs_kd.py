@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2, 3, 4])
     parser.add_argument("--lrs", type=lambda text: text.split(","), default=RATES)
     parser.add_argument("--teacher-lrs", type=lambda text: text.split(","), default=TEACHER_RATES)
+    parser.add_argument("--start", type=int, default=0, help="first student step with feedback, of every arm")
     words, overrides = parser.parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config, output = words.config, words.output
@@ -59,6 +60,7 @@ def main() -> None:
         for arm, settings in {"kd": list[str](), **ARMS}.items():
             final, rate = [*fixed, *settings], ""
             if settings:
+                final.append(f"feedback.start={words.start}")
                 rate = choose(config, output, arm, "feedback.teacher_lr", words.teacher_lrs, final)
                 final.append(f"feedback.teacher_lr={rate}")
             results = [run(config, output / f"{arm}-seed{seed}", [*final, f"seed={seed}"]) for seed in words.seeds]

@@ -10,11 +10,13 @@ from raykd.config.run import (
     ObjectiveConfig,
     RunConfig,
     TaskConfig,
-    WeightingConfig,
 )
 from raykd.config.training import FinetuneConfig, OptimConfig, TrainConfig
+from raykd.config.weighting import FITTED, RULES, RewardConfig, WeightingConfig
 
 __all__ = [
+    "FITTED",
+    "RULES",
     "ClusterConfig",
     "DataConfig",
     "FeedbackConfig",
@@ -23,6 +25,7 @@ __all__ = [
     "ModelConfig",
     "ObjectiveConfig",
     "OptimConfig",
+    "RewardConfig",
     "RunConfig",
     "TaskConfig",
     "TeacherConfig",

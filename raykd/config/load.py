@@ -23,10 +23,16 @@ PLACEMENT_MAPS = {"resources", "node_labels", "worker_resources"}
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a configuration file and applies `KEY=VALUE` overrides with dotted keys.
 
+    A file may say `extends: OTHER.yaml` (beside it): its own keys are laid over that one's, mapping by mapping; a
+    list takes the other's place as a whole.
+
     Raises:
         ConfigError: the file is missing or no YAML, a key is unknown, or a value does not fit.
     """
-    path = Path(path)
+    return parse(_read(Path(path), ()), overrides, str(path))
+
+
+def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -35,7 +41,24 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(str(path), f"cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise ConfigError(str(path), "a configuration is a mapping of keys", "see workloads/ for examples")
-    return parse(raw, overrides, str(path))
+    base = raw.pop("extends", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends", "is not the path of a YAML file", "for example extends: rl_kd.yaml")
+    below = (path.parent / base).resolve()
+    if below in (path.resolve(), *extended_by):
+        raise ConfigError(f"{path}: extends", f"{base} extends this file itself", "break the circle")
+    return _laid_over(raw, _read(below, (*extended_by, path.resolve())))
+
+
+def _laid_over(top: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `top` in their place; mappings that both have are laid over each other."""
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _laid_over(value, base[key]) if both else value
+    return merged
 
 
 def parse(raw: dict[str, Any], overrides: Sequence[str] = (), where: str = "configuration") -> RunConfig:

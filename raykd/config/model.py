@@ -57,6 +57,7 @@ class TeacherConfig(Section):
         "given", description="given: a classifier of this task already; finetune: train it on the training rows first"
     )
     finetune: FinetuneConfig = Field(FinetuneConfig(), description="used with prepare: finetune")
+    domains: list[str] | None = Field(None, description="a specialist: fine-tuned on the rows of these domains alone")
     labels: list[str] | None = Field(None, description="names of the logit columns, where the checkpoint has none")
     max_length: int | None = Field(None, ge=4, description="tokens of a row for this teacher; default data.max_length")
     precision: Literal["auto", "float32", "bfloat16", "float64"] = Field(
@@ -78,4 +79,6 @@ class TeacherConfig(Section):
             raise ValueError("a fresh model has learnt nothing yet: set prepare: finetune")
         if self.prepare == "given" and self.model.layers is not None:
             raise ValueError("a truncated model must be trained again: set prepare: finetune")
+        if self.prepare == "given" and self.domains is not None:
+            raise ValueError("domains choose the rows of fine-tuning: set prepare: finetune")
         return self

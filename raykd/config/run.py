@@ -11,11 +11,12 @@ from raykd.config.base import Section
 from raykd.config.feedback import FeedbackConfig
 from raykd.config.model import ModelConfig, TeacherConfig
 from raykd.config.training import TrainConfig
+from raykd.config.weighting import CLASSES_ONLY, FITTED, WeightingConfig
 
 CLASSIFICATION_METRICS = ("accuracy", "f1", "matthews")
 REGRESSION_METRICS = ("pearson", "spearman")
-QUIZ_SHARE = 0.1
-"""Held out for the quiz where feedback needs one and the configuration says nothing (MetaDistil, section 3.2)."""
+HELD_OUT = 0.1
+"""Share of the quiz (MetaDistil, section 3.2) or reward split, where one is needed and none is given."""
 
 
 class TaskConfig(Section):
@@ -87,7 +88,12 @@ class DataConfig(Section):
         lt=0.9,
         description="share of train held out for the teachers' quiz; null: 0.1 where feedback needs it",
     )
-    reward: float = Field(0.0, ge=0, lt=0.9, description="share of train held out for the policy's reward")
+    reward: float | None = Field(
+        None,
+        ge=0,
+        lt=0.9,
+        description="share of train held out for the policy's reward or a fitted rule; null: 0.1 where it is needed",
+    )
     seed: int = Field(
         0, ge=0, description="of limit, fraction and carving; apart from the run's, so seeds share splits"
     )
@@ -95,7 +101,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _room(self) -> DataConfig:
-        if self.carve_validation + (self.quiz or 0) + self.reward >= 0.95:
+        if self.carve_validation + (self.quiz or 0) + (self.reward or 0) >= 0.95:
             raise ValueError("carve_validation, quiz and reward together leave no rows to train on")
         return self
 
@@ -108,23 +114,6 @@ class ObjectiveConfig(Section):
     type: Literal["kl", "mse"] = Field("kl", description="kl: softened probabilities; mse: logits")
     temperature: float = Field(2.0, gt=0, description="τ; softens both sides of kl, mse has none")
     alpha: float = Field(0.5, ge=0, le=1, description="α, the weight of the soft part")
-
-
-class WeightingConfig(Section):
-    """How the K teachers are blended."""
-
-    shorthand = "type"
-
-    type: Literal["uniform", "fixed"] = Field("uniform", description="the rule")
-    weights: list[float] | None = Field(None, description="of fixed: one per teacher, normalised to sum 1")
-
-    @model_validator(mode="after")
-    def _weights(self) -> WeightingConfig:
-        if (self.type == "fixed") != (self.weights is not None):
-            raise ValueError("`weights` belongs to type fixed, and fixed needs it")
-        if self.weights is not None and (min(self.weights) < 0 or sum(self.weights) <= 0):
-            raise ValueError("weights must not be negative, and one must be above 0")
-        return self
 
 
 class ClusterConfig(Section):
@@ -151,8 +140,12 @@ class RunConfig(Section):
     weighting: WeightingConfig = Field(WeightingConfig(), description="how teachers are blended")
     feedback: FeedbackConfig = Field(FeedbackConfig(), description="what teachers learn from the student")
     train: TrainConfig = Field(TrainConfig(), description="how the student is trained")
-    baselines: list[Literal["alone", "in_loop"]] = Field(
-        [], description="alone: the student without a teacher; in_loop: its teachers called in its own loop"
+    baselines: list[
+        Literal["alone", "in_loop", "uniform", "random", "confidence", "entropy", "oracle", "best", "logistic"]
+    ] = Field(
+        [],
+        description="alone: the student without a teacher; in_loop: its teachers called in its own loop; the name of a"
+        " weighting rule: frozen teachers blended by it",
     )
     parity_rows: int = Field(8, ge=0, description="rows that each teacher answers twice, served and locally; 0: none")
     cluster: ClusterConfig = Field(ClusterConfig(), description="where things run")
@@ -167,12 +160,31 @@ class RunConfig(Section):
         names = self.teacher_names
         if len(set(names)) < len(names):
             raise ValueError(f"teachers: two have the same name among {', '.join(names)}")
-        if self.weighting.weights is not None and len(self.weighting.weights) != len(names):
-            raise ValueError(f"weighting.weights: {len(self.weighting.weights)} weights for {len(names)} teachers")
+        self._check_weighting()
         self._check_feedback()
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError("baselines: one is named twice")
         return self
+
+    def _check_weighting(self) -> None:
+        given, names = self.weighting, self.teacher_names
+        if given.weights is not None and len(given.weights) != len(names):
+            raise ValueError(f"weighting.weights: {len(given.weights)} weights for {len(names)} teachers")
+        for rule in CLASSES_ONLY:
+            if self.task.type == "regression" and rule in (given.type, *self.baselines):
+                raise ValueError(f"weighting: {rule} compares probabilities of classes; a regression has none")
+        if given.needs_reward_split and self.data.reward == 0:
+            raise ValueError("data.reward: the weighting needs rows that the student is not trained on: give a share")
+        for rule in FITTED:
+            if rule in self.baselines and not self.rows.reward:
+                raise ValueError(f"baselines: {rule} is fitted on the reward split: set data.reward to a share above 0")
+        if given.sentence_teacher is not None and given.sentence_teacher not in names:
+            known = ", ".join(names)
+            raise ValueError(f"weighting.sentence_teacher: no teacher is named {given.sentence_teacher!r}: {known}")
+        if given.type == "policy" and "in_loop" in self.baselines:
+            raise ValueError("baselines: in_loop remembers no answers, and a policy's states are made of them")
+        if given.cross_fit and not any(teacher.prepare == "finetune" for teacher in self.teachers):
+            raise ValueError("weighting.cross_fit: no teacher is fine-tuned here (prepare: finetune)")
 
     def _check_feedback(self) -> None:
         feedback, names = self.feedback, self.teacher_names
@@ -190,10 +202,10 @@ class RunConfig(Section):
 
     @property
     def rows(self) -> DataConfig:
-        """`data`, with the share that is held out for the quiz decided."""
-        if self.data.quiz is not None or not self.feedback.needs_quiz:
-            return self.data
-        return self.data.model_copy(update={"quiz": QUIZ_SHARE})
+        """`data`, with the shares that are held out for quiz and reward decided."""
+        held = {"quiz": self.feedback.needs_quiz, "reward": self.weighting.needs_reward_split}
+        decided = {key: HELD_OUT for key, needed in held.items() if needed and getattr(self.data, key) is None}
+        return self.data.model_copy(update=decided)
 
     @property
     def learners(self) -> list[bool]:

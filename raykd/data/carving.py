@@ -15,7 +15,7 @@ QUANTILES = 5
 """Strata of a regression: quintiles of the label."""
 
 
-def in_domains(rows: Rows, wanted: list[str] | None, where: str) -> np.ndarray:
+def in_domains(rows: Rows, wanted: list[str] | None, where: str, key: str = "data.domains") -> np.ndarray:
     """The ids of the rows of these domains, or all.
 
     Raises:
@@ -26,7 +26,7 @@ def in_domains(rows: Rows, wanted: list[str] | None, where: str) -> np.ndarray:
         return everything
     domains = rows.domains(everything)
     if domains is None:
-        raise DataError(where, "data.domains is set, but there is no domain column", "name it as data.domain")
+        raise DataError(where, f"{key} is set, but there is no domain column", "name it as data.domain")
     known = sorted(set(domains))
     for name in wanted:
         if name not in known:
@@ -47,7 +47,7 @@ def carve(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> dict[s
     shares = (
         ("validation", "carve_validation", config.carve_validation),
         ("quiz", "quiz", config.quiz or 0.0),
-        ("reward", "reward", config.reward),
+        ("reward", "reward", config.reward or 0.0),
     )
     for signal, key, wanted in shares:
         if wanted == 0:

@@ -1,7 +1,7 @@
 """Models: a checkpoint, a truncation or a shape to a classifier and its tokenizer. Knows neither ray nor the data."""
 
 from raykd.models.build import build
-from raykd.models.checkpoint import load, resolve, save
+from raykd.models.checkpoint import load, load_encoder, resolve, save
 from raykd.models.describe import describe, parameter_count
 from raykd.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from raykd.models.forward import choose_device, choose_dtype, freeze_embeddings, logits
@@ -20,6 +20,7 @@ __all__ = [
     "freeze_all_but",
     "freeze_embeddings",
     "load",
+    "load_encoder",
     "logits",
     "longest_input",
     "model_labels",

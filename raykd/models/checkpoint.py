@@ -88,6 +88,21 @@ def load(folder: Path | str, dtype: torch.dtype = torch.float32) -> tuple[PreTra
     return model, tokenizer
 
 
+def load_encoder(
+    folder: Path | str, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """As `load`, of a checkpoint whose hidden states alone are wanted: it need not be a classifier.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    path, where = resolve(str(folder)), str(folder)
+    model, _ = read_model(path, read_config(path, where), where, dtype)
+    tokenizer = read_tokenizer(path, where)
+    check_vocabulary(model, tokenizer, where)
+    return model, tokenizer
+
+
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path | str) -> None:
     """Writes weights (safetensors), configuration and tokenizer; `load` and `from_pretrained` read them."""
     with quiet():

@@ -28,6 +28,25 @@ def logits(model: nn.Module, encoded: Mapping[str, torch.Tensor]) -> torch.Tenso
     return logits_BC
 
 
+def predicted(model: nn.Module, encoded: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """logits_BC of the model as it is used, in the midst of its training: dropout off, no graph."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return logits(model, encoded)
+    finally:
+        model.train(training)
+
+
+def pooled(model: PreTrainedModel, encoded: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The mean of the last hidden states over a row's tokens, padding left out, [B, H]."""
+    encoder = model.base_model
+    hidden_BLH: torch.Tensor = encoder(**inputs(encoder, encoded)).last_hidden_state
+    mask_BL1 = encoded["attention_mask"].unsqueeze(-1).to(hidden_BLH.dtype)
+    return (hidden_BLH * mask_BL1).sum(1) / mask_BL1.sum(1)
+
+
 def logits_at(
     model: nn.Module, parameters: Mapping[str, torch.Tensor], encoded: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:

@@ -84,6 +84,8 @@ class Board:
             number, part = one.epoch_part
             table.add_row("", self._bar(part, 1.0), f"epoch {number} of {one.epochs:g}", "")
         parts: list[RenderableType] = [table, self._below(self._numbers(one), "dim" if one.done else "")]
+        if one.chosen:
+            parts.append(self._below(choices(one, self._mark(" · ", ", ")), "dim"))
         learnt = lessons(one, self._mark("→", "->"))
         if learnt:
             parts.append(self._below(self._mark(" · ", ", ").join(learnt), "dim"))
@@ -118,6 +120,14 @@ class Board:
 
     def _mark(self, sign: str, plain: str) -> str:
         return plain if self.plain else sign
+
+
+def choices(one: Training, between: str = ", ") -> str:
+    """How often the policy chooses each teacher, of many the most chosen."""
+    ordered = sorted(one.chosen.items(), key=lambda item: -item[1])
+    said = [f"{name} {share:.0%}" for name, share in ordered[:MOST_TAUGHT]]
+    more = [f"{len(ordered) - MOST_TAUGHT} more"] if len(ordered) > MOST_TAUGHT else []
+    return f"chosen: {between.join([*said, *more])}"
 
 
 def lessons(one: Training, arrow: str = "->") -> list[str]:

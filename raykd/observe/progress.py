@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.logging import RichHandler
 
-from raykd.observe.board import Board, lessons
+from raykd.observe.board import Board, choices, lessons
 from raykd.observe.durations import clock, duration
 from raykd.observe.metrics_log import Event, Tail
 from raykd.observe.run_state import STUDENT, RunState, Training
@@ -137,6 +137,8 @@ class Progress:
             said.append(f"{one.samples_per_s:,.0f} samples/s")
         if one.wait_share is not None:
             said.append(f"waiting {one.wait_share:.1%}")
+        if one.chosen:
+            said.append(choices(one))
         left = one.seconds_left(time.time())
         if left is not None and not one.done:
             said.append(f"{clock(left)} left")

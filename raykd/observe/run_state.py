@@ -82,6 +82,7 @@ class Training:
     first: tuple[float, int] | None = None  # time and step that the time left is counted from
     last: float = 0.0
     lessons: Lessons | None = None  # None while no teacher learns from this model
+    chosen: dict[str, float] = field(default_factory=dict)  # by teacher, how often the policy chooses it
     ended: float | None = None  # when the run went on to another phase, perhaps before the last step: patience
 
     @property
@@ -106,6 +107,9 @@ class Training:
             self.lessons = self.lessons or Lessons()
             self.lessons.apply(event)
             return  # teachers may be measured once more when the student is done already
+        if event["event"] == "selector":
+            self.chosen = {str(name): float(value) for name, value in (event.get("share") or {}).items()}
+            return
         if self.ended is not None and float(event.get("time", 0)) > self.ended:
             self.ended = None
         match event["event"]:
@@ -152,7 +156,7 @@ class RunState:
 
     def apply(self, log: str, event: Event) -> None:
         """Takes in one event of the run's own log (`STUDENT`), or of a teacher's or baseline's training by its name."""
-        if event["event"] in ("plan", "step", "eval", *LESSONS):
+        if event["event"] in ("plan", "step", "eval", "selector", *LESSONS):
             self.training.setdefault(log, Training()).apply(event, self.since)
         elif log == STUDENT:
             self._run_event(event)

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from raykd.report.wording import BASELINES, METRICS, caution, count, layers, number, reached, taught, verdict
+from raykd.report.wording import BASELINES, METRICS, RULES, caution, count, layers, number, reached, taught, verdict
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
@@ -86,7 +86,7 @@ def _made(result: dict[str, Any], config: dict[str, Any]) -> str:
         *(_teacher_line(one, result) for one in _named_teachers(config)),
         *_feedback_line(result),
         f"- Loss: alpha * soft + (1 - alpha) * hard with alpha = {objective.get('alpha', 0.5):g}; soft: {soft}",
-        f"- Blend of the teachers: {config.get('weighting', {}).get('type', 'uniform')}",
+        f"- Blend of the teachers: {_blend(config, result)}",
         f"- Training: {train.get('epochs', '?')} epochs, batches of {train.get('batch_size', '?')}, AdamW, "
         f"learning rate {train.get('lr', 0):g}, {train.get('schedule', 'linear')} decay; "
         f"step {result.get('best_step', 0):,} of {result.get('steps', 0):,} was the best on validation",
@@ -106,6 +106,14 @@ def _teacher_line(named: tuple[str, dict[str, Any]], result: dict[str, Any]) -> 
     found: dict[str, Any] = next((item for item in result.get("teachers", []) if item["name"] == name), {})
     size = f", {count(found['parameters'])} parameters" if found.get("parameters") else ""
     return f"- Teacher `{_inline(name)}`: {_model(one.get('model', one))}{size}{how}"
+
+
+def _blend(config: dict[str, Any], result: dict[str, Any]) -> str:
+    rule = config.get("weighting", {}).get("type", "uniform")
+    said = result.get("weighting") or {}
+    if rule != "policy" or not said:
+        return RULES.get(rule, rule)
+    return f"row by row by a policy (RL-KD, {said.get('updates', 0):,} updates, reward {said.get('reward', '')})"
 
 
 def _feedback_line(result: dict[str, Any]) -> list[str]:

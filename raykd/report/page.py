@@ -8,6 +8,8 @@ from pathlib import Path
 from raykd.observe.durations import duration
 from raykd.report import sections
 from raykd.report.canvas import DARK
+from raykd.report.chosen import Chosen
+from raykd.report.chosen_section import chosen
 from raykd.report.headline import headline, tiles
 from raykd.report.html import NOTHING, Html, picture, table, tag
 from raykd.report.pictures import Picture, pictures, write_figures
@@ -54,6 +56,7 @@ def document(run: Run, made: list[Picture], light: dict[str, bytes]) -> str:
         sections.warnings(run),
         sections.models(run),
         _pictures([one for one in made if one.part == "run"], light),
+        _chosen(run, [one for one in made if one.part == "chosen"], light),
         _taught(run, [one for one in made if one.part == "taught"], light),
         sections.classes(run),
         _efficiency(run),
@@ -68,6 +71,12 @@ def _pictures(made: list[Picture], light: dict[str, bytes]) -> Html:
     if not made:
         return tag("section", tag("p", "Nothing has been logged yet that could be drawn.", class_="text"))
     return tag("section", tag("h2", "Pictures"), _drawn(made, light))
+
+
+def _chosen(run: Run, made: list[Picture], light: dict[str, bytes]) -> Html:
+    """Words, numbers and pictures of who taught what."""
+    at = Chosen.of(run)
+    return NOTHING if at is None else chosen(run, at, _drawn(made, light) if made else NOTHING)
 
 
 def _taught(run: Run, made: list[Picture], light: dict[str, bytes]) -> Html:

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from raykd.report.answers import confusion_matrix, predicted_true
 from raykd.report.canvas import LIGHT, Theme
+from raykd.report.chosen import Chosen
+from raykd.report.chosen_figures import choices_over_steps, mind_and_reward, weights_by_group
 from raykd.report.curves import Curves
 from raykd.report.figures import efficiency, loss_curves, metric_curves, value_comparison
 from raykd.report.run_files import Run
@@ -41,7 +43,8 @@ class Picture:
 def pictures(run: Run) -> list[Picture]:
     """The pictures for which the run has numbers, in reading order."""
     models = {"student": run.student, **run.baselines}
-    made = [_comparison(run), _metric(run, models), _losses(models), *_answers(run), _efficiency(run), *_taught(run)]
+    made = [_comparison(run), _metric(run, models), _losses(models), *_answers(run), _efficiency(run)]
+    made += [*_chosen(run), *_taught(run)]
     return [picture for picture in made if picture is not None]
 
 
@@ -122,6 +125,34 @@ def _efficiency(run: Run) -> Picture | None:
     caption += "; right, what the time of the teachers' pass and the training went into."
     draw = partial(efficiency, speed, measured.get("student_only_samples_per_s"), seconds)
     return Picture("efficiency", "What the teachers cost", caption, draw)
+
+
+def _chosen(run: Run) -> list[Picture]:
+    """Who taught what, as far as it was logged."""
+    at = Chosen.of(run)
+    if at is None:
+        return []
+    made = []
+    shares = {name: series for name, series in at.share.items() if series}
+    if shares:
+        caption = (
+            "How likely each teacher was to be chosen on the rows of each update, by the policy as it was after it; "
+            "lines are running means. Choices are independent, so they need not add up to one."
+        )
+        made.append(Picture("choices", "Who was chosen", caption, partial(choices_over_steps, shares), part="chosen"))
+    if at.entropy and at.rewards:
+        caption = (
+            "Left, how undecided the policy is: at the dashed line it tosses coins, at zero it always knows. Right, "
+            "what it is rewarded with, which rises as the student learns, whoever teaches it."
+        )
+        draw = partial(mind_and_reward, at.entropy, at.undecided, at.rewards)
+        made.append(Picture("mind", "The policy's mind and its reward", caption, draw, part="chosen"))
+    if at.groups:
+        what = "how likely each teacher is to be chosen" if at.policy else "each teacher's weight"
+        caption = f"In per cent, {what} on the rows of a class, a domain, a length (in characters) at the end."
+        draw = partial(weights_by_group, at.groups, at.teachers, "")
+        made.append(Picture("groups", "Who teaches what", caption, draw, part="chosen"))
+    return made
 
 
 def _taught(run: Run) -> list[Picture]:

@@ -24,7 +24,7 @@ def teachers_over_steps(
     if scores:
         axes = panels.pop(0)
         dress(axes, theme, f"Their own validation {METRICS.get(metric, metric)}", "step", "")
-        for colour, (_, series) in zip(_colours(theme, len(scores)), scores.items(), strict=True):
+        for colour, (_, series) in zip(teacher_colours(theme, len(scores)), scores.items(), strict=True):
             axes.axhline(series.y[0], color=colour, linewidth=0.8, alpha=0.55)
         ends = _lines(axes, scores, theme, markers=True)
         limits(axes, [value for series in scores.values() for value in series.y])
@@ -91,7 +91,7 @@ def _panels(number_of: int, height: float, theme: Theme) -> tuple[Figure, list[A
 def _lines(axes: Axes, series: Mapping[str, Series], theme: Theme, markers: bool) -> list[tuple[float, str, str]]:
     """Draws each teacher's line; returns (last value, name, colour) of those that get a label."""
     ends = []
-    for k, (colour, (name, one)) in enumerate(zip(_colours(theme, len(series)), series.items(), strict=True)):
+    for k, (colour, (name, one)) in enumerate(zip(teacher_colours(theme, len(series)), series.items(), strict=True)):
         style = STYLES[k % len(STYLES)]
         if markers:
             axes.plot(one.x, one.y, color=colour, linewidth=1.7, linestyle=style, marker="o", markersize=3.5)
@@ -117,7 +117,7 @@ def _zero(axes: Axes, theme: Theme) -> None:
     axes.axhline(0.0, color=theme.ink, linewidth=0.9, alpha=0.7, zorder=1)
 
 
-def _colours(theme: Theme, teachers: int) -> list[str]:
-    """No colour that stands for the student or a baseline elsewhere; after four they come again."""
+def teacher_colours(theme: Theme, teachers: int) -> list[str]:
+    """Of teachers by their place: none that stands for the student or a baseline; after four they come again."""
     own = (theme.teacher, theme.others[0], theme.others[2], theme.others[1])
     return [own[k % len(own)] for k in range(teachers)]

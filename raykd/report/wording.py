@@ -15,9 +15,19 @@ METRICS = {
     "mse": "mean squared error",
 }
 SHORT = METRICS | {"matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman", "mse": "MSE"}
+RULES = {
+    "uniform": "all teachers equally",
+    "random": "one random teacher a batch",
+    "confidence": "more weight for teachers nearer to the label",
+    "entropy": "more weight for surer teachers",
+    "oracle": "each row's best teacher by its label",
+    "best": "the best single teacher",
+    "logistic": "weights of a logistic regression",
+}
 BASELINES = {
     "alone": "the same student, trained without a teacher",
     "in_loop": "the same student, its teachers called in its own loop",
+    **{name: f"the same student, {said}" for name, said in RULES.items()},
 }
 
 

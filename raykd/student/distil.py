@@ -7,20 +7,23 @@ from pathlib import Path
 
 import torch
 
-from raykd import models, objective, weighting
+from raykd import models, objective
 from raykd.config import FeedbackConfig, ObjectiveConfig, WeightingConfig
 from raykd.data.encoding import Encoder
 from raykd.feedback import IKD, Exam, Lessons, MetaDistil
 from raykd.feedback.teaching import Teaching
 from raykd.models import forward
 from raykd.observe.metrics_log import MetricsLog
-from raykd.student.step import Blend, DistilStep
+from raykd.student import weigh
+from raykd.student.step import Blend, DistilStep, Mine
+from raykd.student.weigh import Insight, Survey
 from raykd.teachers.client import Ensemble, Source
 from raykd.teachers.learner import LearnerSpec
 from raykd.teachers.learning import LearningEnsemble
 from raykd.teachers.local import LocalEnsemble, LocalTeacher
 from raykd.teachers.replica import Seat
 from raykd.training.course import Course
+from raykd.training.drawn import Drawn
 from raykd.training.job import Job, Place, Signal
 from raykd.training.optim import steps_per_epoch, total_steps
 
@@ -48,20 +51,27 @@ class Distil:
     weighting: WeightingConfig
     in_loop: bool = False
     teach: Teach | None = None
+    insight: Insight | None = None
 
     def build(self, job: Job, place: Place) -> DistilStep:
         """The step of one worker, with its own clients."""
         dtype = torch.float64 if job.settings.precision == "float64" else torch.float32
         blend = Blend(job.task, self.objective.alpha, objective.build(self.objective))
-        weigh = weighting.build(self.weighting)
+        weighting = weigh.build(self.weighting, self.insight, self.sources, job, place)
+        survey = Survey(job, tuple(source.teacher.name for source in self.sources)) if place.rank == 0 else None
         if self.in_loop:
             loaded = [LocalTeacher(source.teacher, place.device) for source in self.sources]
-            return DistilStep(blend, weigh, LocalEnsemble(loaded, job.train.split), dtype)
+            return DistilStep(blend, weighting, LocalEnsemble(loaded, job.train.split), dtype)
+        cast = forward.choose_dtype(job.settings.precision, place.device)[0]
+        mine = Mine(place.rank, job.seed, cast)
         if self.teach is None:
-            return DistilStep(blend, weigh, Ensemble(self.sources), dtype)
-        return self._teaching(self.teach, job, place, blend, dtype)
+            return DistilStep(blend, weighting, Ensemble(self.sources), dtype, mine=mine, survey=survey)
+        feedback, ensemble = self._feedback(self.teach, job, place, blend, dtype)
+        return DistilStep(blend, weighting, ensemble, dtype, feedback, ensemble, mine, survey)
 
-    def _teaching(self, teach: Teach, job: Job, place: Place, blend: Blend, dtype: torch.dtype) -> DistilStep:
+    def _feedback(
+        self, teach: Teach, job: Job, place: Place, blend: Blend, dtype: torch.dtype
+    ) -> tuple[Teaching, LearningEnsemble]:
         rounds = len(range(teach.feedback.start, total_steps(len(job.train.ids), job.settings), teach.feedback.every))
         specs = [
             LearnerSpec(source.teacher, job.task, teach.feedback, self.objective.temperature, rounds, seat)
@@ -86,8 +96,7 @@ class Distil:
             log=MetricsLog(Path(job.metrics)) if place.rank == 0 else None,
         )
         feedback: Teaching = MetaDistil(lessons) if teach.feedback.type == "metadistil" else IKD(lessons)
-        weigh = weighting.build(self.weighting)
-        return DistilStep(blend, weigh, ensemble, dtype, feedback, ensemble, place.rank)
+        return feedback, ensemble
 
     def _exam(self, teach: Teach, job: Job, place: Place) -> Exam:
         signal = teach.quiz or job.train
@@ -95,4 +104,4 @@ class Distil:
         encoder = Encoder(tokenizer, signal.rows(), job.max_length)
         rows = teach.feedback.quiz_batches * (teach.feedback.quiz_batch_size or job.settings.batch_size)
         apart_from = None if teach.quiz is not None else Course(job).batch
-        return Exam(job.task, encoder, signal.ids, rows, job.seed, place, apart_from)
+        return Exam(job.task, Drawn("quiz", encoder, signal.ids, rows, job.seed, place, apart_from))

@@ -10,6 +10,7 @@ from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.models.checkpoint import read_config
 from raykd.models.truncate import which_layers
+from raykd.teachers import finetune
 from raykd.training.optim import steps_per_epoch, total_steps
 
 ADAM_BYTES = 16
@@ -28,7 +29,8 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
     warnings = list(corpus.warnings)
     teachers = []
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
-        entry, said = _teacher(name, teacher, config, task.labels, corpus.named, rows["train"])
+        learnt_from = len(finetune.own_rows("train", teacher, corpus).ids)
+        entry, said = _teacher(name, teacher, config, task.labels, corpus.named, (rows["train"], learnt_from))
         teachers.append(entry)
         warnings += said
     return {
@@ -62,18 +64,19 @@ def _feedback(config: RunConfig, teachers: list[dict[str, Any]], rows: int) -> d
 
 
 def _teacher(
-    name: str, teacher: TeacherConfig, config: RunConfig, labels: tuple[str, ...], named: bool, rows: int
+    name: str, teacher: TeacherConfig, config: RunConfig, labels: tuple[str, ...], named: bool, rows: tuple[int, int]
 ) -> tuple[dict[str, Any], list[str]]:
+    answered, learnt_from = rows
     entry: dict[str, Any] = {
         "name": name,
         "prepare": teacher.prepare,
         "replicas": teacher.replicas,
         "resources": {"CPU": teacher.num_cpus, "GPU": teacher.num_gpus, **teacher.resources},
-        "rows": rows,
+        "rows": answered,
     }
     warnings: list[str] = []
     if teacher.prepare == "finetune":
-        entry |= _trained(name, teacher.model, teacher.finetune, rows)
+        entry |= _trained(name, teacher.model, teacher.finetune, learnt_from)
     else:
         folder = models.resolve(str(teacher.model.from_))
         theirs = models.model_labels(read_config(folder, name))

@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import confusion_matrix
 
 from raykd import __version__, models
-from raykd.config import RunConfig
+from raykd.config import FITTED, RunConfig
 from raykd.data.corpus import Corpus
 from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
@@ -150,7 +150,7 @@ def _splits(corpus: Corpus, config: RunConfig) -> dict[str, Any]:
         "train": ["student"] + (["teachers"] if any(t.prepare == "finetune" for t in config.teachers) else []),
         "validation": ["evaluation", "best checkpoint"],
         "quiz": ["feedback to the teachers"] if config.feedback.needs_quiz else [],
-        "reward": [],
+        "reward": _reward_used_for(config),
         "test": ["scored once, at the end"],
     }
     return {
@@ -158,6 +158,14 @@ def _splits(corpus: Corpus, config: RunConfig) -> dict[str, Any]:
         for purpose, ids in corpus.ids.items()
         if len(ids)
     }
+
+
+def _reward_used_for(config: RunConfig) -> list[str]:
+    fits = [name for name in (config.weighting.type, *config.baselines) if name in FITTED]
+    used = [f"fitting {', '.join(dict.fromkeys(fits))}"] if fits else []
+    if config.weighting.type == "policy" and config.weighting.needs_reward_split:
+        used.append("the policy's reward")
+    return used
 
 
 def _weak_teachers(teachers: list[dict[str, Any]], task: Task, labels: np.ndarray) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,8 @@ from raykd.feedback import Feedback, NoFeedback, Round
 from raykd.models import forward
 from raykd.objective import Objective
 from raykd.training.job import Loss, Step
-from raykd.weighting import Weighting
+from raykd.training.masks import dropout_seed
+from raykd.weighting import Stepped, Weighting
 
 
 class Targets(Protocol):
@@ -72,7 +74,16 @@ class _Now:
 
     targets_KBC: torch.Tensor
     weights_BK: torch.Tensor
-    losses_B: torch.Tensor | None = None
+    hard_B: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Mine:
+    """What tells one worker's forward passes from another's: its dropout masks and their precision."""
+
+    rank: int = 0
+    seed: int = 0
+    cast: torch.dtype = torch.float32
 
 
 class DistilStep(Step):
@@ -86,12 +97,15 @@ class DistilStep(Step):
         dtype: torch.dtype,
         feedback: Feedback | None = None,
         learning: LearningTargets | None = None,
-        rank: int = 0,
+        mine: Mine | None = None,
+        survey: Callable[[Weighting, Targets, PreTrainedModel, Path], dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
-        self.blend, self.weighting, self.targets, self.dtype, self.rank = blend, weighting, targets, dtype, rank
+        self.blend, self.weighting, self.targets, self.dtype = blend, weighting, targets, dtype
         self.feedback, self.learning = feedback or NoFeedback(), learning
+        self.mine, self.survey = mine or Mine(), survey
         self._now: dict[int, _Now] = {}
+        self._model: PreTrainedModel | None = None
         self._round: Round | None = None
 
     def expect(self, batches: list[np.ndarray]) -> None:
@@ -103,8 +117,9 @@ class DistilStep(Step):
     def begin(self, model: PreTrainedModel, step: int, batches: list[Batch]) -> None:
         """Takes the targets, weighs the teachers once for the round, lets them learn."""
         targets = [self._fetch(batch) for batch in batches]
+        self._model = model
         begun = time.perf_counter()
-        weights = [self.weighting.weigh(batch, logits) for batch, logits in zip(batches, targets, strict=True)]
+        weights = [self._weigh(model, batch, logits) for batch, logits in zip(batches, targets, strict=True)]
         self.clock.targets_s += time.perf_counter() - begun
         self._round = Round(step, model, batches, weights, targets)
         spent = self.feedback.seconds
@@ -126,17 +141,16 @@ class DistilStep(Step):
         self.clock.targets_s += time.perf_counter() - begun
         alpha = self.blend.alpha
         losses_B = alpha * soft_B + (1 - alpha) * hard_B
-        now.losses_B = losses_B.detach()
+        now.hard_B = hard_B.detach()
         soft, hard = soft_B.detach().sum() / batch.global_rows, hard_B.detach().sum() / batch.global_rows
         return Loss(losses_B.sum() / batch.global_rows, {"soft": soft, "hard": hard})
 
     def end(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> None:
         """Tells weighting and feedback what the step led to."""
-        for batch in batches:
-            now = self._now[batch.micro]
-            assert now.losses_B is not None
-            self.weighting.observe(batch, now.weights_BK, now.losses_B)
         assert self._round is not None
+        begun = time.perf_counter()
+        self.weighting.observe(model, self._round.step, [self._stepped(model, batch) for batch in batches])
+        self.clock.targets_s += time.perf_counter() - begun
         spent = self.feedback.seconds
         self.feedback.after(self._round, optimizer)
         self.clock.feedback_s += self.feedback.seconds - spent
@@ -147,26 +161,49 @@ class DistilStep(Step):
         self.feedback.evaluated(step, epoch)
 
     def save(self, folder: Path) -> None:
-        """Teachers that learn belong to the same cut."""
+        """Teachers and a policy that learn belong to the same cut."""
         self.feedback.save(folder)
+        self.weighting.save(folder)
 
     def restore(self, folder: Path) -> None:
         """They go on from there."""
         self.feedback.restore(folder)
+        self.weighting.restore(folder)
 
     def finish(self, folder: Path) -> dict[str, Any]:
-        """What the feedback led to."""
-        return self.feedback.finish(folder)
+        """What feedback and weighting led to, and which teacher was given which rows in the end."""
+        told = {"feedback": self.feedback.finish(folder), "weighting": self.weighting.finish(folder)}
+        if self.survey is not None and self.weighting.varies and self._model is not None:
+            told["weighting"]["choices"] = self.survey(self.weighting, self.targets, self._model, folder)
+        return {name: said for name, said in told.items() if said}
 
     def close(self) -> None:
-        """Lets go of the teachers."""
+        """Lets go of the teachers and the policy."""
         self.targets.close()
+        self.weighting.close()
+
+    def _weigh(self, model: PreTrainedModel, batch: Batch, logits_KBC: torch.Tensor) -> torch.Tensor:
+        student_BC = forward.predicted(model, batch.encoded) if self.weighting.needs_student else None
+        return self.weighting.weigh(batch, logits_KBC, student_BC)
+
+    def _stepped(self, model: PreTrainedModel, batch: Batch) -> Stepped:
+        now = self._now[batch.micro]
+        assert now.hard_B is not None
+
+        def after() -> tuple[torch.Tensor, torch.Tensor]:
+            # As the loop does before `loss`.
+            torch.manual_seed(dropout_seed(self.mine.seed, batch.step, batch.micro, self.mine.rank))
+            with torch.no_grad(), self.feedback.kernels(), forward.autocast(batch.labels_B.device, self.mine.cast):
+                logits_BC = forward.logits(model, batch.encoded)
+            return self.blend.parts(logits_BC.to(self.dtype), now.targets_KBC, now.weights_BK, batch)
+
+        return Stepped(batch, now.hard_B, after)
 
     def _fetch(self, batch: Batch) -> torch.Tensor:
         begun = time.perf_counter()
         hits = self.targets.at_hand(batch.ids)
         if self.learning is not None and self.feedback.due(batch.step):
-            logits_KBC = self.learning.open(batch.ids, (batch.step, self.rank, batch.micro))
+            logits_KBC = self.learning.open(batch.ids, (batch.step, self.mine.rank, batch.micro))
         else:
             logits_KBC = self.targets.get(batch.ids)
         self.clock.asked += logits_KBC.shape[0] * len(batch.ids)

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
-import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from raykd import models
-from raykd.config import RunConfig
-from raykd.data import corpus as corpora
+from raykd.config import FITTED, RULES, WeightingConfig
 from raykd.data.corpus import Corpus
-from raykd.data.tasks import Task
 from raykd.errors import Interrupted
-from raykd.observe.metrics_log import MetricsLog
 from raykd.student.distil import Distil, Teach
-from raykd.student.folder import RunFolder
+from raykd.student.insight import gather
 from raykd.student.result import Arm, assemble, save_predictions, score_test, teacher_entry
+from raykd.student.scene import Scene
+from raykd.student.weigh import Insight
 from raykd.teachers import finetune, parity
 from raykd.teachers.client import Source
-from raykd.teachers.finetune import Workshop
 from raykd.teachers.prepared import Prepared
 from raykd.teachers.serving import Serving, Wanted, choose_threads, learner_seats, service_spec
 from raykd.training.job import Job, Outcome, Signal, StepFactory
@@ -36,37 +31,9 @@ from raykd.training.supervised import Supervised
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What all phases of a run share."""
-
-    config: RunConfig
-    folder: RunFolder
-    corpus: Corpus
-    task: Task
-    remote: bool
-    stop: threading.Event
-    metrics: MetricsLog
-
-    def phase(self, name: str) -> None:
-        """Says what begins now."""
-        log.info("%s", name)
-        self.metrics.write("phase", phase=name)
-
-
-def open_corpus(config: RunConfig) -> tuple[Corpus, Task]:
-    """The data and what is learnt from it."""
-    corpus = corpora.load(config.rows, config.task, config.cache_folder)
-    return corpus, Task(config.task.type, config.task.best_by, tuple(corpus.labels or ()))
-
-
 def prepare_teachers(scene: Scene) -> tuple[list[Prepared], list[str]]:
     """Every teacher of the configuration, fine-tuned where it asks for it, with warnings."""
-    config = scene.config
-    shop = Workshop(
-        scene.corpus, scene.task, config.cache_folder, scene.folder.path, config.data.max_length,
-        scene.remote, scene.stop, scene.metrics,
-    )  # fmt: skip
+    config, shop = scene.config, scene.shop()
     prepared, warnings = [], []
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
         one, said = finetune.prepare(name, teacher, shop)
@@ -87,30 +54,30 @@ def distill(scene: Scene) -> dict[str, Any]:
     begun = time.time()
     teachers, warnings = prepare_teachers(scene)
     start = _initial_student(scene)
+    insight = gather(scene, teachers)
     with _serving(scene, teachers) as serving:
         overlap = _overlap(scene)
         targets_s = _soft_targets(scene, serving, wait=not overlap)
-        student = _train(scene, "student", start, _distil(scene.config, serving.sources("train"), _teach(scene)))
+        sources, config = tuple(serving.sources("train")), scene.config
+        step = Distil(sources, config.objective, config.weighting, teach=_teach(scene), insight=insight)
+        student = _train(scene, "student", start, step)
         if overlap:
             serving.wait(scene.stop)
         entries = [teacher_entry(served, serving, scene.task) for served in serving.served]
-        sources = serving.sources("train")
-    arms = {"student": student} | {name: _baseline(scene, name, start, sources) for name in scene.config.baselines}
+        sources = tuple(serving.sources("train"))
+    arms = {"student": student}
+    for name in config.baselines:
+        arms[name] = _baseline(scene, name, start, sources, insight)
     best = scene.folder.path / "student"
     _keep_best(Path(student.outcome.best), best)
     save_predictions(scene.folder.path / "predictions.parquet", best, student.signal, scene.task)
     test = score_test(scene.corpus, scene.task, best, scene.config.data.max_length)
     result = assemble(scene.config, scene.corpus, scene.task, entries, arms, test, warnings)
     result["efficiency"]["targets_s"] = targets_s
-    if student.outcome.told:
-        result["feedback"] = student.outcome.told
+    result |= student.outcome.told
     result["seconds"] = time.time() - begun
     (best / "logits.npy").unlink(missing_ok=True)
     return result
-
-
-def _distil(config: RunConfig, sources: Sequence[Source], teach: Teach | None = None, in_loop: bool = False) -> Distil:
-    return Distil(tuple(sources), config.objective, config.weighting, in_loop, teach)
 
 
 def _teach(scene: Scene) -> Teach | None:
@@ -139,17 +106,27 @@ def _initial_student(scene: Scene) -> Path:
 
 
 def _serving(scene: Scene, teachers: list[Prepared]) -> Serving:
-    config, overlap = scene.config, _overlap(scene)
-    threads = choose_threads(config.teachers, config.train.workers, scene.remote, overlap)
-    lease = config.cluster.lease_s if scene.remote else None
+    config = scene.config
+    threads = choose_threads(config.teachers, config.train.workers, scene.remote, _overlap(scene))
     specs = [
-        service_spec(teacher, settings, config.cache_folder, count, lease)
+        service_spec(teacher, settings, config.cache_folder, count, scene.lease)
         for teacher, settings, count in zip(teachers, config.teachers, threads, strict=True)
     ]
-    signals = {purpose: Signal.of(scene.corpus, purpose) for purpose in ("train", "validation")}
-    wanted = {purpose: Wanted(signal.split, signal.ids) for purpose, signal in signals.items()}
-    run = hashlib.sha256(str(scene.folder.path).encode()).hexdigest()[:16]
-    return Serving(specs, wanted, run)
+    train, validation = Signal.of(scene.corpus, "train"), Signal.of(scene.corpus, "validation")
+    wanted = {
+        "train": Wanted(train.split, _taught_on(scene)),
+        "validation": Wanted(validation.split, validation.ids),
+    }
+    return Serving(specs, wanted, scene.run)
+
+
+def _taught_on(scene: Scene) -> np.ndarray:
+    """Rows of the training split that an arm hears the teachers on: those held out too, where a rule uses them."""
+    config, ids = scene.config, scene.corpus.ids
+    rules = [name for name in config.baselines if name in RULES]
+    wanted = {"quiz": bool(rules), "reward": bool(rules) or config.weighting.type in FITTED}
+    parts = [ids["train"], *(ids[purpose] for purpose, asked in wanted.items() if asked and purpose in ids)]
+    return parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
 
 
 def _overlap(scene: Scene) -> bool:
@@ -205,24 +182,30 @@ def _train(
     return Arm(outcome, validation)
 
 
-def _baseline(scene: Scene, name: str, start: Path, sources: Sequence[Source]) -> Arm:
-    """The same student from the same weights, with no teacher or with its teachers in its own loop.
+def _baseline(scene: Scene, name: str, start: Path, sources: tuple[Source, ...], insight: Insight) -> Arm:
+    """The same student from the same weights: without a teacher, with its teachers in its own loop, or by a rule.
 
-    A baseline has no use for a quiz or a reward: it trains on their rows too (DESIGN section 5).
+    A baseline has no use for a quiz or a reward: it trains on their rows too (DESIGN section 5). A rule's teachers are
+    frozen, and one that is fitted on the reward split leaves that out.
     """
     step: StepFactory
+    config, rows = scene.config, _all_rows(scene.corpus, ("quiz", "reward"))
     match name:
         case "alone":
             step = Supervised()
+        case "in_loop":
+            step = Distil(sources, config.objective, config.weighting, in_loop=True, insight=insight)
         case _:
-            step = _distil(scene.config, sources, in_loop=True)
+            step = Distil(sources, config.objective, WeightingConfig(type=cast(Any, name)), insight=insight)
+            if name in FITTED:
+                rows = _all_rows(scene.corpus, ("quiz",))
     folder = scene.folder.baseline(name)
     folder.mkdir(parents=True, exist_ok=True)
-    return _train(scene, f"baseline {name}", start, step, folder, _all_rows(scene.corpus))
+    return _train(scene, f"baseline {name}", start, step, folder, rows)
 
 
-def _all_rows(corpus: Corpus) -> Signal:
-    parts = [corpus.ids[purpose] for purpose in ("train", "quiz", "reward") if purpose in corpus.ids]
+def _all_rows(corpus: Corpus, held_out: Sequence[str]) -> Signal:
+    parts = [corpus.ids[purpose] for purpose in ("train", *held_out) if purpose in corpus.ids]
     # The rows of train keep their order where nothing was held out.
     return Signal(corpus.splits["train"], parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)))
 

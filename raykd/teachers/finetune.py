@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from raykd import models
 from raykd.config import TeacherConfig
+from raykd.data.carving import in_domains
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.errors import Interrupted
@@ -99,7 +100,7 @@ def _finetuned(name: str, config: TeacherConfig, max_length: int, shop: Workshop
         shop.metrics.write("phase", phase=f"fine-tune teacher {name}")
         work = folder.with_suffix(".work")
         work.mkdir(parents=True, exist_ok=True)
-        start, train = work / "start", Signal.of(shop.corpus, "train")
+        start, train = work / "start", own_rows("train", config, shop.corpus)
         if not start.is_dir():
             seed = config.finetune.seed
             model, tokenizer = models.build(config.model, shop.task, train.texts(), seed, max_length)
@@ -111,7 +112,7 @@ def _finetuned(name: str, config: TeacherConfig, max_length: int, shop: Workshop
             model=str(start),
             task=shop.task,
             train=train,
-            validation=Signal.of(shop.corpus, "validation"),
+            validation=own_rows("validation", config, shop.corpus),
             settings=config.finetune,
             seed=config.finetune.seed,
             max_length=max_length,
@@ -129,6 +130,17 @@ def _finetuned(name: str, config: TeacherConfig, max_length: int, shop: Workshop
     return folder
 
 
+def own_rows(purpose: str, config: TeacherConfig, corpus: Corpus) -> Signal:
+    """The rows that a teacher is fine-tuned or chosen on: a specialist's are those of its domains.
+
+    Raises:
+        DataError: there are no such domains.
+    """
+    signal = Signal.of(corpus, purpose)
+    kept = in_domains(signal.rows(), config.domains, f"split {corpus.source[purpose]}", "domains of a teacher")
+    return Signal(signal.split, np.intersect1d(signal.ids, kept))
+
+
 def _made_of(config: TeacherConfig) -> dict[str, Any]:
     made = config.model_dump(mode="json", by_alias=True, include={"model", "finetune"})
     made["finetune"] = {key: value for key, value in made["finetune"].items() if key not in RESULT_KEYS_IGNORED}
@@ -143,8 +155,8 @@ def _fingerprint(config: TeacherConfig, max_length: int, shop: Workshop) -> str:
         "weights": models.weights_fingerprint(models.resolve(source)) if source else None,
         "tokenizer": models.tokenizer_fingerprint(models.resolve(source)) if source else None,
         "corpus": Signal.of(shop.corpus, "train").split.fingerprint,
-        "train": hashlib.sha256(np.ascontiguousarray(shop.corpus.ids["train"]).tobytes()).hexdigest(),
-        "validation": hashlib.sha256(np.ascontiguousarray(shop.corpus.ids["validation"]).tobytes()).hexdigest(),
+        "train": hashlib.sha256(own_rows("train", config, shop.corpus).ids.tobytes()).hexdigest(),
+        "validation": hashlib.sha256(own_rows("validation", config, shop.corpus).ids.tobytes()).hexdigest(),
         "task": [shop.task.type, shop.task.best_by, list(shop.task.labels)],
         "max_length": max_length,
     }

@@ -22,7 +22,8 @@ class LocalTeacher:
 
     def __init__(self, teacher: Prepared, device: torch.device, dtype: str | None = None) -> None:
         self.teacher, self.device = teacher, device
-        self.model, self.tokenizer = models.load(teacher.folder, DTYPES[dtype or teacher.dtype])
+        load = models.load if teacher.output == "logits" else models.load_encoder
+        self.model, self.tokenizer = load(teacher.folder, DTYPES[dtype or teacher.dtype])
         models.check_length(self.model, teacher.max_length, f"teacher {teacher.name}")
         self.model.eval().to(device)
         self.columns = list(teacher.columns)
@@ -36,7 +37,8 @@ class LocalTeacher:
     def forward(self, split: Split, ids: np.ndarray) -> torch.Tensor:
         """As `logits`, a tensor on the device, with its graph where gradients are on."""
         encoded = self.encoder(split).encode(ids)
-        out_BC = forward.logits(self.model, {name: tensor.to(self.device) for name, tensor in encoded.items()})
+        answer = forward.logits if self.teacher.output == "logits" else forward.pooled
+        out_BC = answer(self.model, {name: tensor.to(self.device) for name, tensor in encoded.items()})
         wire = torch.float64 if self.teacher.wire == "float64" else torch.float32
         return out_BC[:, self.columns].to(wire)
 

@@ -1,24 +1,26 @@
-"""A teacher that can answer: where its checkpoint lies, how its logits are read, what makes it this one."""
+"""A model that can answer: where its checkpoint lies, what is read from it, what makes it this one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from raykd.teachers.store import Address
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A classifier or regressor of the task, ready to serve.
+    """A classifier or regressor of the task, ready to serve; or an encoder whose sentence vectors are served.
 
     Attributes:
         folder: its checkpoint, on storage that all nodes share.
-        columns: the permutation that puts its logit columns in the task's order.
+        columns: the permutation that puts its logit columns in the task's order; 0, 1, … of a sentence vector.
         labels: the task's class names in that order; empty in a regression.
         dtype: of the forward pass: float32, bfloat16 or float64.
         weights: fingerprint of its weights and architecture.
         tokenizer: fingerprint of its tokenizer.
         version: 0 for a frozen teacher; one more after each step of one that learns.
+        output: logits, or pooled: the mean of the last hidden states. Both are stored and served alike.
     """
 
     name: str
@@ -31,10 +33,11 @@ class Prepared:
     tokenizer: str
     parameters: int
     version: int = 0
+    output: Literal["logits", "pooled"] = "logits"
 
     @property
     def classes(self) -> int:
-        """Logit columns: 1 in a regression."""
+        """Columns of an answer: of logits the classes, 1 in a regression; of a sentence vector its width."""
         return len(self.columns)
 
     @property
@@ -59,4 +62,5 @@ class Prepared:
             columns=self.columns,
             labels=self.labels,
             version=self.version,
+            output=self.output,
         )

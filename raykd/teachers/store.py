@@ -19,7 +19,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 log = logging.getLogger(__name__)
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Address:
     columns: tuple[int, ...]
     labels: tuple[str, ...]
     version: int
+    output: str
     format: int = FORMAT
 
     @property

@@ -1,36 +1,106 @@
-"""Weights without learning: uniform w_k = 1/K, fixed w_k = a_k / Σ a."""
+"""Weights without learning (METHODS section 3): uniform, fixed, random, confidence, entropy, oracle."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 
 from raykd.data.batch import Batch
+from raykd.data.tasks import Task
+from raykd.weighting.base import Weighting
 
 
-class Uniform:
+def gold_losses(task: Task, logits_KBC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+    """The teachers' losses against the label, [K, B]: cross-entropy, or the squared error of a regression."""
+    return torch.stack([task.hard_loss(logits_BC, labels_B) for logits_BC in logits_KBC])
+
+
+def entropy(logits: torch.Tensor) -> torch.Tensor:
+    """H = −Σ_c p_c log p_c in nats over the last axis; 0 where an answer is certain to the last bit."""
+    log = F.log_softmax(logits, dim=-1)
+    return (log.exp() * -log.clamp_min(torch.finfo(log.dtype).min)).sum(-1)
+
+
+class Uniform(Weighting):
     """w_ik = 1 / K."""
 
-    def weigh(self, batch: Batch, logits_KBC: torch.Tensor) -> torch.Tensor:
+    varies = False
+
+    def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
         """Equal weights [B, K]."""
         teachers, rows, _ = logits_KBC.shape
         return logits_KBC.new_full((rows, teachers), 1.0 / teachers)
 
-    def observe(self, batch: Batch, weights_BK: torch.Tensor, losses_B: torch.Tensor) -> None:
-        """Learns nothing."""
 
-
-class Fixed:
+class Fixed(Weighting):
     """w_ik = a_k / Σ_j a_j with the given a ≥ 0."""
+
+    varies = False
 
     def __init__(self, weights: Sequence[float]) -> None:
         total = sum(weights)
         self.weights = [weight / total for weight in weights]
 
-    def weigh(self, batch: Batch, logits_KBC: torch.Tensor) -> torch.Tensor:
+    def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
         """The given weights for every row, [B, K]."""
         return logits_KBC.new_tensor(self.weights).expand(logits_KBC.shape[1], -1)
 
-    def observe(self, batch: Batch, weights_BK: torch.Tensor, losses_B: torch.Tensor) -> None:
-        """Learns nothing."""
+
+class Random(Weighting):
+    """One teacher for a whole global batch, drawn from (seed, step) and so the same on every worker."""
+
+    varies = False
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
+        """1 for the batch's teacher, [B, K]."""
+        teachers, rows, _ = logits_KBC.shape
+        words = np.array([self.seed, zlib.crc32(f"teacher/{batch.step}".encode())], dtype=np.uint64)
+        drawn = int(np.random.Generator(np.random.Philox(key=words)).integers(teachers))
+        return F.one_hot(torch.full((rows,), drawn, device=logits_KBC.device), teachers).to(logits_KBC.dtype)
+
+
+class Confidence(Weighting):
+    """w_ik = (1 − softmax_k CE_ik) / (K − 1): Zhang, Chen, Wang, "Confidence-Aware Multi-Teacher KD" (2022), eq. 3."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
+        """More for the teachers that are nearer to the label, [B, K]."""
+        return _complement(F.softmax(gold_losses(self.task, logits_KBC, batch.labels_B), dim=0).T)
+
+
+class Entropy(Weighting):
+    """w_ik = (1 − H_ik / Σ_j H_ij) / (K − 1): more for surer teachers, right or wrong (Kwon et al. 2020)."""
+
+    def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
+        """Weights [B, K]; equal ones where every teacher is certain."""
+        entropy_BK = entropy(logits_KBC).T
+        total_B1 = entropy_BK.sum(-1, keepdim=True)
+        equal = torch.full_like(entropy_BK, 1.0 / entropy_BK.shape[1])
+        return _complement(torch.where(total_B1 > 0, entropy_BK / total_B1.where(total_B1 > 0, 1.0), equal))
+
+
+class Oracle(Weighting):
+    """The teacher with the smallest loss against the row's label: the best that choosing one by its answer can do."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
+        """1 for the row's best teacher, [B, K]."""
+        best_B = gold_losses(self.task, logits_KBC, batch.labels_B).argmin(0)
+        return F.one_hot(best_B, logits_KBC.shape[0]).to(logits_KBC.dtype)
+
+
+def _complement(share_BK: torch.Tensor) -> torch.Tensor:
+    """(1 − share) / (K − 1) of shares that sum to 1; a single teacher has all."""
+    teachers = share_BK.shape[1]
+    return torch.ones_like(share_BK) if teachers == 1 else (1 - share_BK) / (teachers - 1)

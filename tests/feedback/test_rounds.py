@@ -19,11 +19,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from raykd import api, models
 from raykd.config import RunConfig
 from raykd.data.encoding import Encoder
-from raykd.feedback.exam import Exam
 from raykd.models import forward
 from raykd.observe.metrics_log import Event, read_events
-from raykd.student import trainer
+from raykd.student.scene import open_corpus
 from raykd.training.course import Course
+from raykd.training.drawn import Drawn
 from raykd.training.job import Job, Place, Signal
 from raykd.training.supervised import Supervised
 
@@ -65,7 +65,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def job_of(config: RunConfig, folder: Path) -> Job:
-    corpus, task = trainer.open_corpus(config)
+    corpus, task = open_corpus(config)
     return Job(
         folder="", metrics="", model=str(folder / "start"), task=task, train=Signal.of(corpus, "train"),
         validation=Signal.of(corpus, "validation"), settings=config.train, seed=config.seed,
@@ -90,9 +90,9 @@ def test_one_round_over_the_service_is_the_double_backward(configure: Configure,
     teacher, tokenizer = models.load(folder, torch.float64)
     student, own = models.load(tmp_path / "run" / "start", torch.float64)
     ids = Course(job).batch(0)
-    corpus, task = trainer.open_corpus(config)
+    corpus, _ = open_corpus(config)
     quiz = Signal.of(corpus, "quiz")
-    drawn = Exam(task, Encoder(own, quiz.rows(), 24), quiz.ids, 32, config.seed, PLACE).draw(0, 0)
+    drawn = Drawn("quiz", Encoder(own, quiz.rows(), 24), quiz.ids, 32, config.seed, PLACE).draw(0, 0)
     rows = job.train.rows()
 
     def encode(of: Any, which: np.ndarray) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raykd.workloads.bench import colocated, feedback, serving
+from raykd.workloads.bench import colocated, feedback, selector, serving
 from raykd.workloads.bench._measure import Blocks
 from raykd.workloads.bench._stage import Shape
 
@@ -39,6 +39,14 @@ def test_colocated_puts_the_ratio_beside_its_limit() -> None:
     said = colocated.measure(colocated.Sizes(TINY, TINY, rows=70, epochs=2, rounds=1, threads=1))
     assert set(said) >= FIELDS | {"limit", "ratio_to_limit", "T_s", "S_s"}
     assert 0.5 < said["limit"] < 1
+    json.dumps(said)
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_selector_puts_the_policy_beside_uniform_weights() -> None:
+    said = selector.measure(selector.Sizes(TINY, rows=70, rounds=1, threads=1))
+    assert set(said) >= FIELDS | {"ratio_every_step", "uniform_step_s", "policy_step_s"}
+    assert not said["holds"]  # so small a student's step is far under 50 ms: nothing is to be proven with it
     json.dumps(said)
 
 

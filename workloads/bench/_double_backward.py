@@ -12,14 +12,16 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from raykd import models, objective, weighting
+from raykd import models, objective
 from raykd.config import FeedbackConfig, ObjectiveConfig, OptimConfig, WeightingConfig
 from raykd.data.encoding import Encoder
 from raykd.feedback import Exam, Feedback, Round
 from raykd.models import forward
+from raykd.student import weigh
 from raykd.student.step import Blend, DistilStep
 from raykd.teachers.client import Source
 from raykd.teachers.local import LocalTeacher
+from raykd.training.drawn import Drawn
 from raykd.training.job import Job, Place, Signal
 from raykd.training.masks import dropout_seed
 from raykd.training.optim import build_optimizer
@@ -41,13 +43,14 @@ class DoubleBackward:
         teacher = _InGraph(LocalTeacher(self.source.teacher, place.device), self.source)
         tokenizer = models.read_tokenizer(Path(job.model), "student")
         rows = self.feedback.quiz_batches * job.settings.batch_size
-        exam = Exam(
-            job.task, Encoder(tokenizer, self.quiz.rows(), job.max_length), self.quiz.ids, rows, job.seed, place
-        )
+        encoder = Encoder(tokenizer, self.quiz.rows(), job.max_length)
+        exam = Exam(job.task, Drawn("quiz", encoder, self.quiz.ids, rows, job.seed, place))
         pilot_lr = self.feedback.pilot_lr or job.settings.lr
         settings = OptimConfig(lr=self.feedback.teacher_lr, clip=self.feedback.teacher_clip)
         rounds = _Rounds(blend, teacher, exam, pilot_lr, settings, job.seed)
-        return DistilStep(blend, weighting.build(self.weighting), teacher, torch.float32, rounds)
+        return DistilStep(
+            blend, weigh.build(self.weighting, None, (self.source,), job, place), teacher, torch.float32, rounds
+        )
 
 
 class _InGraph:

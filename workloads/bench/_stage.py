@@ -24,7 +24,7 @@ from raykd.data import generator
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.student.distil import Distil
-from raykd.student.trainer import open_corpus
+from raykd.student.scene import open_corpus
 from raykd.teachers.client import Source
 from raykd.teachers.prepared import Prepared
 from raykd.teachers.serving import Wanted

@@ -24,17 +24,15 @@ from typing import Any
 
 from raykd import runtime
 from raykd.observe.metrics_log import MetricsLog
-from raykd.teachers.client import Source
-from raykd.teachers.prepared import Prepared
 from raykd.teachers.service import ServiceSpec
 from raykd.teachers.serving import Serving, service_spec
-from raykd.teachers.store import Store
 from raykd.training.job import Job, Place, Step, StepFactory
 from raykd.training.supervised import Supervised
 
 from ._measure import NEVER, Blocks, Span, median, teachers_pass, train, warm_service
-from ._sleeper import Sleeper, made_up_logits, set_speed
-from ._stage import MAX_LENGTH, Shape, Stage, staged
+from ._sleeper import Sleeper, set_speed
+from ._stage import Shape, Stage, staged
+from ._tables import nobody, sealed_source
 
 log = logging.getLogger(__name__)
 WARM_GOAL, COLD_GOAL = 0.97, 1.10
@@ -76,7 +74,7 @@ def warm(sizes: Sizes) -> dict[str, Any]:
     """A sealed table against no teacher at all."""
     with staged(sizes.rows, sizes.student, sizes.student, sizes.threads) as stage:
         arms = {
-            "sealed": Blocks(stage, "sealed", stage.distil(_sealed(stage, "sealed")), sizes.block),
+            "sealed": Blocks(stage, "sealed", stage.distil(sealed_source(stage, "sealed")), sizes.block),
             "alone": Blocks(stage, "alone", Supervised(), sizes.block),
         }
         speeds: dict[str, list[float]] = {name: [] for name in arms}
@@ -165,7 +163,7 @@ def _cold_round(stage: Stage, k: int, before: Span) -> _Round:
 
 
 def _sealed_epoch(stage: Stage, name: str) -> Span:
-    return _epoch(stage, name, stage.distil(_sealed(stage, name)))
+    return _epoch(stage, name, stage.distil(sealed_source(stage, name)))
 
 
 @dataclass(frozen=True)
@@ -187,32 +185,9 @@ def _epoch(stage: Stage, name: str, step: StepFactory) -> Span:
     return train(stage.job(name, step, epochs=2, eval_every=NEVER), stage.place, steps=stage.steps_an_epoch)
 
 
-def _sealed(stage: Stage, name: str) -> Source:
-    """A table as a finished pass leaves it, with logits that nobody computed."""
-    teacher, wanted = _nobody(stage, name), stage.signal("train")
-    store = Store(stage.cache, teacher.address(wanted.split.fingerprint), teacher.classes, teacher.wire)
-    store.seal(wanted.ids, made_up_logits(wanted.ids, teacher.classes))
-    return Source(teacher, wanted.split, str(stage.cache), "bench", wanted.ids, service=None)
-
-
 def _sleeping(stage: Stage, name: str, seconds_per_row: float) -> ServiceSpec:
     """A service as a run would start it, but its replica sleeps."""
-    teacher = _nobody(stage, name)
+    teacher = nobody(stage, name)
     set_speed(Path(teacher.folder), seconds_per_row)
     spec = service_spec(teacher, stage.config.teachers[0], stage.cache, threads=1, lease_s=None)
     return replace(spec, replica=Sleeper)
-
-
-def _nobody(stage: Stage, name: str) -> Prepared:
-    labels = stage.task.labels
-    return Prepared(
-        name=name,
-        folder=str(stage.folder / f"teacher-{name}"),
-        columns=tuple(range(len(labels))),
-        labels=labels,
-        max_length=MAX_LENGTH,
-        dtype="float32",
-        weights=name,
-        tokenizer="",
-        parameters=0,
-    )

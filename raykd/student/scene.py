@@ -1,0 +1,60 @@
+"""What all phases of a run share."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from dataclasses import dataclass
+
+from raykd.config import RunConfig
+from raykd.data import corpus as corpora
+from raykd.data.corpus import Corpus
+from raykd.data.tasks import Task
+from raykd.observe.metrics_log import MetricsLog
+from raykd.student.folder import RunFolder
+from raykd.teachers.finetune import Workshop
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all phases of a run share."""
+
+    config: RunConfig
+    folder: RunFolder
+    corpus: Corpus
+    task: Task
+    remote: bool
+    stop: threading.Event
+    metrics: MetricsLog
+
+    def phase(self, name: str) -> None:
+        """Says what begins now."""
+        log.info("%s", name)
+        self.metrics.write("phase", phase=name)
+
+    def shop(self) -> Workshop:
+        """Where its teachers are prepared."""
+        config = self.config
+        return Workshop(
+            self.corpus, self.task, config.cache_folder, self.folder.path, config.data.max_length,
+            self.remote, self.stop, self.metrics,
+        )  # fmt: skip
+
+    @property
+    def run(self) -> str:
+        """The run's name among those that share a service or a selector: the same when it goes on."""
+        return hashlib.sha256(str(self.folder.path).encode()).hexdigest()[:16]
+
+    @property
+    def lease(self) -> float | None:
+        """How long a service outlives its last user; on a local Ray it lives and dies with its driver."""
+        return self.config.cluster.lease_s if self.remote else None
+
+
+def open_corpus(config: RunConfig) -> tuple[Corpus, Task]:
+    """The data and what is learnt from it."""
+    corpus = corpora.load(config.rows, config.task, config.cache_folder)
+    return corpus, Task(config.task.type, config.task.best_by, tuple(corpus.labels or ()))

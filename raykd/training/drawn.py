@@ -1,0 +1,50 @@
+"""Rows drawn with replacement from a signal, as a function of (seed, what for, step, draw) alone; a worker's share."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from raykd.data import order
+from raykd.data.encoding import Encoder
+from raykd.training.job import Place
+
+
+class Drawn:
+    """Draws batches of a quiz or reward split.
+
+    Args:
+        purpose: in the key of the draw, so that two purposes draw differently.
+        ids: the rows to draw from.
+        rows: of a draw, over all workers.
+        apart_from: the ids of a step's own batch, where the draw is from the training rows.
+    """
+
+    def __init__(
+        self,
+        purpose: str,
+        encoder: Encoder,
+        ids: np.ndarray,
+        rows: int,
+        seed: int,
+        place: Place,
+        apart_from: Callable[[int], np.ndarray] | None = None,
+    ) -> None:
+        self.purpose, self.encoder, self.ids, self.rows = purpose, encoder, ids, rows
+        self.seed, self.place, self.apart_from = seed, place, apart_from
+
+    def draw(self, step: int, draw: int = 0) -> np.ndarray:
+        """The ids of all workers."""
+        words = np.array([self.seed, zlib.crc32(f"{self.purpose}/{step}/{draw}".encode())], dtype=np.uint64)
+        rng = np.random.Generator(np.random.Philox(key=words))
+        ids = self.ids if self.apart_from is None else np.setdiff1d(self.ids, self.apart_from(step))
+        return ids[rng.integers(len(ids), size=self.rows)]
+
+    def mine(self, step: int, draw: int = 0) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """This worker's share, encoded, and its labels [B]; it may be empty."""
+        ids, device = order.share(self.draw(step, draw), self.place.rank, self.place.world), self.place.device
+        encoded = {name: tensor.to(device) for name, tensor in self.encoder.encode(ids).items()}
+        return encoded, torch.from_numpy(self.encoder.rows.labels(ids)).to(device)

@@ -1,0 +1,63 @@
+"""What every weighting is told of a student's step, and what it may do around it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from raykd.data.batch import Batch
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A micro-batch that the student has just made its step on.
+
+    Attributes:
+        before_B: the hard loss of each row in the step's own forward pass.
+        after: soft and hard loss of each row, [B] both, of the stepped student under the same dropout masks, so that
+            their difference is what the step did and not which units were dropped. A forward pass without a graph.
+    """
+
+    batch: Batch
+    before_B: torch.Tensor
+    after: Callable[[], tuple[torch.Tensor, torch.Tensor]]
+
+
+class Weighting(ABC):
+    """Chooses the weight of each teacher for each row; every worker has one and calls it alike."""
+
+    needs_student: bool = False
+    """Whether `weigh` is to be given the student's logits, which costs a forward pass."""
+
+    varies: bool = True
+    """Whether the weights differ from row to row by more than chance, so that it is worth telling who got which."""
+
+    @abstractmethod
+    def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
+        """Weights [B, K] ≥ 0 that sum to 1 over K, without a gradient. Drawn once a round."""
+
+    def observe(self, model: PreTrainedModel, step: int, stepped: list[Stepped]) -> None:
+        """Told after the student's step what the weights led to; a worker without rows has no micro-batch."""
+
+    def preference(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None) -> torch.Tensor:
+        """What the weights tend to, [B, K]: `weigh` without the chance in it."""
+        return self.weigh(batch, logits_KBC, student_BC)
+
+    def save(self, folder: Path) -> None:
+        """Worker 0 puts into a checkpoint's folder what it needs to go on."""
+
+    def restore(self, folder: Path) -> None:
+        """Takes up what `save` has put there; on every worker."""
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        """At the end of training: writes what is to be kept into the job's folder, tells what the result should say."""
+        return {}
+
+    def close(self) -> None:
+        """Gives back what it holds."""

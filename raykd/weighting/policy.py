@@ -1,0 +1,154 @@
+"""The policy of RL-KD in plain torch: π(a_ik = 1 | s_ik) = sigmoid(A_k · s_ik + b_k), teachers chosen independently.
+
+Yuan et al., "Reinforced Multi-Teacher Selection for Knowledge Distillation" (AAAI 2021), section 3.2; weights per
+teacher. What a student acts with, what RLlib trains (see `weighting.selector`) and what an export loads are this.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from raykd.errors import ConfigError
+
+WEIGHTS, DESCRIPTION = "policy.safetensors", "policy.json"
+Mode = Literal["sample", "prob", "greedy"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a state is made of, and for which teachers.
+
+    Attributes:
+        hidden: width of the sentence vector.
+        classes: 1 in a regression, where the prediction stands for the probabilities.
+        student: whether the student's entropy and its distance from the teacher are in it.
+    """
+
+    teachers: tuple[str, ...]
+    hidden: int
+    classes: int
+    student: bool
+
+    @property
+    def features(self) -> int:
+        """Entries of one teacher's state, F."""
+        return self.hidden + self.classes + 1 + (2 if self.student else 0)
+
+
+class Policy(nn.Module):
+    """Logits of the choices; it starts undecided, at π = 1/2 everywhere."""
+
+    def __init__(self, teachers: int, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(teachers, features))
+        self.bias = nn.Parameter(torch.zeros(teachers))
+
+    def forward(self, states_BKF: torch.Tensor) -> torch.Tensor:
+        """log π/(1 − π), [B, K]."""
+        return (states_BKF * self.weight).sum(-1) + self.bias
+
+
+def act(logits_BK: torch.Tensor, mode: Mode, uniforms_BK: torch.Tensor | None = None) -> torch.Tensor:
+    """Choices [B, K] of 0 and 1; `sample` draws them by the given uniform numbers, the other modes take π > 1/2."""
+    if mode == "sample":
+        assert uniforms_BK is not None
+        return (uniforms_BK < logits_BK.sigmoid()).to(logits_BK.dtype)
+    return (logits_BK > 0).to(logits_BK.dtype)
+
+
+def blend(actions_BK: torch.Tensor, logits_BK: torch.Tensor) -> torch.Tensor:
+    """w_ik = a_ik / Σ_k a_ik; where no teacher is chosen, the one with the largest π has all."""
+    teachers = actions_BK.shape[1]
+    fallback = F.one_hot(logits_BK.argmax(-1), teachers).to(actions_BK.dtype)
+    spoken = torch.where(actions_BK.sum(-1, keepdim=True) > 0, actions_BK, fallback)
+    return spoken / spoken.sum(-1, keepdim=True)
+
+
+def proportional(logits_BK: torch.Tensor) -> torch.Tensor:
+    """w_ik = π_ik / Σ_k π_ik, by log-sum-exp so that teachers that are all unlikely still share 1."""
+    return F.softmax(F.logsigmoid(logits_BK), dim=-1)
+
+
+def log_likelihood(logits_BK: torch.Tensor, actions_BK: torch.Tensor) -> torch.Tensor:
+    """log π of each row's choices together, [B]."""
+    return -F.binary_cross_entropy_with_logits(logits_BK, actions_BK, reduction="none").sum(-1)
+
+
+def bernoulli_entropy(logits_BK: torch.Tensor) -> torch.Tensor:
+    """Entropy of each row's choices together, [B], in nats; K · log 2 where the policy is undecided."""
+    return (F.softplus(logits_BK) - logits_BK * logits_BK.sigmoid()).sum(-1)
+
+
+def uniforms(seed: int, step: int, ids: np.ndarray, teachers: int) -> np.ndarray:
+    """Numbers in [0, 1) that depend on (seed, step, id, teacher) alone, [B, K]: however a batch is shared out.
+
+    A row is seen once an epoch, so the step stands for the epoch. Mixed by splitmix64 (Steele, Lea, Flood 2014).
+    """
+    with np.errstate(over="ignore"):
+        key = _mix(_mix(np.uint64(seed)) + np.uint64(step))
+        rows_B = _mix(key + ids.astype(np.uint64))
+        cells_BK = _mix(rows_B[:, None] + np.arange(1, teachers + 1, dtype=np.uint64))
+    return (cells_BK >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix(x: np.ndarray | np.uint64) -> np.ndarray:
+    """One step of splitmix64 on each number."""
+    z = np.asarray(x, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A policy with what is needed to act without Ray and without the run that trained it.
+
+    Attributes:
+        scaling: the standardisation of the states, see `weighting.states`.
+    """
+
+    layout: Layout
+    policy: Policy
+    scaling: dict[str, torch.Tensor]
+    version: int
+
+
+def export(folder: Path, exported: Exported) -> None:
+    """Writes safetensors and JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"policy.{name}": tensor for name, tensor in exported.policy.state_dict().items()}
+    tensors |= {f"scaling.{name}": tensor for name, tensor in exported.scaling.items()}
+    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, folder / WEIGHTS)
+    said = {"version": exported.version, "layout": asdict(exported.layout)}
+    (folder / DESCRIPTION).write_text(json.dumps(said, indent=1), encoding="utf-8")
+
+
+def load(folder: Path) -> Exported:
+    """Back from `export`.
+
+    Raises:
+        ConfigError: the folder holds no exported policy, or a damaged one.
+    """
+    try:
+        said = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        fields = said["layout"]
+        layout = Layout(tuple(fields["teachers"]), fields["hidden"], fields["classes"], fields["student"])
+        tensors = load_file(folder / WEIGHTS)
+        policy = Policy(len(layout.teachers), layout.features)
+        policy.load_state_dict({name: tensors[f"policy.{name}"] for name in policy.state_dict()})
+        version = int(said["version"])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        what = f"holds no exported policy that can be read ({' '.join(str(error).split())[:120]})"
+        raise ConfigError(str(folder), what, "give the folder `policy` of a finished run") from None
+    scaling = {name.removeprefix("scaling."): value for name, value in tensors.items() if name.startswith("scaling.")}
+    return Exported(layout, policy, scaling, version)

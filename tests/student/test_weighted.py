@@ -1,0 +1,231 @@
+"""Whole runs by every rule and by the policy: real Ray, real students; equal however it is spread, stopped or fed."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import TINY_TEACHER, Configure
+
+from raykd import api
+from raykd.config import RULES, RunConfig
+from raykd.errors import ConfigError, Interrupted
+from raykd.observe.metrics_log import Event, read_events
+from raykd.weighting import policy
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+TEACHERS = [
+    {**TINY_TEACHER, "name": kind, "model": {**TINY_TEACHER["model"], "tokenizer": kind}}
+    for kind in ("wordpiece", "bpe")
+]
+POLICY = "weighting={type: policy, reward: {every: 2}, student_warmup: 1, policy_warmup: 2}"
+EXACT = ["train.precision=float64", "teachers.0.precision=float64", "teachers.1.precision=float64"]
+
+
+def of(event: str, folder: Path) -> list[Event]:
+    return [one for one in read_events(folder / "metrics.jsonl") if one["event"] == event]
+
+
+def losses(folder: Path) -> list[float]:
+    return [one["loss"] for one in of("step", folder)]
+
+
+def learnt(folder: Path) -> list[dict[str, Any]]:
+    """What the selector told of every version, without the time."""
+    return [{key: value for key, value in one.items() if key != "time"} for one in of("selector", folder)]
+
+
+def test_every_rule_runs_as_weighting_and_as_baseline(configure: Configure, tmp_path: Path) -> None:
+    """The same rule, rows and seed give the same student either way: with `reward: 0` only, fitted rules aside."""
+    baselines = [rule for rule in RULES if rule not in ("best", "logistic")]
+    plain = api.distill(configure("train.epochs=1", teachers=TEACHERS, baselines=baselines), tmp_path / "all")
+    for rule in ("random", "confidence", "entropy", "oracle"):
+        result = api.distill(configure("train.epochs=1", f"weighting={rule}", teachers=TEACHERS), tmp_path / rule)
+        assert losses(tmp_path / rule) == losses(tmp_path / "all" / "baselines" / rule)
+        assert result["value"] == plain["baselines"][rule]["value"]
+        assert losses(tmp_path / rule) != losses(tmp_path / "all")
+        told = ("choices" in result["weighting"]) if "weighting" in result else False
+        assert told == (rule != "random")
+
+
+def test_fitted_rules_have_a_split_of_their_own(configure: Configure, tmp_path: Path) -> None:
+    config = configure(
+        "train.epochs=1", "data.reward=0.2", "baselines=[best, uniform]", "weighting=logistic", teachers=TEACHERS
+    )
+    result = api.distill(config, tmp_path)
+    assert result["splits"]["train"]["rows"] == 192
+    assert result["splits"]["reward"] == {"split": "train", "rows": 48, "used_for": ["fitting logistic, best"]}
+    steps = {name: of("plan", tmp_path / "baselines" / name)[0]["samples"] for name in ("best", "uniform")}
+    assert steps == {"best": 192, "uniform": 240}
+    default = configure("weighting=best", teachers=TEACHERS)
+    assert default.rows.reward == 0.1
+
+
+def test_a_policy_learns_while_the_student_does(configure: Configure, tmp_path: Path) -> None:
+    config = configure(POLICY, "baselines=[uniform]", teachers=TEACHERS)
+    result = api.distill(config, tmp_path)
+    told = result["weighting"]
+    # 16 steps; the odd ones are rewarded, the first of them is the student's warm-up no longer.
+    assert told["updates"] == 8
+    assert len(learnt(tmp_path)) == 8
+    assert told["entropy_undecided"] == pytest.approx(2 * np.log(2))
+    exported = policy.load(tmp_path / "policy")
+    assert exported.version == 8
+    assert exported.layout.teachers == ("wordpiece", "bpe")
+    assert (tmp_path / "policy" / "rllib" / "rl_module").is_dir()
+    table = pd.read_parquet(tmp_path / "choices.parquet")
+    assert len(table) == 240
+    for name in ("wordpiece", "bpe"):
+        assert told["choices"]["all"][name] == pytest.approx(table[f"weight_{name}"].mean())
+        by_class = table.groupby("label")[f"weight_{name}"].mean()
+        assert told["choices"]["class"][0]["weight"][name] == pytest.approx(by_class[0])
+    assert sum(one["rows"] for one in told["choices"]["domain"]) == 240
+    # Warm-ups: uniform weights and no policy, so the first steps are those of the uniform student.
+    assert losses(tmp_path)[:3] == losses(tmp_path / "baselines" / "uniform")[:3]
+    assert losses(tmp_path)[3:] != losses(tmp_path / "baselines" / "uniform")[3:]
+
+
+@pytest.mark.parametrize("reward", ["r2", "r3"])
+def test_two_workers_learn_the_same_policy(configure: Configure, tmp_path: Path, reward: str) -> None:
+    """Unequal shards of 33 rows, a last batch of 9; float64 student, so the rewards differ in rounding alone."""
+    settings = [
+        *EXACT, "train.batch_size=33", "train.epochs=1", "weighting.type=policy", "weighting.reward.every=1",
+        f"weighting.reward.type={reward}", "data.reward=0.1", "weighting.reward.batch_size=7", "weighting.mode=prob",
+    ]  # fmt: skip
+    api.distill(configure(*settings, teachers=TEACHERS), tmp_path / "one")
+    api.distill(configure(*settings, "train.workers=2", teachers=TEACHERS), tmp_path / "two")
+    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-5)
+    one, two = learnt(tmp_path / "one"), learnt(tmp_path / "two")
+    assert len(one) == len(two) == 7
+    for mine, theirs in zip(one, two, strict=True):
+        assert mine["rows"] == theirs["rows"]
+        assert mine["reward"] == pytest.approx(theirs["reward"], rel=1e-5)
+        assert mine["share"] == pytest.approx(theirs["share"], rel=1e-3)
+
+
+def interrupted(config: RunConfig, folder: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs until so many steps are logged, then stops it as Ctrl-C does."""
+    import contextlib
+
+    stop = threading.Event()
+    monkeypatch.setattr(api, "interruptible", lambda: contextlib.nullcontext(stop))
+
+    def watch() -> None:
+        while len(losses(folder)) < step:
+            time.sleep(0.01)
+        stop.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    with pytest.raises(Interrupted):
+        api.distill(config, folder)
+    monkeypatch.undo()
+
+
+def test_a_resumed_run_is_the_undisturbed_one(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit: student and policy, cut in the midst of an update that gathers three rewarded steps."""
+    settings = [
+        "weighting={type: policy, reward: {every: 3}, update_every: 3, lr: 0.2}", "train.epochs=8",
+        "student.dropout=0.1", "student.hidden_size=32",
+    ]  # fmt: skip
+    whole = api.distill(configure(*settings, teachers=TEACHERS), tmp_path / "whole")
+    config = configure(*settings, teachers=TEACHERS)
+    interrupted(config, tmp_path / "cut", 31, monkeypatch)
+    again = api.distill(config, tmp_path / "cut")
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert learnt(tmp_path / "cut") == learnt(tmp_path / "whole")
+    assert len(learnt(tmp_path / "whole")) == 7
+    assert again["weighting"] == whole["weighting"]
+    for name, value in policy.load(tmp_path / "whole" / "policy").policy.state_dict().items():
+        assert torch.equal(value, policy.load(tmp_path / "cut" / "policy").policy.state_dict()[name])
+
+
+def test_a_policy_goes_on_from_an_export_and_sees_the_student(configure: Configure, tmp_path: Path) -> None:
+    """Another run's policy, greedy and never rewarded: it acts from its first step as it was exported."""
+    seen = "weighting={type: policy, reward: {every: 2}, student_state: true}"
+    first = api.distill(configure(seen, teachers=TEACHERS), tmp_path / "first")
+    assert first["weighting"]["updates"] == 8
+    frozen = {"type": "policy", "mode": "greedy", "reward": {"every": 10_000}, "student_state": True}
+    frozen["start_from"] = str(tmp_path / "first" / "policy")
+    second = api.distill(configure(teachers=TEACHERS, weighting=frozen), tmp_path / "second")
+    assert second["weighting"]["updates"] == 0
+    for name, value in policy.load(tmp_path / "first" / "policy").policy.state_dict().items():
+        assert torch.equal(value, policy.load(tmp_path / "second" / "policy").policy.state_dict()[name])
+    frozen["student_state"] = False
+    with pytest.raises(ConfigError, match="was trained for teachers wordpiece, bpe"):
+        api.distill(configure(teachers=TEACHERS, weighting=frozen), tmp_path / "third")
+
+
+def test_policy_weights_and_teachers_that_learn(configure: Configure, tmp_path: Path) -> None:
+    """Each teacher's part of the cotangent follows its weight: with all weight on one, the other does not move."""
+    fixed = configure(
+        *EXACT, "train.max_steps=2", "data.quiz=0.1",
+        "feedback={type: metadistil, teacher_optimizer: sgd, teacher_lr: 0.1}",
+        weighting={"type": "fixed", "weights": [1, 0]}, teachers=TEACHERS,
+    )  # fmt: skip
+    api.distill(fixed, tmp_path / "fixed")
+    norms = of("feedback", tmp_path / "fixed")[0]["teachers"]
+    assert norms["bpe"]["norm_feedback"] == 0
+    assert norms["wordpiece"]["norm_feedback"] > 0
+    both = configure(POLICY, "data.quiz=0.1", "feedback={type: metadistil, every: 4}", teachers=TEACHERS)
+    result = api.distill(both, tmp_path / "both")
+    assert result["feedback"]["rounds"] == 4
+    assert result["weighting"]["updates"] == 7
+    assert set(result["weighting"]["choices"]["all"]) == {"wordpiece", "bpe"}
+
+
+def test_cross_fitted_losses_are_of_copies_that_have_not_seen_the_row(configure: Configure, tmp_path: Path) -> None:
+    """Teachers that know their rows by heart: plain losses flatter them, honest ones do not."""
+    result = api.distill(
+        configure("weighting={type: policy, reward: {every: 2}, cross_fit: 2}", teachers=TEACHERS), tmp_path / "run"
+    )
+    assert result["weighting"]["updates"] == 8
+    from raykd.observe.metrics_log import MetricsLog
+    from raykd.student.folder import RunFolder
+    from raykd.student.insight import gather
+    from raykd.student.scene import Scene, open_corpus
+    from raykd.student.trainer import prepare_teachers
+
+    config = configure("weighting={type: policy, cross_fit: 2}", teachers=TEACHERS)
+    corpus, task = open_corpus(config)
+    scene = Scene(
+        config, RunFolder(tmp_path / "run"), corpus, task, False, threading.Event(), MetricsLog(tmp_path / "log")
+    )
+    teachers, _ = prepare_teachers(scene)
+    insight = gather(scene, teachers)
+    assert len(insight.folds) == 2
+    for k, copies in enumerate(insight.folds):
+        assert len(copies) == 2
+        rows = np.concatenate([copy.wanted for copy in copies])
+        assert np.array_equal(np.sort(rows), corpus.ids["train"])
+        for copy in copies:
+            assert copy.teacher.weights != teachers[k].weights
+            made = json.loads((Path(copy.teacher.folder) / "teacher.json").read_text(encoding="utf-8"))
+            assert "of 2)" in made["name"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["weighting={type: uniform, lr: 0.1}"], "`lr` belongs to type policy"),
+        (["weighting={type: policy, cross_fit: 1}"], "one fold leaves nothing"),
+        (["weighting={type: policy, sentence_teacher: nobody}"], "no teacher is named 'nobody'"),
+        (["weighting={type: policy}", "baselines=[in_loop]"], "in_loop remembers no answers"),
+        (["weighting=logistic", "data.reward=0"], "data.reward"),
+        (["baselines=[best]"], "best is fitted on the reward split"),
+        (["weighting=entropy", "task=regression"], "a regression has none"),
+        (["weighting=polcy"], "policy"),
+    ],
+)
+def test_a_weighting_that_cannot_be_is_refused(configure: Configure, overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        configure(*overrides, teachers=TEACHERS)

@@ -1,0 +1,39 @@
+"""Soft targets as a finished pass leaves them, of teachers that nobody has built."""
+
+from __future__ import annotations
+
+from raykd.teachers.client import Source
+from raykd.teachers.prepared import Prepared
+from raykd.teachers.store import Store
+
+from ._sleeper import made_up_logits
+from ._stage import MAX_LENGTH, Stage
+
+
+def nobody(stage: Stage, name: str) -> Prepared:
+    """A teacher's name and address, and no model."""
+    labels = stage.task.labels
+    return Prepared(
+        name=name,
+        folder=str(stage.folder / f"teacher-{name}"),
+        columns=tuple(range(len(labels))),
+        labels=labels,
+        max_length=MAX_LENGTH,
+        dtype="float32",
+        weights=name,
+        tokenizer="",
+        parameters=0,
+    )
+
+
+def sealed_source(stage: Stage, name: str) -> Source:
+    """A teacher's table with logits that nobody computed."""
+    return table(stage, nobody(stage, name))
+
+
+def table(stage: Stage, model: Prepared) -> Source:
+    """A sealed table of a model's answers to the training rows."""
+    wanted = stage.signal("train")
+    store = Store(stage.cache, model.address(wanted.split.fingerprint), model.classes, model.wire)
+    store.seal(wanted.ids, made_up_logits(wanted.ids, model.classes))
+    return Source(model, wanted.split, str(stage.cache), "bench", wanted.ids, service=None)
