@@ -17,10 +17,12 @@ from stand_ins import TASK
 from raykd import config as configuration
 from raykd import models
 from raykd.config import ModelConfig, RunConfig
+from raykd.data.batch import Batch
 from raykd.data.rows import Rows
 from raykd.student.scene import open_corpus
 from raykd.teachers import finetune
 from raykd.teachers.finetune import Workshop
+from raykd.teachers.local import LocalTeacher
 from raykd.teachers.prepared import Prepared
 from raykd.teachers.store import Store
 from raykd.weighting.policy import load
@@ -57,6 +59,15 @@ def guesser(seed: int, right: float = 0.5) -> Answers:
     return answers
 
 
+def noise(seed: int, scale: float = 1.5) -> Answers:
+    """Random logits, as one would give who was taught random labels."""
+
+    def answers(rows: Rows, ids: np.ndarray) -> np.ndarray:
+        return scale * np.random.default_rng(seed).normal(size=(len(rows), 2))[ids]
+
+    return answers
+
+
 def plant(raw: dict[str, Any], answers: dict[str, Answers], folder: Path, overrides: list[str]) -> RunConfig:
     """A run's configuration with teachers by these names, their soft targets sealed for all its rows."""
     texts = ["good bad fine poor"] * 50
@@ -87,8 +98,6 @@ def held_out_choices(config: RunConfig, run: Path, answers: dict[str, Answers]) 
     states = States(exported.layout, task, vectors.__getitem__)
     states.scaling = exported.scaling
     logits_KBC = torch.from_numpy(np.stack([answer(rows, ids) for answer in answers.values()])).float()
-    from raykd.data.batch import Batch
-
     batch = Batch(ids, torch.from_numpy(rows.labels(ids)), {}, 0, 0, len(ids))
     with torch.no_grad():
         return exported.policy(states.of(batch, logits_KBC)).sigmoid().numpy(), rows
@@ -96,8 +105,6 @@ def held_out_choices(config: RunConfig, run: Path, answers: dict[str, Answers]) 
 
 def sentence_vectors(config: RunConfig, split: Any, ids: np.ndarray) -> np.ndarray:
     """The pooled state of the first teacher, by id."""
-    from raykd.teachers.local import LocalTeacher
-
     folder = Path(str(config.teachers[0].model.from_))
     width = models.describe(folder)["hidden_size"]
     encoder = Prepared(

@@ -45,7 +45,7 @@ class WeightingConfig(Section):
     reward: RewardConfig = Field(RewardConfig(), description="what the policy is rewarded for")
     student_warmup: int = Field(0, ge=0, description="first student steps with uniform weights and no policy")
     policy_warmup: int = Field(0, ge=0, description="steps after them where all teachers speak and the policy learns")
-    lr: float = Field(0.05, gt=0, description="learning rate of the policy (Adam)")
+    lr: float = Field(0.02, gt=0, description="learning rate of the policy (Adam)")
     entropy_bonus: float = Field(0.01, ge=0, description="weight of the policy's entropy in its loss")
     clip: float = Field(0.2, gt=0, description="largest change of a choice's likelihood ratio that still counts (PPO)")
     passes: int = Field(4, ge=1, description="gradient steps of an update on the same rows")

@@ -95,3 +95,34 @@ def test_configuration_needs_neither_torch_nor_ray() -> None:
     code = "import sys, raykd.config; print([m for m in ('torch', 'ray', 'transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_file_lays_its_keys_over_the_one_that_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "name: base\ndata: {source: generated, max_length: 64}\nteachers: [some/model, other/model]\n"
+        "student: some/model\nweighting: {type: policy, lr: 0.5}\n"
+    )
+    (tmp_path / "below.yaml").write_text("extends: base.yaml\nname: below\nweighting: oracle\ndata: {max_length: 32}\n")
+    (tmp_path / "top.yaml").write_text("extends: below.yaml\nteachers: [third/model]\n")
+    config = configuration.load(tmp_path / "top.yaml", ["train.lr=0.1"])
+    assert (config.name, config.weighting.type, config.train.lr) == ("below", "oracle", 0.1)
+    assert (config.data.source, config.data.max_length) == ("generated", 32)
+    assert [teacher.model.from_ for teacher in config.teachers] == ["third/model"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        ("extends: second.yaml", "extends: first.yaml", "break the circle"),
+        ("extends: third.yaml", "", "third.yaml: no such configuration file"),
+        ("extends: [second.yaml]", "", "is not the path of a YAML file"),
+        ("extends: second.yaml\nnmae: x", "data: generated\nteachers: [m]\nstudent: m", "did you mean name?"),
+    ],
+)
+def test_extending_what_cannot_be_is_one_line(tmp_path: Path, first: str, second: str, says: str) -> None:
+    (tmp_path / "first.yaml").write_text(first)
+    (tmp_path / "second.yaml").write_text(second)
+    with pytest.raises(ConfigError) as error:
+        configuration.load(tmp_path / "first.yaml")
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,93 @@
+"""The policy on teachers whose worth is known (METHODS section 6, test 6): real students, real selector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pytest
+from planted import Answers, expert, guesser, held_out_choices, noise, plant
+
+from raykd import api
+from raykd.config import RunConfig
+from raykd.weighting.policy import load
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+DOMAINS = ("books", "electronics", "kitchen")
+EXPERTS = {domain: expert(domain) for domain in DOMAINS}
+POLICY = "weighting.type=policy"
+
+
+def raw(folder: Path) -> dict[str, Any]:
+    return {
+        "name": "planted",
+        "data": {
+            "source": "generated",
+            "max_length": 48,
+            "generated": {"rows": 2000, "validation_rows": 600, "domains": 3, "noise": 0.0},
+        },
+        "student": {"layers": 1, "hidden_size": 32, "heads": 2, "vocab_size": 1000},
+        "objective": {"type": "kl", "temperature": 1.0, "alpha": 0.9},
+        "train": {"epochs": 6, "batch_size": 16, "lr": 2e-3, "threads": 1},
+        "cluster": {"num_cpus": 8, "object_store_mb": 128},
+        "cache": str(folder / "cache"),
+    }
+
+
+def distilled(
+    answers: dict[str, Answers], folder: Path, name: str, *overrides: str
+) -> tuple[dict[str, Any], RunConfig]:
+    config = plant(raw(folder), answers, folder / "teachers", list(overrides))
+    return api.distill(config, folder / name), config
+
+
+def test_the_policy_finds_the_teacher_that_is_right_on_a_row(tmp_path: Path) -> None:
+    """On rows that neither it nor its student has seen; all three are as good as each other on the whole."""
+    _, config = distilled(EXPERTS, tmp_path, "run", POLICY)
+    pi, rows = held_out_choices(config, tmp_path / "run", EXPERTS)
+    plan = np.array([DOMAINS.index(domain) for domain in rows.domains(np.arange(len(rows))) or []])
+    assert (pi.argmax(1) == plan).mean() >= 0.9
+    assert ((pi > 0.5) == (np.arange(3) == plan[:, None])).mean() >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_its_student_beats_uniform_and_the_best_fixed_weights_over_five_seeds(tmp_path: Path) -> None:
+    arms = {"policy": POLICY, "uniform": "weighting=uniform"}
+    arms |= {
+        domain: f"weighting={{type: fixed, weights: {[int(one == domain) for one in DOMAINS]}}}" for domain in DOMAINS
+    }
+    values = {
+        name: [distilled(EXPERTS, tmp_path, f"{name}{seed}", one, f"seed={seed}")[0]["value"] for seed in range(5)]
+        for name, one in arms.items()
+    }
+    print(values)
+    best_fixed = max(fmean(values[domain]) for domain in DOMAINS)
+    deviation = max(float(np.std(one, ddof=1)) for one in values.values())
+    for other in (fmean(values["uniform"]), best_fixed):
+        # Further apart than three standard errors of a difference of means of five.
+        assert fmean(values["policy"]) > other + 3 * deviation * (2 / 5) ** 0.5
+
+
+@pytest.mark.slow
+def test_exchangeable_teachers_leave_the_policy_undecided(tmp_path: Path) -> None:
+    """Teachers that say the same: no choice changes anything, and what the policy learns is noise."""
+    same = {f"teacher{k}": guesser(7, right=0.8) for k in range(3)}
+    for seed in range(3):
+        result, _ = distilled(same, tmp_path, f"run{seed}", POLICY, f"seed={seed}")
+        told = result["weighting"]
+        assert told["ended"]["entropy"] > told["entropy_undecided"] / 2
+
+
+@pytest.mark.slow
+def test_a_poisoned_teacher_is_dropped(tmp_path: Path) -> None:
+    """Random labels, and no relation to the row: it speaks less than half as often as either good one."""
+    answers = {"good": guesser(1, right=0.9), "poisoned": noise(3), "fair": guesser(2, right=0.9)}
+    for seed in range(3):
+        _, config = distilled(answers, tmp_path, f"run{seed}", POLICY, f"seed={seed}")
+        good, poisoned, fair = held_out_choices(config, tmp_path / f"run{seed}", answers)[0].mean(0)
+        assert poisoned < min(good, fair) / 2
+        assert load(tmp_path / f"run{seed}" / "policy").layout.teachers == tuple(answers)
