@@ -84,6 +84,8 @@ def plan_table(plan: dict[str, Any]) -> Table:
         served = f"{one['replicas']} replica{'s' * (one['replicas'] > 1)}"
         cells = (count(one.get("parameters")), "-", served, _resources(one["resources"]), _memory(one.get("memory_mb")))
         table.add_row(Text(f"{name}, {one['rows']:,} rows asked"), *cells)
+    if plan.get("weighting"):
+        table.add_row(*_policy_row(plan["weighting"]))
     if plan.get("feedback"):
         table.add_row(*_learning_row(plan["feedback"]))
     table.add_row(Text("student"), *_training_cells(plan["student"]), style="bold")
@@ -95,6 +97,12 @@ def plan_table(plan: dict[str, Any]) -> Table:
         caption.append(f"\n{warning}", "yellow")
     table.caption, table.caption_justify = caption, "left"
     return table
+
+
+def _policy_row(policy: dict[str, Any]) -> tuple[str | Text, ...]:
+    copies = f", {policy['copies']} teachers more for honest losses" if policy["copies"] else ""
+    named = Text(f"policy, on sentence vectors of {policy['sentences']}{copies}")
+    return named, count(policy["parameters"]), f"{policy['updates']:,} updates", "1 selector", "no CPU", "-"
 
 
 def _learning_row(feedback: dict[str, Any]) -> tuple[str | Text, ...]:

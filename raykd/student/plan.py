@@ -12,6 +12,8 @@ from raykd.models.checkpoint import read_config
 from raykd.models.truncate import which_layers
 from raykd.teachers import finetune
 from raykd.training.optim import steps_per_epoch, total_steps
+from raykd.weighting.policy import Layout
+from raykd.weighting.selection import Calendar
 
 ADAM_BYTES = 16
 """Bytes a trainable parameter takes: weight, gradient and AdamW's two moments in float32."""
@@ -40,9 +42,30 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         "overlap": corpus.overlap,
         "teachers": teachers,
         "student": _trained("student", config.student, config.train, rows["train"]),
+        "weighting": _policy(config, task, rows["train"]),
         "feedback": _feedback(config, teachers, rows["train"]),
         "baselines": {name: _trained(name, config.student, config.train, corpus_rows) for name in config.baselines},
         "warnings": warnings,
+    }
+
+
+def _policy(config: RunConfig, task: Task, rows: int) -> dict[str, Any] | None:
+    """The policy that picks the teachers: what it sees, and how often it learns."""
+    given = config.weighting
+    if given.type != "policy":
+        return None
+    seen = config.teachers[config.teacher_names.index(given.sentence_teacher or config.teacher_names[0])].model
+    encoder = given.sentence_encoder or seen.from_
+    hidden: int = models.describe(models.resolve(encoder))["hidden_size"] if encoder else seen.hidden_size or 0
+    layout = Layout(tuple(config.teacher_names), hidden, task.classes, given.student_state)
+    calendar = Calendar(given.student_warmup, given.reward.every, given.update_every)
+    copies = sum(teacher.prepare == "finetune" for teacher in config.teachers) * given.cross_fit
+    return {
+        "type": "policy",
+        "parameters": len(layout.teachers) * (layout.features + 1),
+        "updates": calendar.count(total_steps(rows, config.train) - 1) // given.update_every,
+        "sentences": given.sentence_encoder or given.sentence_teacher or config.teacher_names[0],
+        "copies": copies,
     }
 
 

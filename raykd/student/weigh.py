@@ -108,8 +108,7 @@ def _selection(
     start = _start(config, layout)
     first = None if start is None else {name: value.numpy() for name, value in start.policy.state_dict().items()}
     spec = SelectorSpec(
-        teachers=len(names),
-        features=layout.features,
+        layout=layout,
         lr=config.lr,
         clip=config.clip,
         entropy_bonus=config.entropy_bonus,

@@ -7,18 +7,20 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from raykd.weighting.policy import Layout
+
 
 @dataclass(frozen=True)
 class SelectorSpec:
     """What a selector is made of; picklable.
 
     Attributes:
+        layout: of its states, and for which teachers.
         start: the policy's weights to start from, None for undecided ones.
         lease_s: a shared one ends so long after its last call; None: it lives and dies with its run.
     """
 
-    teachers: int
-    features: int
+    layout: Layout
     lr: float
     clip: float
     entropy_bonus: float

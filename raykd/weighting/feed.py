@@ -10,10 +10,11 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
-from raykd.errors import LearnerLost, RaykdError, RunError
+from raykd.errors import ConfigError, LearnerLost, RaykdError, RunError
 from raykd.training import collective
 from raykd.training.job import Place
 from raykd.weighting.experience import Experience, Published, SelectorSpec
+from raykd.weighting.policy import Layout
 
 NAMESPACE = "raykd"
 PATIENCE_S = 300.0
@@ -25,7 +26,11 @@ class Feed:
     """One worker's line to the run's selector, or to one that many runs share.
 
     A private selector lives as long as worker 0 of this attempt and is made anew by the next, so nothing that an
-    earlier attempt has sent can reach it. A shared one is known by its name, and outlives the run by its lease.
+    earlier attempt has sent can reach it. A shared one is known by its name and outlives the run by its lease; the
+    first run that names it decides its rate, clip and bonus.
+
+    Raises:
+        ConfigError: a shared one was made for other teachers or states.
     """
 
     def __init__(self, spec: SelectorSpec, place: Place, run: str, shared: str | None) -> None:
@@ -40,6 +45,8 @@ class Feed:
         collective.barrier(place.world)
         if place.rank > 0:
             self._actor = ray.get_actor(name, NAMESPACE)
+        if shared:
+            self._check(shared)
 
     def push(self, step: int, experience: Experience) -> None:
         """Sends what this worker saw in a step, without waiting."""
@@ -86,6 +93,14 @@ class Feed:
             ray.kill(self._actor)
         self._actor = None
 
+    def _check(self, shared: str) -> None:
+        """Refuses a selector that other runs feed with states of another kind."""
+        theirs: Layout = self._get(self._call.layout.remote())
+        if theirs != self.spec.layout:
+            what = f"is fed by runs with teachers {', '.join(theirs.teachers)} and {theirs.features} features a state"
+            mine = f"this run has {', '.join(self.spec.layout.teachers)} and {self.spec.layout.features}"
+            raise ConfigError(f"weighting.shared {shared}", f"{what}; {mine}", "give this run's another name")
+
     @property
     def _call(self) -> Any:
         assert self._actor is not None
@@ -112,6 +127,10 @@ class _Selector:
     def push(self, run: str, step: int, rank: int, world: int, experience: Experience) -> None:
         """See `SelectorLearner`."""
         self.learner.push(run, step, rank, world, experience)
+
+    def layout(self) -> Layout:
+        """What its states are made of."""
+        return self.learner.spec.layout
 
     def weights(self, version: int | None) -> Published | None:
         """See `SelectorLearner`."""

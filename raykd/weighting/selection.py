@@ -275,7 +275,7 @@ class Selection(Weighting):
         self._asked = wanted
 
     def _take(self, found: Published, step: int) -> None:
-        self.policy.load_state_dict({name: torch.from_numpy(value) for name, value in found.weights.items()})
+        self.policy.load_state_dict({name: torch.tensor(value) for name, value in found.weights.items()})
         fresh, self.tally.version = found.version > self.tally.version, found.version
         if not fresh or not found.told:
             return

@@ -195,7 +195,7 @@ class SelectorLearner:
     def __init__(self, spec: SelectorSpec) -> None:
         torch.set_num_threads(1)
         self.spec = spec
-        observations, actions = spaces(spec.teachers, spec.features)
+        observations, actions = spaces(len(spec.layout.teachers), spec.layout.features)
         config = (
             SelectorConfig()
             .environment(observation_space=observations, action_space=actions)

@@ -216,6 +216,20 @@ def test_lessons_that_lack_something_or_are_many_still_fit() -> None:
     assert "3 more" in " ".join(text.split())
 
 
+def test_whom_the_policy_chooses_is_drawn_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "raykd.progress")
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    with Progress(tmp_path, enabled=False) as shown:
+        log.write("plan", **PLAN)
+        log.write("selector", step=8, version=1, share={"a": 0.25, "b": 0.5, "c": 0.75, "d": 0.1})
+        log.write("step", step=10, loss=0.5)
+        log.write("eval", step=10, epoch=0.4, scores={"accuracy": 0.7}, best=True)
+        until(lambda: (one := shown.state.training.get(STUDENT)) is not None and one.value is not None)
+        assert "chosen: c 75% · b 50% · a 25% · 1 more" in board(shown.state)
+        assert "chosen: c 75%, b 50%, a 25%, 1 more" in board(shown.state, encoding="ascii")
+    assert any("chosen: c 75%, b 50%, a 25%, 1 more" in line for line in caplog.messages)
+
+
 def test_teachers_measured_after_the_training_do_not_begin_it_again() -> None:
     state = RunState()
     state.apply(STUDENT, {"event": "plan", "time": 1.0, **PLAN})

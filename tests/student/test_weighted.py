@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import ray
+import ray.util
 import torch
 from tiny import TINY_TEACHER, Configure
 
@@ -147,6 +149,43 @@ def test_a_resumed_run_is_the_undisturbed_one(
     assert again["weighting"] == whole["weighting"]
     for name, value in policy.load(tmp_path / "whole" / "policy").policy.state_dict().items():
         assert torch.equal(value, policy.load(tmp_path / "cut" / "policy").policy.state_dict()[name])
+
+
+def test_a_killed_selector_sends_the_run_back_to_its_last_cut(configure: Configure, tmp_path: Path) -> None:
+    settings = ["weighting={type: policy, reward: {every: 2}}", "train.epochs=8", "train.checkpoint_every=10"]
+    api.distill(configure(*settings, teachers=TEACHERS), tmp_path / "whole")
+    killed: list[str] = []
+
+    def kill() -> None:
+        while len(losses(tmp_path / "cut")) < 25:
+            time.sleep(0.005)
+        for actor in ray.util.list_named_actors(all_namespaces=True):
+            if str(actor["name"]).startswith("selector-"):
+                ray.kill(ray.get_actor(actor["name"], actor["namespace"]))
+                killed.append(actor["name"])
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    result = api.distill(configure(*settings, "train.max_failures=1", teachers=TEACHERS), tmp_path / "cut")
+    thread.join()
+    assert len(killed) == 1
+    assert result["weighting"]["updates"] == 32
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert learnt(tmp_path / "cut") == learnt(tmp_path / "whole")
+
+
+def test_runs_that_share_a_policy_feed_one(configure: Configure, tmp_path: Path) -> None:
+    """The second run goes on where the first has left it; a run for other teachers is refused."""
+    shared = "weighting={type: policy, reward: {every: 2}, shared: common}"
+    config = configure(shared, "cluster.lease_s=20", teachers=TEACHERS)
+    first = api.distill(config, tmp_path / "first")
+    assert first["weighting"]["updates"] == 8
+    second = api.distill(config, tmp_path / "second")
+    assert second["weighting"]["updates"] == 16
+    assert learnt(tmp_path / "second")[0]["version"] >= 8
+    with pytest.raises(ConfigError, match="is fed by runs with teachers wordpiece, bpe"):
+        api.distill(configure(shared, teachers=TEACHERS[:1]), tmp_path / "third")
+    ray.kill(ray.get_actor("selector-common", "raykd"))
 
 
 def test_a_policy_goes_on_from_an_export_and_sees_the_student(configure: Configure, tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from raykd.errors import RunError
 from raykd.weighting import policy
 from raykd.weighting.experience import Experience, SelectorSpec
+from raykd.weighting.policy import Layout
 from raykd.weighting.selector import SelectorLearner, SelectorWithValue, compared, spaces
 
 TEACHERS, FEATURES = 3, 4
-SPEC = SelectorSpec(TEACHERS, FEATURES, lr=0.05, clip=0.2, entropy_bonus=0.01, update_every=1, passes=4)
+LAYOUT = Layout(("a", "b", "c"), hidden=1, classes=2, student=False)
+SPEC = SelectorSpec(LAYOUT, lr=0.05, clip=0.2, entropy_bonus=0.01, update_every=1, passes=4)
 
 
 def worth(states_BKF: np.ndarray) -> np.ndarray:
@@ -62,7 +64,7 @@ def test_it_learns_a_planted_choice_behind_what_moves_all_rows() -> None:
 
 def test_the_first_step_follows_the_score_function_gradient() -> None:
     """∇ mean(A · log π) by central differences in float64, at the weights that acted: there the ratio is 1."""
-    learner = SelectorLearner(SelectorSpec(TEACHERS, FEATURES, 1e-3, 0.2, 0.0, update_every=1, passes=1))
+    learner = SelectorLearner(SelectorSpec(LAYOUT, 1e-3, 0.2, 0.0, update_every=1, passes=1))
     start = learner.weights(0)
     assert start is not None
     seen = experience(np.random.default_rng(0), start.weights)
@@ -92,7 +94,7 @@ def test_the_first_step_follows_the_score_function_gradient() -> None:
 
 def test_choices_of_old_weights_count_only_within_the_clip() -> None:
     """Rows whose likelihood has already changed by more than the clip, in the gainful direction, move nothing."""
-    learner = SelectorLearner(SelectorSpec(TEACHERS, FEATURES, 0.1, 0.2, 0.0, update_every=1, passes=1))
+    learner = SelectorLearner(SelectorSpec(LAYOUT, 0.1, 0.2, 0.0, update_every=1, passes=1))
     start = learner.weights(0)
     assert start is not None
     seen = experience(np.random.default_rng(0), start.weights)
@@ -144,7 +146,7 @@ def test_a_step_counts_once_and_a_worker_without_rows_joins() -> None:
 
 def test_a_restored_selector_goes_on_as_the_undisturbed_one() -> None:
     """With an update under way over several steps, through RLlib's own checkpoint: Adam's moments belong to it."""
-    spec = SelectorSpec(TEACHERS, FEATURES, 0.05, 0.2, 0.01, update_every=2, passes=2)
+    spec = SelectorSpec(LAYOUT, 0.05, 0.2, 0.01, update_every=2, passes=2)
     whole, rng = SelectorLearner(spec), np.random.default_rng(0)
     start = whole.weights(0)
     assert start is not None
