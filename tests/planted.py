@@ -59,8 +59,8 @@ def guesser(seed: int, right: float = 0.5) -> Answers:
     return answers
 
 
-def noise(seed: int, scale: float = 1.5) -> Answers:
-    """Random logits, as one would give who was taught random labels."""
+def noise(seed: int, scale: float = 0.3) -> Answers:
+    """Small random logits, as one would give who was taught random labels: sure of nothing, right half of the time."""
 
     def answers(rows: Rows, ids: np.ndarray) -> np.ndarray:
         return scale * np.random.default_rng(seed).normal(size=(len(rows), 2))[ids]

@@ -84,10 +84,10 @@ def test_exchangeable_teachers_leave_the_policy_undecided(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_a_poisoned_teacher_is_dropped(tmp_path: Path) -> None:
-    """Random labels, and no relation to the row: it speaks less than half as often as either good one."""
+    """It speaks less than half as often as either good one, on rows that nobody has seen."""
     answers = {"good": guesser(1, right=0.9), "poisoned": noise(3), "fair": guesser(2, right=0.9)}
     for seed in range(3):
-        _, config = distilled(answers, tmp_path, f"run{seed}", POLICY, f"seed={seed}")
+        _, config = distilled(answers, tmp_path, f"run{seed}", POLICY, "weighting.reward.every=2", f"seed={seed}")
         good, poisoned, fair = held_out_choices(config, tmp_path / f"run{seed}", answers)[0].mean(0)
         assert poisoned < min(good, fair) / 2
         assert load(tmp_path / f"run{seed}" / "policy").layout.teachers == tuple(answers)
