@@ -104,6 +104,7 @@ def test_a_policy_learns_while_the_student_does(configure: Configure, tmp_path: 
     assert losses(tmp_path)[3:] != losses(tmp_path / "baselines" / "uniform")[3:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reward", ["r2", "r3"])
 def test_two_workers_learn_the_same_policy(configure: Configure, tmp_path: Path, reward: str) -> None:
     """Unequal shards of 33 rows, a last batch of 9; float64 student, so the rewards differ in rounding alone."""
@@ -158,6 +159,7 @@ def test_a_resumed_run_is_the_undisturbed_one(
         assert torch.equal(value, policy.load(tmp_path / "cut" / "policy").policy.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_a_killed_selector_sends_the_run_back_to_its_last_cut(configure: Configure, tmp_path: Path) -> None:
     settings = ["weighting={type: policy, reward: {every: 2}}", "train.epochs=8", "train.checkpoint_every=10"]
     api.distill(configure(*settings, teachers=TEACHERS), tmp_path / "whole")
@@ -181,6 +183,7 @@ def test_a_killed_selector_sends_the_run_back_to_its_last_cut(configure: Configu
     assert learnt(tmp_path / "cut") == learnt(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_runs_that_share_a_policy_feed_one(configure: Configure, tmp_path: Path) -> None:
     """The second run goes on where the first has left it; a run for other teachers is refused."""
     shared = "weighting={type: policy, reward: {every: 2}, shared: common}"
@@ -211,6 +214,7 @@ def test_a_policy_goes_on_from_an_export_and_sees_the_student(configure: Configu
         api.distill(configure(teachers=TEACHERS, weighting=frozen), tmp_path / "third")
 
 
+@pytest.mark.slow
 def test_policy_weights_and_teachers_that_learn(configure: Configure, tmp_path: Path) -> None:
     """Each teacher's part of the cotangent follows its weight: with all weight on one, the other does not move."""
     fixed = configure(
@@ -229,6 +233,7 @@ def test_policy_weights_and_teachers_that_learn(configure: Configure, tmp_path: 
     assert set(result["weighting"]["choices"]["all"]) == {"wordpiece", "bpe"}
 
 
+@pytest.mark.slow
 def test_cross_fitted_losses_are_of_copies_that_have_not_seen_the_row(configure: Configure, tmp_path: Path) -> None:
     config = configure("weighting={type: policy, reward: {every: 2}, cross_fit: 2}", teachers=TEACHERS)
     assert api.distill(config, tmp_path / "run")["weighting"]["updates"] == 8
@@ -250,6 +255,7 @@ def test_cross_fitted_losses_are_of_copies_that_have_not_seen_the_row(configure:
             np.testing.assert_allclose(honest[k][mine], own[::-1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sentence_vectors_are_any_encoders_pooled_states(configure: Configure, tmp_path: Path) -> None:
     """An encoder by its folder, whose classifier is of no use here; through the same store as soft targets."""
     encoder = tmp_path / "encoder"
