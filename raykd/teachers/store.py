@@ -35,7 +35,7 @@ class Address:
     columns: tuple[int, ...]
     labels: tuple[str, ...]
     version: int
-    output: str
+    output: str = "logits"
     format: int = FORMAT
 
     @property

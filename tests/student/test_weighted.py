@@ -139,6 +139,7 @@ def interrupted(config: RunConfig, folder: Path, step: int, monkeypatch: pytest.
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_undisturbed_one(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +199,7 @@ def test_runs_that_share_a_policy_feed_one(configure: Configure, tmp_path: Path)
     ray.kill(ray.get_actor("selector-common", "raykd"))
 
 
+@pytest.mark.slow
 def test_a_policy_goes_on_from_an_export_and_sees_the_student(configure: Configure, tmp_path: Path) -> None:
     """Another run's policy, greedy and never rewarded: it acts from its first step as it was exported."""
     seen = "weighting={type: policy, reward: {every: 2}, student_state: true}"

@@ -71,7 +71,8 @@ def test_sealing_keeps_the_rows_of_another_writer(tmp_path: Path) -> None:
         {"columns": (1, 0, 2)},
         {"labels": ("a", "b", "d")},
         {"version": 1},
-        {"format": 2},
+        {"output": "pooled"},
+        {"format": 3},
     ],
     ids=lambda change: next(iter(change)),
 )
