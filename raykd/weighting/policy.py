@@ -1,7 +1,7 @@
 """The policy of RL-KD in plain torch: π(a_ik = 1 | s_ik) = sigmoid(A_k · s_ik + b_k), teachers chosen independently.
 
 Yuan et al., "Reinforced Multi-Teacher Selection for Knowledge Distillation" (AAAI 2021), section 3.2; weights per
-teacher. What a student acts with, what RLlib trains (see `weighting.selector`) and what an export loads are this.
+teacher. What a student acts with, what RLlib trains (see `weighting.reinforce`) and what an export loads are this.
 """
 
 from __future__ import annotations

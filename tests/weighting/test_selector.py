@@ -18,7 +18,8 @@ from raykd.errors import RunError
 from raykd.weighting import policy
 from raykd.weighting.experience import Experience, SelectorSpec
 from raykd.weighting.policy import Layout
-from raykd.weighting.selector import SelectorLearner, SelectorWithValue, compared, spaces
+from raykd.weighting.reinforce import SelectorWithValue, spaces
+from raykd.weighting.selector import SelectorLearner, compared
 
 TEACHERS, FEATURES = 3, 4
 LAYOUT = Layout(("a", "b", "c"), hidden=1, classes=2, student=False)
