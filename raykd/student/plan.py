@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from raykd import models
@@ -12,7 +13,7 @@ from raykd.models.checkpoint import read_config
 from raykd.models.truncate import which_layers
 from raykd.teachers import finetune
 from raykd.training.optim import steps_per_epoch, total_steps
-from raykd.weighting.policy import Layout
+from raykd.weighting.policy import Layout, load_for
 from raykd.weighting.selection import Calendar
 
 ADAM_BYTES = 16
@@ -58,6 +59,8 @@ def _policy(config: RunConfig, task: Task, rows: int) -> dict[str, Any] | None:
     encoder = given.sentence_encoder or seen.from_
     hidden: int = models.describe(models.resolve(encoder))["hidden_size"] if encoder else seen.hidden_size or 0
     layout = Layout(tuple(config.teacher_names), hidden, task.classes, given.student_state)
+    if given.start_from is not None:
+        load_for(layout, Path(given.start_from).expanduser())
     calendar = Calendar(given.student_warmup, given.reward.every, given.update_every)
     copies = sum(teacher.prepare == "finetune" for teacher in config.teachers) * given.cross_fit
     return {

@@ -98,7 +98,7 @@ class DistilStep(Step):
         feedback: Feedback | None = None,
         learning: LearningTargets | None = None,
         mine: Mine | None = None,
-        survey: Callable[[Weighting, Targets, PreTrainedModel, Path], dict[str, Any]] | None = None,
+        survey: Callable[[Weighting, Targets, PreTrainedModel | None, Path], dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
         self.blend, self.weighting, self.targets, self.dtype = blend, weighting, targets, dtype
@@ -173,7 +173,9 @@ class DistilStep(Step):
     def finish(self, folder: Path) -> dict[str, Any]:
         """What feedback and weighting led to, and which teacher was given which rows in the end."""
         told = {"feedback": self.feedback.finish(folder), "weighting": self.weighting.finish(folder)}
-        if self.survey is not None and self.weighting.varies and self._model is not None:
+        # A run that was stopped after its last step has no model here when it goes on.
+        known = self._model is not None or not self.weighting.needs_student
+        if self.survey is not None and self.weighting.varies and known:
             told["weighting"]["choices"] = self.survey(self.weighting, self.targets, self._model, folder)
         return {name: said for name, said in told.items() if said}
 

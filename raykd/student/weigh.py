@@ -15,7 +15,6 @@ from raykd import models
 from raykd.config import WeightingConfig
 from raykd.data.batch import Batch
 from raykd.data.encoding import Encoder
-from raykd.errors import ConfigError
 from raykd.models import forward
 from raykd.observe.metrics_log import MetricsLog
 from raykd.student.step import Targets
@@ -26,7 +25,7 @@ from raykd.training.optim import steps_per_epoch
 from raykd.weighting import Weighting, fitted, policy, rules, survey
 from raykd.weighting.experience import SelectorSpec
 from raykd.weighting.feed import Feed
-from raykd.weighting.policy import Exported, Layout
+from raykd.weighting.policy import Layout
 from raykd.weighting.selection import Reward, Selection
 from raykd.weighting.states import States
 
@@ -105,7 +104,7 @@ def _selection(
     stored = Ensemble(sources)
     honest = CrossFitted(sources, insight.folds) if insight.folds else None
     states = States(layout, job.task, TeacherClient(insight.sentences).get, honest)
-    start = _start(config, layout)
+    start = policy.load_for(layout, Path(config.start_from).expanduser()) if config.start_from is not None else None
     first = None if start is None else {name: value.numpy() for name, value in start.policy.state_dict().items()}
     spec = SelectorSpec(
         layout=layout,
@@ -135,17 +134,6 @@ def _selection(
         start=start,
         log=MetricsLog(Path(job.metrics)) if place.rank == 0 else None,
     )
-
-
-def _start(config: WeightingConfig, layout: Layout) -> Exported | None:
-    if config.start_from is None:
-        return None
-    start = policy.load(Path(config.start_from).expanduser())
-    if start.layout != layout:
-        theirs = f"teachers {', '.join(start.layout.teachers)}, {start.layout.features} features"
-        mine = f"{', '.join(layout.teachers)}, {layout.features}"
-        raise ConfigError(f"weighting.start_from {config.start_from}", f"was trained for {theirs}; this run has {mine}")
-    return start
 
 
 def _reward_rows(config: WeightingConfig, insight: Insight, job: Job, place: Place) -> Drawn | None:
@@ -193,17 +181,18 @@ class Survey:
     job: Job
     names: tuple[str, ...]
 
-    def __call__(self, weighting: Weighting, targets: Targets, model: PreTrainedModel, folder: Path) -> dict[str, Any]:
-        """See `weighting.survey`."""
+    def __call__(
+        self, weighting: Weighting, targets: Targets, model: PreTrainedModel | None, folder: Path
+    ) -> dict[str, Any]:
+        """See `weighting.survey`; the model is asked where the weighting wants the student's answers."""
         signal = self.job.train
         rows, encoder = signal.rows(), _encoder(self.job, signal) if weighting.needs_student else None
-        device = next(model.parameters()).device
 
         def weigh(ids: np.ndarray) -> np.ndarray:
             encoded: dict[str, torch.Tensor] = {}
             student_BC = None
-            if encoder is not None:
-                encoded = {name: tensor.to(device) for name, tensor in encoder.encode(ids).items()}
+            if encoder is not None and model is not None:
+                encoded = {name: tensor.to(model.device) for name, tensor in encoder.encode(ids).items()}
                 student_BC = forward.predicted(model, encoded)
             batch = Batch(ids, torch.from_numpy(rows.labels(ids)), encoded, 0, 0, len(ids))
             return weighting.preference(batch, torch.from_numpy(targets.get(ids)), student_BC).numpy()

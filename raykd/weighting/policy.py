@@ -133,6 +133,20 @@ def export(folder: Path, exported: Exported) -> None:
     (folder / DESCRIPTION).write_text(json.dumps(said, indent=1), encoding="utf-8")
 
 
+def load_for(layout: Layout, folder: Path) -> Exported:
+    """As `load`, of a policy for these teachers and states.
+
+    Raises:
+        ConfigError: there is none, it is damaged, or it was trained for others.
+    """
+    found = load(folder)
+    if found.layout != layout:
+        theirs = f"teachers {', '.join(found.layout.teachers)}, {found.layout.features} features"
+        mine = f"{', '.join(layout.teachers)}, {layout.features}"
+        raise ConfigError(str(folder), f"this policy was trained for {theirs}; this run has {mine}")
+    return found
+
+
 def load(folder: Path) -> Exported:
     """Back from `export`.
 
