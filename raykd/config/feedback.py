@@ -29,6 +29,9 @@ class FeedbackConfig(Section):
     exam_source: Literal["quiz", "train"] = Field("quiz", description="rows of IKD's exam; train: not the batch's own")
     rollback: bool = Field(True, description="metadistil: false keeps the pilot's step, as an ablation")
     pilot_lr: float | None = Field(None, gt=0, description="η of the pilot's SGD step; null: train.lr")
+    centred: bool = Field(
+        False, description="leave out what the student would change on all rows alike: its lean towards a class"
+    )
     trainable: str = Field("all", description="the teacher's parameters that learn: all, head, last_N, or a pattern")
     weight: float = Field(
         1.0, ge=0, description="ω, the weight of the feedback; 0 with teacher_ce: it just goes on fine-tuning"

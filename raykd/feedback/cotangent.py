@@ -140,6 +140,22 @@ def cotangents(micro: Micro, outputs: Outputs, u: Outputs) -> Outputs:
     return tuple(-gradient for gradient in gradients)
 
 
+def centred(us: Sequence[Tensor], like: Tensor, rows: int, reduce: Reduce) -> list[Tensor]:
+    """The derivatives u [B, C] of each micro-batch less their mean over the whole batch, all workers' rows included.
+
+    A quiz mostly says how far the student leans towards a class at the moment, which moves the logits of all rows alike
+    and has turned by the next round. What is left asks the teacher for something else on one row than on another.
+
+    Args:
+        us: of this worker; a worker without rows has none.
+        like: zeros [C] of u's precision and device.
+        rows: of the whole batch.
+        reduce: sums over workers.
+    """
+    (total,) = reduce([like + sum((u.sum(0) for u in us), start=torch.zeros_like(like))])
+    return [u - total / rows for u in us]
+
+
 def adam_preconditioned(v: Params, second_moments: Params, eps: float) -> dict[str, Tensor]:
     """v ⊙ 1/(√v̂ + eps), IKD's surrogate for the derivative of the student's AdamW step (v̂ constant, clipping ignored).
 

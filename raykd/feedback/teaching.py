@@ -239,15 +239,21 @@ class Teaching(Feedback):
             quiz: this worker's shares of the quiz losses `before` and `after`, for the log.
         """
         classroom, rank = self.lessons.classroom, self.lessons.place.rank
-        for batch, micro, at in zip(now.batches, micros, outputs, strict=True):
-            parts = [cotangent.cotangents(micro, at, self._derivative(theta, v, micro))[0] for v in directions]
+        along = [self._derivatives(now, theta, v, micros) for v in directions]
+        for k, (batch, micro, at) in enumerate(zip(now.batches, micros, outputs, strict=True)):
+            parts = [cotangent.cotangents(micro, at, us[k])[0] for us in along]
             classroom.teach((batch.step, rank, batch.micro), self._lessons(batch, at, parts))
         told = classroom.step(measure=len(directions) > 1)
         self._count(now.step, told, quiz, begun)
 
-    def _derivative(self, theta: Params, v: Params, micro: Micro) -> Outputs:
+    def _derivatives(self, now: Round, theta: Params, v: Params, micros: Sequence[Micro]) -> list[Outputs]:
         take = cotangent.forward_mode if self.route == "forward" else cotangent.central_differences
-        return take(theta, v, micro)
+        us = [take(theta, v, micro) for micro in micros]
+        if not self.settings.centred:
+            return us
+        like = next(iter(theta.values())).new_zeros(self.lessons.task.classes)
+        rows = now.batches[0].global_rows if now.batches else 1
+        return [(u,) for u in cotangent.centred([u for (u,) in us], like, rows, self._reduce)]
 
     def _lessons(self, batch: Batch, outputs: Outputs, cotangents_KBC: list[torch.Tensor]) -> dict[int, Lesson]:
         wire = np.float64 if self.lessons.dtype == torch.float64 else np.float32

@@ -23,6 +23,7 @@ from raykd.feedback.cotangent import (
     Route,
     adam_preconditioned,
     central_differences,
+    centred,
     choose_route,
     cotangents,
     forward_mode,
@@ -456,3 +457,18 @@ def test_the_choice_of_route() -> None:
     assert choose_route("auto", torch.float64, cpu)[0] == "forward"
     assert choose_route("forward", torch.float32, cpu) == ("forward", "forward asked for")
     assert choose_route("central", torch.float64, cpu) == ("central", "central asked for")
+
+
+def test_centred_derivatives_have_no_common_part_however_they_are_shared_out() -> None:
+    u_BC = torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 5
+    like, wanted = u_BC.new_zeros(3), u_BC - u_BC.mean(0)
+    (whole,) = centred([u_BC], like, 7, lambda sums: sums)
+    torch.testing.assert_close(whole, wanted)
+    shards = [[u_BC[:2], u_BC[2:3]], [u_BC[3:]], []]
+    total = u_BC.sum(0)
+    parts = [centred(shard, like, 7, lambda sums: [total]) for shard in shards]
+    torch.testing.assert_close(torch.cat([u for shard in parts for u in shard]), wanted)
+    sent: list[torch.Tensor] = []
+    for shard in shards:
+        centred(shard, like, 7, lambda sums: sent.append(sums[0]) or sums)  # type: ignore[func-returns-value]
+    torch.testing.assert_close(sum(sent, start=like), total)

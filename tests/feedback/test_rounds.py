@@ -132,6 +132,7 @@ def test_workers_and_ranks_change_nothing(configure: Configure, tmp_path: Path, 
         *EXACT, "train.batch_size=33", "train.epochs=1", f"feedback.type={kind}", "feedback.teacher_lr=1e-3",
         "feedback.teacher_ce=0.5", "feedback.teacher_kd=0.3", "feedback.teacher_anchor=0.2", "feedback.quiz_batches=2",
     ]  # fmt: skip
+    base += ["feedback.centred=true"] * (kind == "metadistil")
     api.distill(configure(*base, "train.accumulate=2"), tmp_path / "one")
     assert len(rounds(tmp_path / "one")) == len(losses(tmp_path / "one")) == 7
     api.distill(configure(*base, *settings), tmp_path / "wide")
