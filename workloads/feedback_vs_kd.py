@@ -4,9 +4,10 @@ Command:
     python -m raykd.workloads.feedback_vs_kd workloads/sst2.yaml runs/feedback --seeds 0,1,2,3,4 [KEY=VALUE]
 
 Arms: `kd` (frozen teacher), `finetuned` (the teacher goes on with its own cross-entropy for as many steps, ω = 0),
-`metadistil`, `centred` (the same without what all rows of a batch have in common) and `ikd`. Each has four points to be tuned at, on one seed and on rows carved from train: `kd` the
-student's rate, the others the teacher's, at the student's rate that was best for `kd`. The seeds are then scored on the
-published validation rows, and each arm is compared with `kd` seed by seed. `kd` trains on the rows of the quiz too.
+`metadistil`, `centred` (the same without what all rows of a batch have in common) and `ikd`. Each has four points to be
+tuned at, on one seed and on rows carved from train: `kd` the student's rate, the others the teacher's, at the student's
+rate that was best for `kd`. The seeds are then scored on the published validation rows, and each arm is compared with
+`kd` seed by seed. `kd` trains on the rows of the quiz too.
 Every run is a folder of its own: interrupt it and give the command again, finished runs are not done again.
 """
 
