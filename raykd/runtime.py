@@ -15,6 +15,13 @@ for _name, _value in {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "TOKENIZERS_PARALLELISM": "false",
+    # A trial that is stopped unwinds first (its teachers' forks end with it), and its process then takes the next one.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "20",
+    # What a search knows is on disk at most so many seconds later: its driver may be killed.
+    "TUNE_GLOBAL_CHECKPOINT_S": "2",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Ray starts its workers at nice 15: teachers would starve beside a student that trains in the driver's process.
     "RAY_worker_niceness": "0",
 }.items():
@@ -54,7 +61,9 @@ def connected(config: RunConfig) -> Iterator[bool]:
         ray.init(
             address="local",
             num_cpus=cpus,
-            include_dashboard=False,
+            # Ray Train's cleaner asks the dashboard's State API whether a trial that was stopped still lives: without
+            # it the worker group of every such trial would keep its places.
+            include_dashboard=config.study is not None and config.train.workers > 1,
             log_to_driver=False,
             logging_level=logging.ERROR,
             object_store_memory=config.cluster.object_store_mb << 20,
@@ -71,4 +80,9 @@ def _logical_cpus(config: RunConfig) -> int:
     replicas = sum(teacher.replicas * teacher.num_cpus for teacher in config.teachers)
     trainers = [config.train, *(teacher.finetune for teacher in config.teachers)]
     workers = max(trainer.workers * trainer.worker_cpus for trainer in trainers)
+    if config.study is not None:
+        at_once = config.study.concurrency or max(1, (os.cpu_count() or 1) // (config.train.threads or 1))
+        # Forks of the teachers too, wherever a trial's feedback may be on.
+        forks = config.feedback.ranks * sum(teacher.num_cpus for teacher in config.teachers)
+        workers = max(workers, at_once * (config.train.workers * config.train.worker_cpus + forks))
     return max(4, os.cpu_count() or 1, int(replicas + workers) + 2)
