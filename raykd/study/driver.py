@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from raykd.config import RunConfig
+from raykd.errors import ConfigError
 from raykd.student.result import score_test
 from raykd.student.scene import Scene
 from raykd.study import results, space, tuner
@@ -44,6 +45,8 @@ def run(scene: Scene) -> dict[str, Any]:
     )  # fmt: skip
     setup = _setup(scene, shared, at_once)
     scene.phase("search")
+    if points is not None:
+        points = _valid(scene, points)
     tuner.search(setup, points, scene.stop)
     state = results.read_state(scene.folder.path)
     results.table(state, scene.folder.path)
@@ -68,6 +71,20 @@ def _points(config: RunConfig) -> list[dict[str, Any]] | None:
         return [{"point": point} for point in points]
     digits = max(2, len(str(len(points) - 1)))
     return [{"name": f"t{k:0{digits}d}", "point": point} for k, point in enumerate(points)]
+
+
+def _valid(scene: Scene, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The points whose values go together; the others are failed trials at once, and cost no process."""
+    kept, told = [], results.read_state(scene.folder.path).all
+    for one in points:
+        try:
+            space.trial_config(scene.config, one["point"], one.get("name", "trial"))
+            kept.append(one)
+        except ConfigError as error:
+            if one["name"] not in told:
+                scene.metrics.write("trial_started", trial=one["name"], point=one["point"])
+                scene.metrics.write("trial_ended", trial=one["name"], state="failed", reason=str(error))
+    return kept
 
 
 def _setup(scene: Scene, shared: Shared, at_once: int) -> Setup:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import ray
@@ -23,9 +24,20 @@ ALONE = {"best": 0}
 
 
 def study(configure: Configure, keys: dict[str, Any], *overrides: str, **settings: Any) -> RunConfig:
-    cache = settings.pop("cache", None)
-    defaults = {"scheduler": "none", "replicate": ALONE, "concurrency": 2}
-    return configure("train.epochs=1", *overrides, cache=cache, study={"space": keys, **defaults, **settings})
+    cache, data = settings.pop("cache", None), settings.pop("data", None)
+    defaults = {"scheduler": "none", "replicate": ALONE, "concurrency": 1}
+    rows = {} if data is None else {"data": data}
+    return configure("train.epochs=1", *overrides, cache=cache, study={"space": keys, **defaults, **settings}, **rows)
+
+
+def easy(folder: Path) -> dict[str, Any]:
+    """Rows that a student of one layer learns in an epoch: every word tells."""
+    rng = np.random.default_rng(0)
+    for split, rows in (("train", 320), ("validation", 80)):
+        labels = rng.permutation(np.arange(rows) % 2)
+        texts = [" ".join(rng.choice([f"{'ab'[label]}{k}" for k in range(6)], 5)) for label in labels]
+        pd.DataFrame({"text": texts, "label": labels}).to_csv(folder / f"{split}.csv", index=False)
+    return {"source": str(folder), "max_length": 16}
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -38,24 +50,23 @@ def learners() -> list[str]:
 
 def test_a_grid_where_some_trials_fail(configure: Configure, tmp_path: Path) -> None:
     keys = {
-        "objective.temperature": {"grid": [1.0, 4.0]},
         "train.lr": {"grid": [2e-3, 1e30]},  # one that ends in NaN
         "student.heads": {"grid": [2, 3]},  # and one that does not divide the width
     }
     twice = {"best": 1, "seeds": 2}
     config = study(configure, keys, searcher="grid", replicate=twice, cache=tmp_path / "cache")
     result = api.study(config, tmp_path / "study")
-    assert result["trials"] == {"done": 2, "stopped": 0, "failed": 6}
+    assert result["trials"] == {"done": 1, "stopped": 0, "failed": 3}
     table = pd.read_parquet(tmp_path / "study" / "trials.parquet")
-    assert len(table) == 8 + 1
+    assert len(table) == 4 + 1
     failed = table[table["state"] == "failed"]
     diverged = failed[(failed["param.train.lr"] > 1) & (failed["param.student.heads"] == 2)]
     assert diverged["reason"].str.contains("its loss is nan").all()
     assert failed[failed["param.student.heads"] == 3]["reason"].str.contains("not a multiple of heads 3").all()
-    # What was shared: 240 + 80 rows, once for nine trials at two temperatures and two seeds.
+    # What was shared: 240 + 80 rows, once for all.
     assert result["sharing"]["rows_computed"] == 240 + 80
     assert result["teachers"][0]["forwards"] == 240 + 80
-    assert result["sharing"]["rows_used"] >= 3 * 240
+    assert result["sharing"]["rows_used"] >= 2 * 240
     assert list(result["best"]["runs"]) == [result["best"]["trial"], f"{result['best']['trial']}-seed1"]
     assert result["best"]["deviation"] is not None
     best = tmp_path / "study" / "best"
@@ -65,23 +76,20 @@ def test_a_grid_where_some_trials_fail(configure: Configure, tmp_path: Path) -> 
         assert (best / name).exists(), name
     assert not list((tmp_path / "study").glob("trials/*/student"))
     page = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
-    for said in ("not a multiple of heads 3", "How the search went", "How much of it was luck", "once for 9 trials"):
+    for said in ("not a multiple of heads 3", "How the search went", "How much of it was luck", "once for 5 trials"):
         assert said in page
     assert list((tmp_path / "study" / "tune").rglob("events.out.tfevents*"))
     stamp = (tmp_path / "study" / "result.json").stat().st_mtime_ns
     assert api.study(config, tmp_path / "study")["value"] == result["value"]
     assert (tmp_path / "study" / "result.json").stat().st_mtime_ns == stamp
-    again = api.study(study(configure, keys | {"objective.temperature": {"grid": [7.0]}}, searcher="grid",
-                            cache=tmp_path / "cache"), tmp_path / "again")  # fmt: skip
-    assert again["sharing"]["rows_computed"] == 0
 
 
 def test_asha_stops_a_bad_trial_and_its_fork_ends(configure: Configure, tmp_path: Path) -> None:
     """The good one comes first; the bad one, with a teacher of its own, is stopped at its first evaluation."""
-    keys = {"train.lr": {"grid": [5e-3, 1e-9]}}
+    keys = {"train.lr": {"grid": [1e-2, 1e-9]}}
     config = study(
         configure, keys, "train.epochs=4", "feedback={type: ikd, every: 4, teacher_lr: 1.0e-5}", searcher="grid",
-        concurrency=1, scheduler={"type": "asha", "grace": 1, "reduction": 2},
+        data=easy(tmp_path), scheduler={"type": "asha", "grace": 1, "reduction": 2},
     )  # fmt: skip
     result = api.study(config, tmp_path / "study")
     assert result["trials"] == {"done": 1, "stopped": 1, "failed": 0}
@@ -121,9 +129,9 @@ def test_median_and_random(configure: Configure, tmp_path: Path) -> None:
 
 
 def test_pbt_hands_students_on(configure: Configure, tmp_path: Path) -> None:
-    keys = {"train.lr": {"choice": [1e-9, 5e-3]}, "objective.temperature": {"uniform": [1, 4]}}
+    keys = {"train.lr": {"choice": [1e-9, 1e-2]}, "objective.temperature": {"uniform": [1, 4]}}
     config = study(
-        configure, keys, "train.epochs=5", trials=3, seed=2, concurrency=3,
+        configure, keys, "train.epochs=4", trials=3, seed=2, data=easy(tmp_path),
         scheduler={"type": "pbt", "interval": 1, "quantile": 0.4, "resample": 0.0},
     )  # fmt: skip
     result = api.study(config, tmp_path / "study")
@@ -136,7 +144,7 @@ def test_pbt_hands_students_on(configure: Configure, tmp_path: Path) -> None:
     assert changed  # somebody took over another's student, with other rates
     for name in changed:
         said = json.loads((tmp_path / "study" / "trials" / name / "result.json").read_text())
-        assert said["steps"] == 5 * 8  # and went on from its step to the end
+        assert said["steps"] == 4 * 10  # and went on from its step to the end
 
 
 def test_a_study_needs_a_space_and_an_unfinished_one_its_word(configure: Configure, tmp_path: Path) -> None:
