@@ -24,7 +24,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from raykd.config import RangeConfig, RunConfig, StudyConfig
 from raykd.errors import ConfigError, RaykdError, RunError
-from raykd.study import space
+from raykd.study import population, space
 from raykd.study.diary import Diary
 from raykd.study.trial import Setup, run_trial
 from raykd.training.optim import steps_per_epoch, total_steps
@@ -80,26 +80,38 @@ def scheduler(config: RunConfig, rows: int) -> TrialScheduler:
     study = config.study
     assert study is not None
     given = study.scheduler
-    aim: dict[str, Any] = {"time_attr": "training_iteration", "mode": "max"}
+    aim: dict[str, Any] = {"mode": "max"}  # the time of asha and median is Ray Tune's own count of reports
     match given.type:
         case "asha":
             # One more than there are evaluations: a trial that comes so far is finished, and is not to be stopped.
             most = given.max_evaluations or evaluations(config, rows) + 1
             return ASHAScheduler(
-                metric="value", max_t=max(most, given.grace), grace_period=given.grace,
-                reduction_factor=given.reduction, **aim,
-            )  # fmt: skip
+                metric="value",
+                time_attr="training_iteration",
+                max_t=max(most, given.grace),
+                grace_period=given.grace,
+                reduction_factor=given.reduction,
+                **aim,
+            )
         case "median":
             return MedianStoppingRule(
-                metric="value", grace_period=given.grace, min_samples_required=given.min_trials, **aim
-            )  # fmt: skip
+                metric="value",
+                time_attr="training_iteration",
+                grace_period=given.grace,
+                min_samples_required=given.min_trials,
+                **aim,
+            )
         case "pbt":
             return PopulationBasedTraining(
-                metric="now", perturbation_interval=given.interval, quantile_fraction=given.quantile,
+                metric="now",
+                time_attr=population.EXCHANGE,
+                perturbation_interval=given.interval,
+                quantile_fraction=given.quantile,
                 resample_probability=given.resample,
                 hyperparam_mutations={"trial": {"point": space.mutations(config)}},
-                custom_explore_fn=partial(_within, ranges=dict(study.space)), **aim,
-            )  # fmt: skip
+                custom_explore_fn=partial(_within, ranges=dict(study.space)),
+                **aim,
+            )
         case "none":
             return FIFOScheduler()
 
@@ -132,7 +144,8 @@ def _common(setup: Setup) -> dict[str, Any]:
     study, train = _study(setup), setup.config.train
     assert study.concurrency is not None
     return {
-        "max_concurrent_trials": study.concurrency,
+        # PBT must have its whole population before it, and takes turns where not all of it fits: see `_resources`.
+        "max_concurrent_trials": study.trials if setup.clones else study.concurrency,
         # Starting a process costs a trial more than a second; a worker group has its own processes.
         "reuse_actors": train.workers == 1,
         "trial_name_creator": _tune_name,
@@ -150,7 +163,7 @@ def _fit(name: str, setup: Setup, tuning: tune.TuneConfig, given: dict[str, Any]
     if (storage / f"{name}.done").exists():
         return
     setup.stop.clear()
-    trainable = tune.with_resources(tune.with_parameters(run_trial, setup=setup), _resources(setup.config))
+    trainable = tune.with_resources(tune.with_parameters(run_trial, setup=setup), _resources(setup))
     if tune.Tuner.can_restore(str(storage / name)):
         log.info("the search goes on where it stopped")
         tuner = tune.Tuner.restore(str(storage / name), trainable, resume_unfinished=True)
@@ -222,12 +235,18 @@ def trackers(setup: Setup) -> list[tune.Callback]:
     return made
 
 
-def _resources(config: RunConfig) -> dict[str, float]:
+def _resources(setup: Setup) -> dict[str, float]:
     """What a trial's own process holds: its student, or next to nothing where a worker group has it."""
-    train = config.train
+    config, train = setup.config, setup.config.train
     if train.workers > 1:
         return {"CPU": 0.01}
-    return {"CPU": train.worker_cpus, "GPU": train.worker_gpus, **train.worker_resources}
+    cpus = train.worker_cpus
+    if setup.clones:
+        # Its share of all CPUs, so that no more run at once than are wanted; what its teachers' forks need is left.
+        forks = sum(t.num_cpus for t, learns in zip(config.teachers, config.learners, strict=True) if learns)
+        share = ray.cluster_resources()["CPU"] / (_study(setup).concurrency or 1)
+        cpus = max(cpus, share - config.feedback.ranks * forks)
+    return {"CPU": cpus, "GPU": train.worker_gpus, **train.worker_resources}
 
 
 def _study(setup: Setup) -> StudyConfig:

@@ -103,6 +103,7 @@ def test_asha_stops_a_bad_trial_and_its_fork_ends(configure: Configure, tmp_path
     assert not learners()
 
 
+@pytest.mark.slow
 def test_optuna_with_two_aims_and_feedback_in_some_trials(configure: Configure, tmp_path: Path) -> None:
     keys = {
         "feedback.type": {"choice": ["none", "ikd"]},
@@ -119,6 +120,7 @@ def test_optuna_with_two_aims_and_feedback_in_some_trials(configure: Configure, 
         assert ("feedback.teacher_lr" in event["point"]) == (event["point"]["feedback.type"] == "ikd")
 
 
+@pytest.mark.slow
 def test_median_and_random(configure: Configure, tmp_path: Path) -> None:
     keys = {"objective.alpha": {"uniform": [0.1, 0.9]}, "seed": {"choice": [0, 1]}}
     config = study(configure, keys, "train.epochs=2", trials=3, scheduler={"type": "median", "min_trials": 2})
@@ -128,10 +130,11 @@ def test_median_and_random(configure: Configure, tmp_path: Path) -> None:
     assert result["best"]["deviation"] is None
 
 
+@pytest.mark.slow
 def test_pbt_hands_students_on(configure: Configure, tmp_path: Path) -> None:
     keys = {"train.lr": {"choice": [1e-9, 1e-2]}, "objective.temperature": {"uniform": [1, 4]}}
     config = study(
-        configure, keys, "train.epochs=4", trials=3, seed=2, data=easy(tmp_path),
+        configure, keys, "train.epochs=4", trials=3, seed=3, data=easy(tmp_path),
         scheduler={"type": "pbt", "interval": 1, "quantile": 0.4, "resample": 0.0},
     )  # fmt: skip
     result = api.study(config, tmp_path / "study")
@@ -147,6 +150,7 @@ def test_pbt_hands_students_on(configure: Configure, tmp_path: Path) -> None:
         assert said["steps"] == 4 * 10  # and went on from its step to the end
 
 
+@pytest.mark.slow
 def test_a_study_needs_a_space_and_an_unfinished_one_its_word(configure: Configure, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no section `study`"):
         api.study(configure(), tmp_path / "none")
