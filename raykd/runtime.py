@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
+from typing import Any
 
 # Before `import ray`, since Ray reads them at import; `setdefault`, so that what the user has set stands.
 for _name, _value in {
@@ -58,21 +60,35 @@ def connected(config: RunConfig) -> Iterator[bool]:
         # A Ray of our own listens on this machine only and ends with the run: no token to write into a home folder.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         cpus = config.cluster.num_cpus or _logical_cpus(config)
+        nested = config.study is not None and config.train.workers > 1
         ray.init(
             address="local",
             num_cpus=cpus,
-            # Ray Train's cleaner asks the dashboard's State API whether a trial that was stopped still lives: without
-            # it the worker group of every such trial would keep its places.
-            include_dashboard=config.study is not None and config.train.workers > 1,
+            include_dashboard=nested,
             log_to_driver=False,
             logging_level=logging.ERROR,
             object_store_memory=config.cluster.object_store_mb << 20,
+            runtime_env=_known_address() if nested else None,
         )
+        os.environ.pop("RAY_GCS_SERVER_PORT", None)
         log.info("local Ray with %d logical CPUs on %d cores", cpus, os.cpu_count())
     try:
         yield bool(address)
     finally:
         ray.shutdown()
+
+
+def _known_address() -> dict[str, Any]:
+    """What Ray Train runs inside trials need, so that one that is stopped gives its places back.
+
+    Its cleaner, an actor, asks the dashboard's State API whether the run still lives; and that finds its own Ray only
+    by RAY_ADDRESS where several run on a machine (Ray 2.60: "Found multiple active Ray instances", and nothing is freed).
+    """
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    os.environ["RAY_GCS_SERVER_PORT"] = str(port)
+    return {"env_vars": {"RAY_ADDRESS": f"127.0.0.1:{port}"}}
 
 
 def _logical_cpus(config: RunConfig) -> int:

@@ -61,7 +61,7 @@ def to_onnx(checkpoint: Path, target: Path) -> dict[str, Any]:
     path = target / "model.onnx"
     with torch.inference_mode(), contextlib.redirect_stdout(io.StringIO()):  # the exporter prints its steps
         torch.onnx.export(
-            _Logits(model, names), tuple(rows.values()), str(path), dynamo=True, opset_version=OPSET,
+            _Logits(model, names).eval(), tuple(rows.values()), str(path), dynamo=True, opset_version=OPSET,
             input_names=names, output_names=["logits"], dynamic_shapes=(tuple(dynamic for _ in names),),
             external_data=False,
         )  # fmt: skip
