@@ -82,7 +82,7 @@ def _known_address() -> dict[str, Any]:
     """What Ray Train runs inside trials need, so that one that is stopped gives its places back.
 
     Its cleaner, an actor, asks the dashboard's State API whether the run still lives; and that finds its own Ray only
-    by RAY_ADDRESS where several run on a machine (Ray 2.60: "Found multiple active Ray instances", and nothing is freed).
+    by RAY_ADDRESS where several run on a machine (Ray 2.60: "Found multiple active Ray instances", nothing is freed).
     """
     with socket.socket() as probe:
         probe.bind(("", 0))

@@ -59,7 +59,8 @@ class Diary(tune.Callback):
         Raises:
             Interrupted: it is ended; Ray Tune's last snapshot has the running trials as unfinished.
         """
-        if not StopFile(self.folder / "STOP").is_set():
+        stop = StopFile(self.folder / "STOP")
+        if not stop.is_set():
             return
         self._asked = self._asked or time.monotonic()
         running = [trial for trial in trials if trial.status == Trial.RUNNING]
@@ -67,6 +68,7 @@ class Diary(tune.Callback):
         if saved or time.monotonic() - self._asked > PATIENCE_S:
             done = sum(trial.status == Trial.TERMINATED for trial in trials)
             what = f"stopped with {done} trials ended and {len(running)} running"
+            stop.clear()  # those that have saved may return now: nothing more is written of the search
             raise Interrupted("study", what, "the same command with --resume goes on")
 
     def _folder(self, trial: Trial) -> Path:

@@ -65,10 +65,9 @@ def prepare(scene: Scene) -> Shared:
 
 
 def trained_on(scene: Scene) -> np.ndarray:
-    """The rows of the training split that serve any purpose: which seed or share takes which decides no table."""
-    corpus = scene.corpus
-    parts = [ids for purpose, ids in corpus.ids.items() if corpus.source[purpose] == "train"]
-    return np.sort(np.concatenate(parts))
+    """The rows of the training split on which any trial may hear a teacher; a quiz is taken from the labels alone."""
+    ids = scene.corpus.ids
+    return np.sort(np.concatenate([ids[purpose] for purpose in ("train", "reward") if purpose in ids]))
 
 
 def _first_account(scene: Scene, fresh: Shared) -> Shared:

@@ -10,6 +10,7 @@ import threading
 from functools import partial
 from typing import Any
 
+import optuna
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
@@ -130,6 +131,7 @@ def _within(changed: dict[str, Any], ranges: dict[str, RangeConfig]) -> dict[str
 def _optuna(config: RunConfig) -> OptunaSearch:
     study = config.study
     assert study is not None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     aims: tuple[Any, Any] = ("value", "max")
     if study.against is not None:
         aims = (["value", study.against], ["max", "min"])
@@ -198,9 +200,11 @@ def _watched(tuner: tune.Tuner, setup: Setup, stop: threading.Event) -> None:
     # In a thread of its own: Ray Tune would otherwise take Ctrl-C for itself, and no trial would save a checkpoint.
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
+    asked = False
     while thread.is_alive():
         thread.join(0.2)
-        if stop.is_set() and not setup.stop.is_set():
+        if stop.is_set() and not asked:
+            asked = True
             setup.stop.set()
     if raised:
         error = raised[0]
