@@ -67,7 +67,9 @@ class SchedulerConfig(Section):
     type: Literal["asha", "median", "pbt", "none"] = Field("asha", description="none: every trial runs to its end")
     grace: int = Field(1, ge=1, description="evaluations that every trial may have before it can be ended")
     reduction: float = Field(3, gt=1, description="asha: one in so many goes on at each rung")
-    max_evaluations: int | None = Field(None, ge=1, description="asha: rungs up to here; null: a whole training")
+    max_evaluations: int | None = Field(
+        None, ge=1, description="asha: no trial goes on after so many; null: a whole training"
+    )
     min_trials: int = Field(3, ge=1, description="median: trials that there must be to compare with")
     interval: int = Field(1, ge=1, description="pbt: evaluations between two exchanges")
     quantile: float = Field(0.25, gt=0, le=0.5, description="pbt: share that takes over, from as large a best share")

@@ -18,6 +18,8 @@ from raykd.report.canvas import BODY, LIGHT, SMALL, Theme, dress, end_labels, ne
 from raykd.report.wording import METRICS, count, number, share
 
 MOST_AXES = 7
+MISSING = 0.2
+"""Where an axis begins whose key some trials do not have; they cross it at 0."""
 LOGARITHMIC = 20.0
 """Values that span such a factor are drawn on a logarithmic axis."""
 
@@ -120,7 +122,7 @@ def costs(
     figure = new_figure(9.2, 3.8, theme)
     panels = figure.subplots(1, 2, sharey=True)
     name = METRICS.get(metric, metric)
-    titles = (("parameters", "parameters"), ("latency_ms", "milliseconds a row, on a CPU core"))
+    titles = (("parameters", "parameters"), ("latency_ms", "milliseconds a row, on the CPU"))
     for axes, (cost, title) in zip(panels, titles, strict=True):
         known = [one for one in trials if getattr(one, cost) is not None]
         dress(
@@ -158,20 +160,23 @@ def spread(groups: Sequence[Mapping[str, Any]], metric: str, theme: Theme = LIGH
 
 
 def _scaled(values: Sequence[Any]) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Places from 0 to 1 and the ticks of an axis; values that are no numbers stand in a row, as do missing ones."""
+    """Places from 0 to 1 and the ticks of an axis; what is no number stands in a row, what is missing at the foot."""
     given = [value for value in values if value is not None]
-    numbers = [value for value in given if isinstance(value, (int, float)) and not isinstance(value, bool)]
-    if len(numbers) < len(values) or not numbers:
+    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in given) or not given:
         names = sorted({_name(value) for value in values})
         place = {name: (k + 0.5) / len(names) for k, name in enumerate(names)}
         return np.array([place[_name(value)] for value in values]), [(at, short(name)) for name, at in place.items()]
-    low, high = min(numbers), max(numbers)
+    low, high = min(given), max(given)
     logarithmic = low > 0 and high / low > LOGARITHMIC
-    scaled = np.log(np.array(values, float)) if logarithmic else np.array(values, float)
-    room = np.ptp(scaled) or 1.0
+    numbers = np.array([low if value is None else value for value in values], float)
+    scaled = np.log(numbers) if logarithmic else numbers
     middle = float(np.exp((np.log(low) + np.log(high)) / 2)) if logarithmic else statistics.fmean((low, high))
-    ticks = [(0.0, f"{low:.3g}"), (0.5, f"{middle:.3g}"), (1.0, f"{high:.3g}")]
-    return (scaled - scaled.min()) / room, ticks if high > low else ticks[:1]
+    foot = 0.0 if len(given) == len(values) else MISSING
+    places = foot + (1 - foot) * (scaled - scaled.min()) / (np.ptp(scaled) or 1.0)
+    places[[value is None for value in values]] = 0.0
+    ticks = [(foot, f"{low:.3g}")]
+    ticks += [(foot + (1 - foot) / 2, f"{middle:.3g}"), (1.0, f"{high:.3g}")] if high > low else []
+    return places, ticks if foot == 0 else [(0.0, "-"), *ticks]
 
 
 def _name(value: Any) -> str:

@@ -91,10 +91,17 @@ def plan_table(plan: dict[str, Any]) -> Table:
         table.add_row(Text(f"baseline {name}"), *_training_cells(baseline))
     rows = ", ".join(f"{name} {number:,}" for name, number in plan["rows"].items())
     caption = Text(f"Rows: {rows}.", "dim")
+    if plan.get("study"):
+        caption.append(f"\n{_searched(plan['study'])}")
     for warning in plan["warnings"]:
         caption.append(f"\n{warning}", "yellow")
     table.caption, table.caption_justify = caption, "left"
     return table
+
+
+def _searched(study: dict[str, Any]) -> str:
+    said = f"A study: at most {study['trials']} trials over {', '.join(study['keys'])}"
+    return f"{said} ({study['searcher']}, {study['scheduler']}), {study['repetitions']} repetitions with other seeds."
 
 
 def _learning_row(feedback: dict[str, Any]) -> tuple[str | Text, ...]:

@@ -29,7 +29,7 @@ def run(scene: Scene) -> dict[str, Any]:
         The content of result.json.
 
     Raises:
-        ConfigError: no point of the space is a valid configuration.
+        ConfigError: no point of the space is a valid configuration, or a tracker's package is missing.
         Interrupted: `scene.stop` was set; running trials have saved checkpoints.
         RunError: no trial came to its end.
     """
@@ -37,6 +37,7 @@ def run(scene: Scene) -> dict[str, Any]:
     assert study is not None
     points = _points(config)
     space.check(config, space.sample(config) if points is None else [one["point"] for one in points])
+    tuner.check_trackers(study)
     shared = prepare(scene)
     at_once = tuner.concurrency(config, len(points or []) or study.trials, scene.remote)
     scene.metrics.write(

@@ -13,9 +13,6 @@ from pathlib import Path
 from raykd.errors import RunError
 from raykd.training.checkpoint import load_cut, save_cut
 
-EXCHANGE = "exchange"
-"""What PBT counts its intervals by."""
-
 
 def pack(cuts: Path, folder: Path) -> Path:
     """Puts a trial's newest cut and best checkpoint into `folder`, by links where the disk has them."""

@@ -45,7 +45,6 @@ from raykd.teachers.client import Source
 from raykd.teachers.prepared import Prepared
 from raykd.training.interrupt import StopFile
 from raykd.training.job import Signal
-from raykd.training.optim import steps_per_epoch, total_steps
 
 log = logging.getLogger(__name__)
 LATENCY_ROWS = 20
@@ -182,13 +181,7 @@ class _Trial:
         if not math.isfinite(said["loss"]):
             what = f"its loss is {said['loss']} at step {said['step']}"
             raise RunError(f"trial {self.name}", what, "lower train.lr, or set train.clip")
-        self._tell({**said, **self.size, population.EXCHANGE: self._exchange(said["step"])})
-
-    def _exchange(self, step: int) -> int:
-        """PBT's clock: evaluations, and 0 at the last one, where to copy another would be to end as its twin."""
-        rows, train = len(self.setup.corpus.ids["train"]), self.config.train
-        every = train.eval_every or steps_per_epoch(rows, train)
-        return step // every if step < total_steps(rows, train) else 0
+        self._tell({**said, **self.size})
 
     def _tell(self, metrics: dict[str, Any]) -> None:
         if not self.setup.clones:
@@ -233,7 +226,7 @@ def _final(result: dict[str, Any]) -> dict[str, Any]:
         **result["scores"],
         "value": result["value"],
         "now": result["value"],
-        population.EXCHANGE: 0,
+        "evaluation": 0,  # nothing is left to be decided
         "step": result["steps"],
         "epoch": result["epochs"],
         "asked": result["efficiency"]["asked"],

@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import optuna
@@ -25,7 +26,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from raykd.config import RangeConfig, RunConfig, StudyConfig
 from raykd.errors import ConfigError, RaykdError, RunError
-from raykd.study import population, space
+from raykd.study import space
 from raykd.study.diary import Diary
 from raykd.study.trial import Setup, run_trial
 from raykd.training.optim import steps_per_epoch, total_steps
@@ -81,14 +82,13 @@ def scheduler(config: RunConfig, rows: int) -> TrialScheduler:
     study = config.study
     assert study is not None
     given = study.scheduler
-    aim: dict[str, Any] = {"mode": "max"}  # the time of asha and median is Ray Tune's own count of reports
+    aim: dict[str, Any] = {"time_attr": "evaluation", "mode": "max"}
     match given.type:
         case "asha":
-            # One more than there are evaluations: a trial that comes so far is finished, and is not to be stopped.
+            # One more than there are evaluations: Ray Tune ends a trial that comes so far.
             most = given.max_evaluations or evaluations(config, rows) + 1
             return ASHAScheduler(
                 metric="value",
-                time_attr="training_iteration",
                 max_t=max(most, given.grace),
                 grace_period=given.grace,
                 reduction_factor=given.reduction,
@@ -97,7 +97,6 @@ def scheduler(config: RunConfig, rows: int) -> TrialScheduler:
         case "median":
             return MedianStoppingRule(
                 metric="value",
-                time_attr="training_iteration",
                 grace_period=given.grace,
                 min_samples_required=given.min_trials,
                 **aim,
@@ -105,7 +104,6 @@ def scheduler(config: RunConfig, rows: int) -> TrialScheduler:
         case "pbt":
             return PopulationBasedTraining(
                 metric="now",
-                time_attr=population.EXCHANGE,
                 perturbation_interval=given.interval,
                 quantile_fraction=given.quantile,
                 resample_probability=given.resample,
@@ -174,7 +172,7 @@ def _fit(name: str, setup: Setup, tuning: tune.TuneConfig, given: dict[str, Any]
         running = tune.RunConfig(
             name=name,
             storage_path=str(storage),
-            callbacks=[Diary(setup.folder), *trackers(setup)],
+            callbacks=[Diary(setup.folder), *_trackers(setup)],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT) if setup.clones else None,
             verbose=0,
@@ -213,21 +211,21 @@ def _watched(tuner: tune.Tuner, setup: Setup, stop: threading.Event) -> None:
         raise RunError("study", " ".join(str(error).split())[:500], "see the log above") from error
 
 
-def trackers(setup: Setup) -> list[tune.Callback]:
-    """MLflow and Weights & Biases through Ray's own integrations; TensorBoard's files are always written.
+def check_trackers(study: StudyConfig) -> None:
+    """Whether the packages of the trackers that are asked for are there.
 
     Raises:
-        ConfigError: the package of one that is asked for is not installed.
+        ConfigError: one is not installed.
     """
-    given, made = _study(setup).trackers, list[tune.Callback]()
-    for package, asked in (("mlflow", given.mlflow), ("wandb", given.wandb)):
-        if asked is None:
-            continue
-        try:
-            __import__(package)
-        except ImportError:
+    for package, asked in (("mlflow", study.trackers.mlflow), ("wandb", study.trackers.wandb)):
+        if asked is not None and find_spec(package) is None:
             mend = f"pip install 'raykd[{package}]'"
-            raise ConfigError(f"study.trackers.{package}", "its package is not installed", mend) from None
+            raise ConfigError(f"study.trackers.{package}", "its package is not installed", mend)
+
+
+def _trackers(setup: Setup) -> list[tune.Callback]:
+    """MLflow and Weights & Biases through Ray's own integrations; TensorBoard's files are always written."""
+    given, made = _study(setup).trackers, list[tune.Callback]()
     if given.mlflow is not None:
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 

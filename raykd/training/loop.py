@@ -37,7 +37,8 @@ def train(job: Job, place: Place, report: Report, stop: Callable[[], bool]) -> O
 
     Args:
         report: called after each evaluation and its cut, on every worker: the scores, `loss`, `step`, `epoch`, `now`
-            (the metric of this evaluation), `value` (the best so far) and `asked` (rows times teachers asked for).
+            (the metric of this evaluation), `value` (the best so far), `asked` (rows times teachers asked for) and
+            `evaluation` (its number, which schedulers of trials go by).
         stop: asked on worker 0; when true the worker saves a cut and returns with `interrupted`.
     """
     with torch.random.fork_rng(devices=[place.device] if place.device.type == "cuda" else []):
@@ -177,7 +178,12 @@ class Worker:
         self._write("eval", step=outcome.step, epoch=outcome.epochs, scores=scores, loss=loss, best=best)
         self.step_fn.evaluated(outcome.step, outcome.epochs)
         at = {"step": outcome.step, "epoch": outcome.epochs, "now": value, "value": outcome.best_value}
-        return {**scores, **at, "loss": loss, "asked": outcome.clock.asked}
+        return {**scores, **at, "loss": loss, "asked": outcome.clock.asked, "evaluation": self._evaluation()}
+
+    def _evaluation(self) -> int:
+        """Which one this is, from 1; the last counts as the one before, since nothing is left to be decided there."""
+        every = self.settings.eval_every or self.per_epoch
+        return self.outcome.step // every if self.outcome.step < self.total else -(-self.total // every) - 1
 
     def _save_best(self, folder: Path, logits: np.ndarray) -> None:
         draft = folder.with_name(".draft-best")

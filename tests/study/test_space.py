@@ -8,10 +8,13 @@ import numpy as np
 import optuna
 import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, PopulationBasedTraining
+from rich.console import Console
 from tiny import Configure
 
+from raykd import api
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
+from raykd.report.table import plan_table
 from raykd.study import space, tuner
 
 TEMPERATURE = {"objective.temperature": {"loguniform": [1, 10]}}
@@ -152,3 +155,12 @@ def test_what_pbt_shifts_stays_in_its_range(configure: Configure) -> None:
     config = study(configure, {"objective.alpha": {"uniform": [0.2, 0.9]}}, scheduler="pbt")
     assert config.study is not None
     assert space.bounded({"objective.alpha": 1.08}, config.study.space) == {"objective.alpha": 0.9}
+
+
+def test_check_tells_what_would_be_searched(configure: Configure) -> None:
+    keys = {"objective.alpha": {"grid": [0.1, 0.5]}, "seed": {"grid": [0, 1, 2]}}
+    plan = api.check(study(configure, keys, searcher="grid", replicate={"best": 2, "seeds": 3}))
+    assert (plan["study"]["trials"], plan["study"]["repetitions"]) == (6, 4)
+    console = Console(width=160, record=True)
+    console.print(plan_table(plan))
+    assert "at most 6 trials over objective.alpha, seed (grid, asha)" in console.export_text()
