@@ -1,4 +1,4 @@
-"""What a notebook calls, and the command line too: `check`, `teach`, `distill`, `evaluate`, `report`."""
+"""What a notebook calls, and the command line too: `check`, `teach`, `distill`, `study`, `evaluate`, `report`, …"""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from raykd import config as configuration
 from raykd import runtime
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
 from raykd.observe.metrics_log import MetricsLog
 from raykd.observe.progress import Progress
-from raykd.report import card, page
+from raykd.observe.study_board import StudyProgress
+from raykd.report import card, page, study_page
 from raykd.student import trainer
 from raykd.student.folder import RunFolder
 from raykd.student.plan import make_plan
@@ -67,6 +69,55 @@ def distill(config: RunConfig, output: Path | None = None) -> dict[str, Any]:
     return result
 
 
+def study(config: RunConfig, output: Path | None = None, resume: bool = False) -> dict[str, Any]:
+    """Searches the space of `config.study` on shared teachers, repeats the best over seeds, writes the study's folder.
+
+    Args:
+        output: the study's folder; default `runs/NAME`. A finished one returns its result.
+        resume: go on with an unfinished one: finished trials stand, running ones start from their checkpoints.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        ConfigError: there is no section `study`, no valid point, or the folder holds an unfinished study and `resume`
+            is not given; other errors as for `distill`.
+    """
+    from raykd.study import driver, space  # Ray Tune and Optuna take seconds to import, and only a study needs them
+
+    if config.study is None:
+        raise ConfigError("study", "the configuration has no section `study`", "see workloads/study_temperature.yaml")
+    config, folder = space.shared_rows(config), _folder(config, output)
+    with folder.claimed(config):
+        done = folder.result()
+        if done is not None:
+            log.info("%s is finished; its result stands", folder.path)
+            return done
+        if (folder.path / "tune").exists() and not resume:
+            mend = "add --resume to go on with it, or give another --output"
+            raise ConfigError(str(folder.path), "holds an unfinished study", mend)
+        with _scene(config, folder, StudyProgress) as scene:
+            result = driver.run(scene)
+            scene.metrics.write("done")
+        _finish_best(folder, result)
+        folder.write_json(folder.path / "result.json", result)
+        report(folder.path)
+    return result
+
+
+def _finish_best(folder: RunFolder, result: dict[str, Any]) -> None:
+    """The best trial's folder gets what a run's has: the test's scores, a card, a page."""
+    best = RunFolder(folder.path / result["best"]["folder"])
+    said = best.result()
+    assert said is not None
+    said |= {"kind": "distill", "name": f"{result['name']}, best"}
+    said |= {"test": result["best"]["test"]} if result["best"]["test"] else {}
+    best.write_json(best.path / "result.json", said)
+    resolved = configuration.load(best.path / "config.yaml").model_dump(mode="json", by_alias=True)
+    (best.path / "student" / "README.md").write_text(card.model_card(said, resolved), encoding="utf-8")
+    page.render(best.path)
+
+
 def teach(config: RunConfig, output: Path | None = None) -> list[dict[str, Any]]:
     """Prepares the teachers; those whose fingerprint is in the cache are skipped. Errors as for `distill`.
 
@@ -95,22 +146,49 @@ def evaluate(checkpoint: Path, config: RunConfig) -> dict[str, Any]:
     return {purpose: score(checkpoint, Signal.of(corpus, purpose), task, length) for purpose in purposes}
 
 
-def report(folder: Path) -> Path:
-    """Draws the page and pictures of a run anew; returns the page's path.
+def export(checkpoint: Path, kind: str = "onnx", output: Path | None = None, push: str | None = None) -> dict[str, Any]:
+    """A student's or teacher's checkpoint in another format, with a parity check.
+
+    Args:
+        kind: onnx.
+        output: the folder; default `onnx` in the checkpoint's.
+        push: a hub repository that the checkpoint, its card and what was exported are uploaded to, private where it is
+            made; nothing leaves this machine without it.
+
+    Returns:
+        path, inputs, difference of the logits; `pushed`: where to, if anywhere.
 
     Raises:
-        ConfigError: the folder holds no run.
+        ConfigError: there is no such format or checkpoint, or the format's packages are missing.
+        ModelError: the export answers otherwise than the checkpoint; the hub refused the upload.
     """
-    return page.render(folder)
+    from raykd.models import export as formats
+    from raykd.models import hub
+
+    if kind != "onnx":
+        raise ConfigError(f"export {checkpoint}", f"no format {kind!r}", "there is onnx")
+    said = formats.to_onnx(checkpoint, output or checkpoint / "onnx")
+    if push is not None:
+        said["pushed"] = hub.push([checkpoint, Path(said["path"]).parent], push)
+    return said
+
+
+def report(folder: Path) -> Path:
+    """Draws the page and pictures of a run or study anew; returns the page's path.
+
+    Raises:
+        ConfigError: the folder holds neither.
+    """
+    return study_page.render(folder) if study_page.is_study(folder) else page.render(folder)
 
 
 @contextlib.contextmanager
-def _scene(config: RunConfig, folder: RunFolder) -> Iterator[Scene]:
+def _scene(config: RunConfig, folder: RunFolder, display: type[Progress] = Progress) -> Iterator[Scene]:
     """Data and checkpoints looked at first, so that a mistake in them costs seconds and no teacher; then Ray."""
     corpus, task = open_corpus(config)
     make_plan(config, corpus, task)
     folder.settle(config)
-    with interruptible() as stop, runtime.connected(config) as remote, Progress(folder.path):
+    with interruptible() as stop, runtime.connected(config) as remote, display(folder.path):
         yield Scene(config, folder, corpus, task, remote, stop, MetricsLog(folder.path / "metrics.jsonl"))
 
 

@@ -70,6 +70,25 @@ def distill(
 
 
 @app.command()
+def study(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an unfinished study")] = False,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Searches over configurations on shared teachers: trials, the best over seeds, a report."""
+    from raykd import api
+    from raykd.report.study_table import study_table
+
+    loaded = _loaded(config, overrides, address)
+    result = api.study(loaded, output, resume)
+    _show(result, as_json, study_table)
+    Console(stderr=True).print(f"report: {(output or Path('runs') / loaded.name) / 'report.html'}")
+
+
+@app.command()
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="a student's or teacher's folder")],
     config: ConfigFile,
@@ -84,10 +103,25 @@ def evaluate(
 
 
 @app.command()
-def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a run's folder")], as_json: Json = False
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="a student's or teacher's folder")],
+    kind: Annotated[str, typer.Option("--format", help="onnx")] = "onnx",
+    output: Annotated[Path | None, typer.Option(help="default CHECKPOINT/onnx")] = None,
+    push: Annotated[str | None, typer.Option("--push-to-hub", help="a repository OWNER/NAME to upload to")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Draws a run's HTML page and pictures."""
+    """Writes a checkpoint in another format and checks that it answers alike."""
+    from raykd import api
+
+    said = api.export(checkpoint, kind, output, push)
+    _show(said, as_json, lambda result: f"{result['path']}: logits agree to {result['difference']:.1e}")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a run's or study's folder")], as_json: Json = False
+) -> None:
+    """Draws the HTML page and pictures of a run or study."""
     from raykd import api
 
     path = api.report(folder)
@@ -96,7 +130,7 @@ def report(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(context: typer.Context, name: str, as_json: Json = False) -> None:
-    """Runs a measuring program of workloads/bench: serving, serving --cold, colocated, feedback, selector."""
+    """Runs a measuring program of workloads/bench: serving, serving --cold, colocated, feedback, selector, study."""
     from importlib import import_module
 
     if not (files("raykd.workloads") / "bench" / f"{name}.py").is_file():

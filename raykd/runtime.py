@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
+from typing import Any
 
 # Before `import ray`, since Ray reads them at import; `setdefault`, so that what the user has set stands.
 for _name, _value in {
@@ -15,6 +17,13 @@ for _name, _value in {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "TOKENIZERS_PARALLELISM": "false",
+    # A trial that is stopped unwinds first (its teachers' forks end with it), and its process then takes the next one.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "20",
+    # What a search knows is on disk at most so many seconds later: its driver may be killed.
+    "TUNE_GLOBAL_CHECKPOINT_S": "2",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Ray starts its workers at nice 15: teachers would starve beside a student that trains in the driver's process.
     "RAY_worker_niceness": "0",
 }.items():
@@ -51,14 +60,17 @@ def connected(config: RunConfig) -> Iterator[bool]:
         # A Ray of our own listens on this machine only and ends with the run: no token to write into a home folder.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         cpus = config.cluster.num_cpus or _logical_cpus(config)
+        nested = config.study is not None and config.train.workers > 1
         ray.init(
             address="local",
             num_cpus=cpus,
-            include_dashboard=False,
+            include_dashboard=nested,
             log_to_driver=False,
             logging_level=logging.ERROR,
             object_store_memory=config.cluster.object_store_mb << 20,
+            runtime_env=_known_address() if nested else None,
         )
+        os.environ.pop("RAY_GCS_SERVER_PORT", None)
         log.info("local Ray with %d logical CPUs on %d cores", cpus, os.cpu_count())
     try:
         yield bool(address)
@@ -66,9 +78,27 @@ def connected(config: RunConfig) -> Iterator[bool]:
         ray.shutdown()
 
 
+def _known_address() -> dict[str, Any]:
+    """What Ray Train runs inside trials need, so that one that is stopped gives its places back.
+
+    Its cleaner, an actor, asks the dashboard's State API whether the run still lives; and that finds its own Ray only
+    by RAY_ADDRESS where several run on a machine (Ray 2.60: "Found multiple active Ray instances", nothing is freed).
+    """
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    os.environ["RAY_GCS_SERVER_PORT"] = str(port)
+    return {"env_vars": {"RAY_ADDRESS": f"127.0.0.1:{port}"}}
+
+
 def _logical_cpus(config: RunConfig) -> int:
     """As many as all roles ask for together, and at least 4: logical CPUs are places, not cores."""
     replicas = sum(teacher.replicas * teacher.num_cpus for teacher in config.teachers)
     trainers = [config.train, *(teacher.finetune for teacher in config.teachers)]
     workers = max(trainer.workers * trainer.worker_cpus for trainer in trainers)
+    if config.study is not None:
+        at_once = config.study.concurrency or max(1, (os.cpu_count() or 1) // (config.train.threads or 1))
+        # Forks of the teachers too, wherever a trial's feedback may be on.
+        forks = config.feedback.ranks * sum(teacher.num_cpus for teacher in config.teachers)
+        workers = max(workers, at_once * (config.train.workers * config.train.worker_cpus + forks))
     return max(4, os.cpu_count() or 1, int(replicas + workers) + 2)

@@ -11,11 +11,13 @@ from raykd.config.run import (
     RunConfig,
     TaskConfig,
 )
+from raykd.config.study import LIVE, RangeConfig, ReplicateConfig, SchedulerConfig, StudyConfig
 from raykd.config.training import FinetuneConfig, OptimConfig, TrainConfig
 from raykd.config.weighting import FITTED, RULES, RewardConfig, WeightingConfig
 
 __all__ = [
     "FITTED",
+    "LIVE",
     "RULES",
     "ClusterConfig",
     "DataConfig",
@@ -25,8 +27,12 @@ __all__ = [
     "ModelConfig",
     "ObjectiveConfig",
     "OptimConfig",
+    "RangeConfig",
+    "ReplicateConfig",
     "RewardConfig",
     "RunConfig",
+    "SchedulerConfig",
+    "StudyConfig",
     "TaskConfig",
     "TeacherConfig",
     "TrainConfig",

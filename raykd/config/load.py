@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import types
-import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +9,14 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from raykd.config.keys import nearest, section_at
 from raykd.config.run import RunConfig
 from raykd.errors import ConfigError
 
-PLACEMENT = {"replicas", "num_cpus", "num_gpus", "batch_tokens", "worker_cpus", "max_failures", "prefetch", "overlap"}
+PLACEMENT = {
+    "replicas", "num_cpus", "num_gpus", "batch_tokens", "worker_cpus", "max_failures", "prefetch", "overlap",
+    "concurrency", "time_budget_s",
+}  # fmt: skip
 PLACEMENT_MAPS = {"resources", "node_labels", "worker_resources"}
 """Where and how wide things run: a run may go on with other ones."""
 
@@ -142,35 +143,11 @@ def _number(text: str) -> Any:
 
 def _expanded(root: type[BaseModel], keys: list[str], value: Any) -> dict[str, Any]:
     """A section's shorthand (`student: folder`) as the mapping that an override can go into."""
-    section = _section(root, keys)
+    section = section_at(root, keys)
     if value is None or section is None:
         return {}
     shorthand = getattr(section, "shorthand", None)
     return {shorthand: value} if shorthand else {}
-
-
-def _section(root: type[BaseModel], keys: Sequence[str | int]) -> type[BaseModel] | None:
-    """The pydantic model at a dotted key, if there is one."""
-    here: type[BaseModel] | None = root
-    for key in keys:
-        if isinstance(key, int) or str(key).isdigit():
-            continue
-        field = _field(here, str(key)) if here is not None else None
-        here = _model_in(field.annotation) if field is not None else None
-    return here
-
-
-def _field(section: type[BaseModel], key: str) -> Any:
-    by_alias = {field.alias or name: field for name, field in section.model_fields.items()}
-    return by_alias.get(key)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if typing.get_origin(annotation) in (list, typing.Union, types.UnionType):
-        return next((found for part in typing.get_args(annotation) if (found := _model_in(part))), None)
-    return None
 
 
 def _explain(error: ValidationError, where: str) -> ConfigError:
@@ -181,11 +158,8 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
     key = ".".join(str(part) for part in location)
     place = f"{where}: {key}" if key else where
     if first["type"] == "extra_forbidden":
-        section = _section(RunConfig, location[:-1]) or RunConfig
-        names = [field.alias or name for name, field in section.model_fields.items()]
-        near = difflib.get_close_matches(str(location[-1]), names, 1, 0.5)
-        mend = f"did you mean {near[0]}?" if near else f"known here: {', '.join(names)}"
-        return ConfigError(place, "unknown key", mend)
+        section = section_at(RunConfig, location[:-1]) or RunConfig
+        return ConfigError(place, "unknown key", nearest(section, str(location[-1])))
     if first["type"] == "missing":
         return ConfigError(place, "is missing", "this key must be given")
     said = first["msg"].removeprefix("Value error, ")

@@ -9,7 +9,9 @@ from pydantic import Field, model_validator
 
 from raykd.config.base import Section
 from raykd.config.feedback import FeedbackConfig
+from raykd.config.keys import field_at, misfit
 from raykd.config.model import ModelConfig, TeacherConfig
+from raykd.config.study import StudyConfig
 from raykd.config.training import TrainConfig
 from raykd.config.weighting import CLASSES_ONLY, FITTED, WeightingConfig
 
@@ -147,6 +149,7 @@ class RunConfig(Section):
         description="alone: the student without a teacher; in_loop: its teachers called in its own loop; the name of a"
         " weighting rule: frozen teachers blended by it",
     )
+    study: StudyConfig | None = Field(None, description="a search over configurations: raykd study")
     parity_rows: int = Field(8, ge=0, description="rows that each teacher answers twice, served and locally; 0: none")
     cluster: ClusterConfig = Field(ClusterConfig(), description="where things run")
     cache: Path = Field(
@@ -164,6 +167,7 @@ class RunConfig(Section):
         self._check_feedback()
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError("baselines: one is named twice")
+        self._check_study()
         return self
 
     def _check_weighting(self) -> None:
@@ -199,6 +203,28 @@ class RunConfig(Section):
             raise ValueError(f"feedback.ranks: {feedback.ranks} ranks for {self.train.workers} student workers")
         if self.objective.alpha == 0:
             raise ValueError("objective.alpha: with 0 the student does not hear its teachers, nor they it")
+
+    def _check_study(self) -> None:
+        if self.study is None:
+            return
+        for key, given in self.study.space.items():
+            try:
+                field_at(type(self), key)
+            except ValueError as error:
+                raise ValueError(f"study.space: {error}") from None
+            for value in given.examples:
+                why = misfit(type(self), key, value)
+                if why is not None:
+                    raise ValueError(f"study.space.{key}: {value!r}: {why}")
+        if self.study.metric is not None:
+            try:
+                TaskConfig(type=self.task.type, metric=self.study.metric)
+            except ValueError as error:
+                raise ValueError(f"study.metric: {self.study.metric} does not fit {self.task.type}") from error
+        if self.study.scheduler.type == "pbt" and self.train.workers > 1:
+            raise ValueError("study.scheduler: pbt needs students of one worker (train.workers: 1)")
+        if self.study.against is not None and self.train.workers > 1:
+            raise ValueError("study.against: needs students of one worker (train.workers: 1)")
 
     @property
     def rows(self) -> DataConfig:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.logging import RichHandler
 
@@ -99,7 +99,7 @@ class Progress:
             old = self._newest.get(name, 0.0) if cut else 0.0
             for event in events:
                 known = {teacher for teacher, one in self.state.teachers.items() if one.done}
-                self.state.apply(name, event)
+                self._take(name, event)
                 when = float(event.get("time", 0))
                 self._newest[name] = max(when, self._newest.get(name, 0.0))
                 line = self._line(name, event, known) if tell and when > old else None
@@ -144,11 +144,17 @@ class Progress:
             said.append(f"{clock(left)} left")
         return ", ".join(said)
 
+    def _take(self, name: str, event: Event) -> None:
+        self.state.apply(name, event)
+
+    def _board(self, stopped: bool) -> RenderableType:
+        return Board(self.state, time.time(), self._start, stopped)
+
     def _draw(self, stopped: bool = False) -> None:
         if self._live is None:
             return
         try:
-            self._live.update(Board(self.state, time.time(), self._start, stopped), refresh=True)
+            self._live.update(self._board(stopped), refresh=True)
         except (OSError, ValueError) as error:  # the terminal is gone or cannot say this; the run goes on
             log.warning("the progress display ends here: %s", error)
             self._give_back_terminal()

@@ -69,11 +69,11 @@ def _meter(result: Result) -> Html:
 def tiles(run: Run) -> Html:
     """The key numbers."""
     if not run.result:
-        so_far = [_tile(*one) for one in _so_far(run)]
+        so_far = [tile(*one) for one in _so_far(run)]
         return tag("div", *so_far, class_="tiles") if so_far else NOTHING
     made = [_value_tile(run.result), _gap_tile(run.result), _size_tile(run.result), _speed_tile(run.result)]
     made += [_rows_tile(run.result), _time_tile(run.result)]
-    return tag("div", *(_tile(*one) for one in made if one is not None), class_="tiles")
+    return tag("div", *(tile(*one) for one in made if one is not None), class_="tiles")
 
 
 def _so_far(run: Run) -> list[tuple[str, str, str]]:
@@ -86,7 +86,8 @@ def _so_far(run: Run) -> list[tuple[str, str, str]]:
     return made
 
 
-def _tile(what: str, value: str, note: str) -> Html:
+def tile(what: str, value: str, note: str) -> Html:
+    """A number with its name above and a note below."""
     return tag(
         "div",
         tag("p", what, class_="what"),

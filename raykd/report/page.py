@@ -42,14 +42,6 @@ def render(folder: Path) -> Path:
 
 def document(run: Run, made: list[Picture], light: dict[str, bytes]) -> str:
     """The page's source; `light` holds the PNG of each picture in the light theme, by name."""
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        tag("title", f"{run.name} · raykd"),
-        tag("style", Html(CSS)),
-    )
     parts = [
         tag("header", tag("p", "raykd · distillation", class_="eyebrow"), tag("h1", run.name), headline(run)),
         tiles(run),
@@ -63,6 +55,19 @@ def document(run: Run, made: list[Picture], light: dict[str, bytes]) -> str:
         sections.splits(run),
         _behind(run),
     ]
+    return page_of(run.name, parts)
+
+
+def page_of(name: str, parts: list[Html]) -> str:
+    """The source of a page that fetches and runs nothing."""
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
+        tag("title", f"{name} · raykd"),
+        tag("style", Html(CSS)),
+    )
     body = tag("body", tag("main", *parts))
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
 
@@ -70,22 +75,23 @@ def document(run: Run, made: list[Picture], light: dict[str, bytes]) -> str:
 def _pictures(made: list[Picture], light: dict[str, bytes]) -> Html:
     if not made:
         return tag("section", tag("p", "Nothing has been logged yet that could be drawn.", class_="text"))
-    return tag("section", tag("h2", "Pictures"), _drawn(made, light))
+    return tag("section", tag("h2", "Pictures"), drawn(made, light))
 
 
 def _chosen(run: Run, made: list[Picture], light: dict[str, bytes]) -> Html:
     """Words, numbers and pictures of who taught what."""
     at = Chosen.of(run)
-    return NOTHING if at is None else chosen(run, at, _drawn(made, light) if made else NOTHING)
+    return NOTHING if at is None else chosen(run, at, drawn(made, light) if made else NOTHING)
 
 
 def _taught(run: Run, made: list[Picture], light: dict[str, bytes]) -> Html:
     """Words, numbers and pictures of what the teachers learnt from the student."""
     teaching = Teaching.of(run)
-    return NOTHING if teaching is None else taught(run, teaching, _drawn(made, light) if made else NOTHING)
+    return NOTHING if teaching is None else taught(run, teaching, drawn(made, light) if made else NOTHING)
 
 
-def _drawn(made: list[Picture], light: dict[str, bytes]) -> Html:
+def drawn(made: list[Picture], light: dict[str, bytes]) -> Html:
+    """Pictures with their titles and captions."""
     figures = [
         tag(
             "figure",

@@ -61,7 +61,7 @@ def read_run(folder: Path) -> Run:
     if not any((folder / name).is_file() for name in ("result.json", "metrics.jsonl", "config.yaml")):
         what = "is no run's folder: neither result.json nor metrics.jsonl is in it"
         raise ConfigError(str(folder), what, "give the folder that `raykd distill` wrote")
-    result = _result(folder / "result.json")
+    result = read_result(folder / "result.json")
     config = folder / "config.yaml"
     logs = sorted(folder.glob("baselines/*/metrics.jsonl"))
     answers, warnings = _answers(folder / "predictions.parquet") if not result.get("confusion") else (None, [])
@@ -76,7 +76,12 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def _result(path: Path) -> Result:
+def read_result(path: Path) -> Result:
+    """The content of a result.json, empty where there is none.
+
+    Raises:
+        RaykdError: it is damaged.
+    """
     if not path.is_file():
         return {}
     try:

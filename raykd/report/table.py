@@ -93,6 +93,8 @@ def plan_table(plan: dict[str, Any]) -> Table:
         table.add_row(Text(f"baseline {name}"), *_training_cells(baseline))
     rows = ", ".join(f"{name} {number:,}" for name, number in plan["rows"].items())
     caption = Text(f"Rows: {rows}.", "dim")
+    if plan.get("study"):
+        caption.append(f"\n{_searched(plan['study'])}")
     for warning in plan["warnings"]:
         caption.append(f"\n{warning}", "yellow")
     table.caption, table.caption_justify = caption, "left"
@@ -103,6 +105,11 @@ def _policy_row(policy: dict[str, Any]) -> tuple[str | Text, ...]:
     copies = f", {policy['copies']} teachers more for honest losses" if policy["copies"] else ""
     named = Text(f"policy, on sentence vectors of {policy['sentences']}{copies}")
     return named, count(policy["parameters"]), f"{policy['updates']:,} updates", "1 selector", "no CPU", "-"
+
+
+def _searched(study: dict[str, Any]) -> str:
+    said = f"A study: at most {study['trials']} trials over {', '.join(study['keys'])}"
+    return f"{said} ({study['searcher']}, {study['scheduler']}), {study['repetitions']} repetitions with other seeds."
 
 
 def _learning_row(feedback: dict[str, Any]) -> tuple[str | Text, ...]:

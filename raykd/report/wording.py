@@ -77,11 +77,15 @@ def verdict(result: dict[str, Any]) -> Verdict:
 def reached(result: dict[str, Any]) -> str:
     """`The student reached an accuracy of 0.834 on 872 validation rows.`"""
     name = METRICS.get(result.get("metric", ""), result.get("metric", "value"))
-    article = "an" if name[0] in "aeiouF" else "a"
     rows = validation_rows(result)
-    return f"The student reached {article} {name} of {number(result.get('value'))}" + (
+    return f"The student reached {article(name)} {name} of {number(result.get('value'))}" + (
         f" on {rows:,} validation rows." if rows else " on validation."
     )
+
+
+def article(name: str) -> str:
+    """`an` accuracy, `a` correlation."""
+    return "an" if name[0] in "aeiouF" else "a"
 
 
 def caution(result: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         "weighting": _policy(config, task, rows["train"]),
         "feedback": _feedback(config, teachers, rows["train"]),
         "baselines": {name: _trained(name, config.student, config.train, corpus_rows) for name in config.baselines},
+        "study": _study(config),
         "warnings": warnings,
     }
 
@@ -69,6 +71,23 @@ def _policy(config: RunConfig, task: Task, rows: int) -> dict[str, Any] | None:
         "updates": calendar.count(total_steps(rows, config.train) - 1) // given.update_every,
         "sentences": given.sentence_encoder or given.sentence_teacher or config.teacher_names[0],
         "copies": copies,
+    }
+
+
+def _study(config: RunConfig) -> dict[str, Any] | None:
+    """What `raykd study` would search; the rest of the plan is that of one run with the study's own settings."""
+    given = config.study
+    if given is None:
+        return None
+    listed = [given.space[key].values or [] for key in given.space]
+    trials = math.prod(map(len, listed)) if given.searcher == "grid" else given.trials
+    repeated = 0 if given.scheduler.type == "pbt" else given.replicate.best * (given.replicate.seeds - 1)
+    return {
+        "trials": trials,
+        "repetitions": repeated,
+        "keys": list(given.space),
+        "searcher": given.searcher,
+        "scheduler": given.scheduler.type,
     }
 
 

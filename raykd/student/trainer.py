@@ -26,6 +26,7 @@ from raykd.teachers.prepared import Prepared
 from raykd.teachers.serving import Serving, Wanted, choose_threads, learner_seats, service_spec
 from raykd.training.job import Job, Outcome, Signal, StepFactory
 from raykd.training.launch import launch
+from raykd.training.loop import Report
 from raykd.training.supervised import Supervised
 
 log = logging.getLogger(__name__)
@@ -53,14 +54,14 @@ def distill(scene: Scene) -> dict[str, Any]:
     """
     begun = time.time()
     teachers, warnings = prepare_teachers(scene)
-    start = _initial_student(scene)
+    start = initial_student(scene)
     insight = gather(scene, teachers)
     with _serving(scene, teachers) as serving:
         overlap = _overlap(scene)
-        targets_s = _soft_targets(scene, serving, wait=not overlap)
+        targets_s = soft_targets(scene, serving, wait=not overlap)
         sources, config = tuple(serving.sources("train")), scene.config
-        step = Distil(sources, config.objective, config.weighting, teach=_teach(scene), insight=insight)
-        student = _train(scene, "student", start, step)
+        step = Distil(sources, config.objective, config.weighting, teach=teach(scene), insight=insight)
+        student = train(scene, "student", start, step)
         if overlap:
             serving.wait(scene.stop)
         entries = [teacher_entry(served, serving, scene.task) for served in serving.served]
@@ -69,7 +70,7 @@ def distill(scene: Scene) -> dict[str, Any]:
     for name in config.baselines:
         arms[name] = _baseline(scene, name, start, sources, insight)
     best = scene.folder.path / "student"
-    _keep_best(Path(student.outcome.best), best)
+    keep_best(Path(student.outcome.best), best)
     save_predictions(scene.folder.path / "predictions.parquet", best, student.signal, scene.task)
     test = score_test(scene.corpus, scene.task, best, scene.config.data.max_length)
     result = assemble(scene.config, scene.corpus, scene.task, entries, arms, test, warnings)
@@ -80,7 +81,7 @@ def distill(scene: Scene) -> dict[str, Any]:
     return result
 
 
-def _teach(scene: Scene) -> Teach | None:
+def teach(scene: Scene) -> Teach | None:
     """Which teachers learn and where, and from which rows the student is examined; None without feedback."""
     config = scene.config
     if config.feedback.type == "none":
@@ -90,15 +91,19 @@ def _teach(scene: Scene) -> Teach | None:
     return Teach(config.feedback, tuple(seats), quiz)
 
 
-def _initial_student(scene: Scene) -> Path:
-    """The student before its first step, on disk: workers and baselines all start from the same weights."""
-    folder = scene.folder.path / "start"
+def initial_student(scene: Scene, folder: Path | None = None) -> Path:
+    """The student before its first step, on disk: workers and baselines all start from the same weights.
+
+    Args:
+        folder: where to find it or put it; default `start` in the run's folder.
+    """
+    folder = folder or scene.folder.path / "start"
     if not folder.is_dir():
         config, train = scene.config, Signal.of(scene.corpus, "train")
         model, tokenizer = models.build(
             config.student, scene.task, train.texts(), config.seed, config.data.max_length
         )  # fmt: skip
-        draft = scene.folder.path / ".draft-start"
+        draft = folder.with_name(f".draft-{folder.name}")
         shutil.rmtree(draft, ignore_errors=True)
         models.save(model, tokenizer, draft)
         draft.rename(folder)
@@ -142,7 +147,7 @@ def _overlap(scene: Scene) -> bool:
     return chosen
 
 
-def _soft_targets(scene: Scene, serving: Serving, wait: bool) -> float:
+def soft_targets(scene: Scene, serving: Serving, wait: bool) -> float:
     """Starts the missing part of the teachers' pass, probes parity, waits where asked; returns the seconds taken."""
     begun = time.time()
     serving.start(scene.metrics)
@@ -157,9 +162,20 @@ def _soft_targets(scene: Scene, serving: Serving, wait: bool) -> float:
     return time.time() - begun
 
 
-def _train(
-    scene: Scene, name: str, start: Path, step: StepFactory, folder: Path | None = None, rows: Signal | None = None
+def train(
+    scene: Scene,
+    name: str,
+    start: Path,
+    step: StepFactory,
+    folder: Path | None = None,
+    rows: Signal | None = None,
+    trial: Report | None = None,
 ) -> Arm:
+    """Trains a student from `start`; see `launch` for `trial`.
+
+    Raises:
+        Interrupted: `scene.stop` was set; a checkpoint is saved.
+    """
     config, path = scene.config, folder or scene.folder.path
     scene.phase(name)
     validation = Signal.of(scene.corpus, "validation")
@@ -176,7 +192,7 @@ def _train(
         step=step,
         ahead=config.train.prefetch,
     )
-    outcome: Outcome = launch(job, scene.stop, scene.remote)
+    outcome: Outcome = launch(job, scene.stop, scene.remote, trial)
     if outcome.interrupted:
         raise Interrupted(name, f"stopped at step {outcome.step} of {outcome.total_steps}", "the same command goes on")
     return Arm(outcome, validation)
@@ -201,7 +217,7 @@ def _baseline(scene: Scene, name: str, start: Path, sources: tuple[Source, ...],
                 rows = _all_rows(scene.corpus, ("quiz",))
     folder = scene.folder.baseline(name)
     folder.mkdir(parents=True, exist_ok=True)
-    return _train(scene, f"baseline {name}", start, step, folder, rows)
+    return train(scene, f"baseline {name}", start, step, folder, rows)
 
 
 def _all_rows(corpus: Corpus, held_out: Sequence[str]) -> Signal:
@@ -210,7 +226,8 @@ def _all_rows(corpus: Corpus, held_out: Sequence[str]) -> Signal:
     return Signal(corpus.splits["train"], parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)))
 
 
-def _keep_best(best: Path, target: Path) -> None:
+def keep_best(best: Path, target: Path) -> None:
+    """Copies the best checkpoint to where it stays, whole or not at all."""
     draft = target.with_name(".draft-student")
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(best, draft)

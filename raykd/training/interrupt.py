@@ -7,9 +7,30 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 log = logging.getLogger(__name__)
+
+
+class StopFile(threading.Event):
+    """The same request to processes that no signal reaches: set while a file is there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def is_set(self) -> bool:
+        """Whether the file is there."""
+        return self.path.exists()
+
+    def set(self) -> None:
+        """Puts it there."""
+        self.path.touch()
+
+    def clear(self) -> None:
+        """Takes it away."""
+        self.path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
 
 from raykd.config import OptimConfig
 from raykd.errors import LearnerLost, RaykdError, RunError
@@ -24,27 +25,29 @@ from raykd.training.job import Job, Outcome, Place
 log = logging.getLogger(__name__)
 
 
-def launch(job: Job, stop: threading.Event, remote: bool) -> Outcome:
+def launch(job: Job, stop: threading.Event, remote: bool, trial: loop.Report | None = None) -> Outcome:
     """Trains to the end or until `stop` is set.
 
     Args:
         remote: Ray is a cluster that was joined: the worker sits on a node with its resources, not on the driver's.
+        trial: inside a trial of a study, what hears of evaluations. This process has the trial's resources already, so
+            one worker trains in it, on a cluster too; of several, worker 0 is heard through Ray Tune's own callback.
 
     Raises:
         RunError: the workers failed more often than `max_failures` allows, or their resources cannot be had.
     """
-    if job.settings.workers == 1 and not remote:
-        return _here(job, stop)
-    return _through_train(job, stop, remote)
+    if job.settings.workers == 1 and (trial is not None or not remote):
+        return _here(job, stop, trial or (lambda metrics: None))
+    return _through_train(job, stop, remote, trial is not None)
 
 
-def _here(job: Job, stop: threading.Event) -> Outcome:
+def _here(job: Job, stop: threading.Event, report: loop.Report) -> Outcome:
     """In this process; after a lost learner from the last checkpoint, as often as Ray Train would restart workers."""
     place = _place(job.settings, 0, 1, shared=False)
     left = job.settings.max_failures
     while True:
         try:
-            return loop.train(job, place, report=lambda metrics: None, stop=stop.is_set)
+            return loop.train(job, place, report=report, stop=stop.is_set)
         except LearnerLost as error:
             if not left:
                 raise
@@ -76,7 +79,7 @@ def _worker(config: dict[Any, Any]) -> dict[str, Any]:
     return outcome.as_dict()
 
 
-def _through_train(job: Job, stop: threading.Event, remote: bool) -> Outcome:
+def _through_train(job: Job, stop: threading.Event, remote: bool, in_trial: bool) -> Outcome:
     settings, folder = job.settings, Path(job.folder)
     storage = folder / "ray_train"
     _stop_file(job).unlink(missing_ok=True)
@@ -94,6 +97,7 @@ def _through_train(job: Job, stop: threading.Event, remote: bool) -> Outcome:
             # A fresh name each time: the cuts in the job's folder say where to go on, not Ray's own checkpoints.
             name=uuid.uuid4().hex[:12],
             storage_path=str(storage),
+            callbacks=[TuneReportCallback()] if in_trial else [],  # type: ignore[list-item]
             failure_config=FailureConfig(max_failures=settings.max_failures, controller_failure_limit=3),  # type: ignore[call-arg]
         ),
     )

@@ -36,7 +36,9 @@ def train(job: Job, place: Place, report: Report, stop: Callable[[], bool]) -> O
     """Trains from the last cut, if there is one, to the end or until `stop()`; bit-equal to a run never stopped.
 
     Args:
-        report: called with the scores at each evaluation, on every worker.
+        report: called after each evaluation and its cut, on every worker: the scores, `loss`, `step`, `epoch`, `now`
+            (the metric of this evaluation), `value` (the best so far), `asked` (rows times teachers asked for) and
+            `evaluation` (its number, which schedulers of trials go by).
         stop: asked on worker 0; when true the worker saves a cut and returns with `interrupted`.
     """
     with torch.random.fork_rng(devices=[place.device] if place.device.type == "cuda" else []):
@@ -102,8 +104,10 @@ class Worker:
             if (step + 1) % settings.log_every == 0 or step + 1 == self.total:
                 self._log(step, meter)
             if self._evaluation_due(step + 1):
-                self._evaluate()
+                said = self._evaluate()
                 self._save()
+                # After the cut: who is stopped here, or copied from here, has one of this very step.
+                self.report(said)
             elif settings.checkpoint_every and (step + 1) % settings.checkpoint_every == 0:
                 self._save()
             if self._stop_asked(step):
@@ -156,7 +160,7 @@ class Worker:
     def _evaluation_due(self, done: int) -> bool:
         return done == self.total or done % (self.settings.eval_every or self.per_epoch) == 0
 
-    def _evaluate(self) -> None:
+    def _evaluate(self) -> dict[str, Any]:
         logits = predict_shared(self.model, self.validation_encoder, self.job.validation.ids, self.place)
         labels = self.validation_rows.labels(self.job.validation.ids)
         scores = self.job.task.scores(logits, labels)
@@ -173,7 +177,13 @@ class Worker:
         loss = mean_loss(self.job.task, logits, labels)
         self._write("eval", step=outcome.step, epoch=outcome.epochs, scores=scores, loss=loss, best=best)
         self.step_fn.evaluated(outcome.step, outcome.epochs)
-        self.report({**scores, "step": outcome.step})
+        at = {"step": outcome.step, "epoch": outcome.epochs, "now": value, "value": outcome.best_value}
+        return {**scores, **at, "loss": loss, "asked": outcome.clock.asked, "evaluation": self._evaluation()}
+
+    def _evaluation(self) -> int:
+        """Which one this is, from 1; the last counts as the one before, since nothing is left to be decided there."""
+        every = self.settings.eval_every or self.per_epoch
+        return self.outcome.step // every if self.outcome.step < self.total else -(-self.total // every) - 1
 
     def _save_best(self, folder: Path, logits: np.ndarray) -> None:
         draft = folder.with_name(".draft-best")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raykd.workloads.bench import colocated, feedback, selector, serving
+from raykd.workloads.bench import colocated, feedback, selector, serving, study
 from raykd.workloads.bench._measure import Blocks
 from raykd.workloads.bench._stage import Shape
 
@@ -47,6 +47,16 @@ def test_selector_puts_the_policy_beside_uniform_weights() -> None:
     said = selector.measure(selector.Sizes(TINY, rows=70, rounds=1, threads=1))
     assert set(said) >= FIELDS | {"ratio_every_step", "uniform_step_s", "policy_step_s"}
     assert not said["holds"]  # so small a student's step is far under 50 ms: nothing is to be proven with it
+    json.dumps(said)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_study_puts_the_ratio_beside_its_limit_and_counts_rows() -> None:
+    said = study.measure(study.Sizes(TINY, TINY, rows=70, trials=2, rounds=1, threads=1))
+    assert set(said) >= FIELDS | {"limit", "ratio_to_limit", "overhead_s_a_trial", "ratio_to_in_loop"}
+    assert said["rows_computed"] == [70 + 64]
+    assert said["rows_computed_apart"] == [2 * (70 + 64)]
     json.dumps(said)
 
 

@@ -1,0 +1,139 @@
+"""The driver of a study: one pass of the teachers, the search, the best ones over seeds, the best as a run's folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from typing import Any
+
+from raykd.config import RunConfig
+from raykd.errors import ConfigError
+from raykd.student.result import score_test
+from raykd.student.scene import Scene
+from raykd.study import results, space, tuner
+from raykd.study.shared import Shared, prepare
+from raykd.study.trial import Setup
+
+log = logging.getLogger(__name__)
+
+
+def run(scene: Scene) -> dict[str, Any]:
+    """A whole study; goes on where an earlier session in the same folder stopped.
+
+    Args:
+        scene: its configuration is the study's, with the rows that all trials share (`space.shared_rows`).
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        ConfigError: no point of the space is a valid configuration, or a tracker's package is missing.
+        Interrupted: `scene.stop` was set; running trials have saved checkpoints.
+        RunError: no trial came to its end.
+    """
+    begun, config, study = time.time(), scene.config, scene.config.study
+    assert study is not None
+    points = _points(config)
+    space.check(config, space.sample(config) if points is None else [one["point"] for one in points])
+    tuner.check_trackers(study)
+    shared = prepare(scene)
+    at_once = tuner.concurrency(config, len(points or []) or study.trials, scene.remote)
+    scene.metrics.write(
+        "study_plan", metric=config.task.best_by, trials=len(points or []) or study.trials, concurrency=at_once,
+        keys=list(study.space),
+    )  # fmt: skip
+    setup = _setup(scene, shared, at_once)
+    scene.phase("search")
+    if points is not None:
+        points = _valid(scene, points)
+    tuner.search(setup, points, scene.stop)
+    state = results.read_state(scene.folder.path)
+    results.table(state, scene.folder.path)
+    repeated = [] if setup.clones else results.repetitions(state, config)
+    if repeated:
+        scene.phase("the best over seeds")
+        tuner.replicate(setup, repeated, scene.stop)
+        state = results.read_state(scene.folder.path)
+        results.table(state, scene.folder.path)
+    result = results.assemble(state, setup.config, shared, begun, len(scene.corpus.ids["validation"]))
+    _keep_best(scene, result)
+    return result
+
+
+def _points(config: RunConfig) -> list[dict[str, Any]] | None:
+    """The trials by name, where they are known ahead; None where Optuna suggests them."""
+    assert config.study is not None
+    if config.study.searcher == "optuna":
+        return None
+    points = space.grid(config) if config.study.searcher == "grid" else space.sample(config)
+    if config.study.scheduler.type == "pbt":  # it copies a leader's settings whole, and a name is not to be copied
+        return [{"point": point} for point in points]
+    digits = max(2, len(str(len(points) - 1)))
+    return [{"name": f"t{k:0{digits}d}", "point": point} for k, point in enumerate(points)]
+
+
+def _valid(scene: Scene, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The points whose values go together; the others are failed trials at once, and cost no process."""
+    kept, told = [], results.read_state(scene.folder.path).all
+    for one in points:
+        try:
+            space.trial_config(scene.config, one["point"], one.get("name", "trial"))
+            kept.append(one)
+        except ConfigError as error:
+            if one["name"] not in told:
+                scene.metrics.write("trial_started", trial=one["name"], point=one["point"])
+                scene.metrics.write("trial_ended", trial=one["name"], state="failed", reason=str(error))
+    return kept
+
+
+def _setup(scene: Scene, shared: Shared, at_once: int) -> Setup:
+    """What the trials are given: their share of the cores, and teachers' forks that keep to it."""
+    config, study = scene.config, scene.config.study
+    assert study is not None
+    train, cores = config.train, os.cpu_count() or 1
+    threads = max(1, int(train.worker_cpus)) if scene.remote else max(1, cores // (at_once * train.workers))
+    teachers = [
+        teacher.model_copy(update={"threads": teacher.threads or (None if scene.remote else threads)})
+        for teacher in config.teachers
+    ]
+    config = config.model_copy(
+        update={
+            "cache": config.cache_folder,
+            "study": study.model_copy(update={"concurrency": at_once}),
+            "train": train.model_copy(update={"threads": train.threads or threads}),
+            "teachers": teachers,
+        }
+    )
+    return Setup(
+        config=config,
+        folder=scene.folder.path,
+        corpus=scene.corpus,
+        task=scene.task,
+        teachers=shared.teachers,
+        entries=tuple(_as_reused(entry) for entry in shared.entries),
+        remote=scene.remote,
+        clones=study.scheduler.type == "pbt",
+    )
+
+
+def _as_reused(entry: dict[str, Any]) -> dict[str, Any]:
+    """What a teacher's rows cost a trial: nothing."""
+    rows = entry["rows_computed"] + entry["rows_reused"]
+    return entry | {"rows_computed": 0, "rows_reused": rows, "forwards": 0, "seconds": 0.0}
+
+
+def _keep_best(scene: Scene, result: dict[str, Any]) -> None:
+    """`best/` as a run's folder, tested once; other students are dropped, their numbers stay."""
+    folder = scene.folder.path
+    name = max(result["best"]["runs"], key=result["best"]["runs"].__getitem__)
+    best, draft = folder / "best", folder / ".draft-best"
+    if not best.exists():
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(folder / "trials" / name, draft)
+        draft.rename(best)
+    test = score_test(scene.corpus, scene.task, best / "student", scene.config.data.max_length)
+    result["best"] |= {"run": name, "folder": "best", "test": test}
+    for heavy in (*folder.glob("trials/*/student"), *folder.glob("trials/*/checkpoints"), folder / "starts"):
+        shutil.rmtree(heavy, ignore_errors=True)

@@ -1,0 +1,240 @@
+"""One trial: a student trained on the study's sealed soft targets, in a folder of its own that it goes on from.
+
+Runs in a process of Ray Tune. It starts no teacher: rows are read from the sealed tables, memory-mapped. Only where
+its feedback is on has it teachers of its own, forks that end with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from ray import tune
+
+from raykd import config as configuration
+from raykd import models
+from raykd.config import RunConfig
+from raykd.data.corpus import Corpus
+from raykd.data.encoding import Encoder
+from raykd.data.tasks import Task
+from raykd.errors import Interrupted, RunError
+from raykd.models import forward
+from raykd.observe.metrics_log import MetricsLog
+from raykd.student import trainer
+from raykd.student.distil import Distil
+from raykd.student.folder import RunFolder
+from raykd.student.insight import gather
+from raykd.student.result import assemble, save_predictions
+from raykd.student.scene import Scene
+from raykd.study import population, space
+from raykd.study.shared import trained_on
+from raykd.teachers.client import Source
+from raykd.teachers.prepared import Prepared
+from raykd.training.interrupt import StopFile
+from raykd.training.job import Signal
+
+log = logging.getLogger(__name__)
+LATENCY_ROWS = 20
+FAILURE = "failure.txt"
+PAUSED = ".paused"
+"""A trial's word that it has saved a checkpoint on request and may be ended."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all trials of a study share; it crosses to their processes.
+
+    Attributes:
+        config: the study's, with the rows that all trials have.
+        entries: what is known of the teachers, as in result.json.
+        clones: whether checkpoints go through Ray Tune, as PBT needs them.
+    """
+
+    config: RunConfig
+    folder: Path
+    corpus: Corpus
+    task: Task
+    teachers: tuple[Prepared, ...]
+    entries: tuple[dict[str, Any], ...]
+    remote: bool
+    clones: bool = False
+
+    @property
+    def stop(self) -> StopFile:
+        """The request to save and end, for all trials."""
+        return StopFile(self.folder / "STOP")
+
+    def trial(self, name: str) -> Path:
+        """A trial's folder."""
+        return self.folder / "trials" / name
+
+
+def run_trial(config: dict[str, Any], setup: Setup) -> None:
+    """The function that Ray Tune calls; reports at every evaluation and once more at the end.
+
+    Raises:
+        Exception: whatever the trial failed of; its one line is in the trial's folder.
+    """
+    name, point = name_of(config), point_of(config)
+    folder = setup.trial(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FAILURE).unlink(missing_ok=True)
+    (folder / PAUSED).unlink(missing_ok=True)
+    try:
+        _Trial(setup, name, space.bounded(point, _ranges(setup))).run()
+    except Interrupted:
+        (folder / PAUSED).touch()
+        while setup.stop.is_set():  # the driver ends this process; to return would be to be finished
+            time.sleep(0.2)
+    except Exception as error:
+        (folder / FAILURE).write_text(one_line(error), encoding="utf-8")
+        raise
+
+
+def name_of(config: Mapping[str, Any]) -> str:
+    """The name of a trial's folder: listed with its point, else Ray Tune's own."""
+    spec = config.get("trial", {})
+    return str(spec["name"]) if "name" in spec else str(tune.get_context().get_trial_id())
+
+
+def point_of(config: Mapping[str, Any]) -> space.Point:
+    """The values that a trial lays over the study's configuration."""
+    return dict(config.get("trial", config)["point"])
+
+
+def one_line(error: BaseException) -> str:
+    """What a person is told of a failure."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, RunError) or not said else f"{type(error).__name__}: {said}"
+
+
+class _Trial:
+    """One trial in its process."""
+
+    def __init__(self, setup: Setup, name: str, point: space.Point) -> None:
+        self.setup, self.name = setup, name
+        self.config = space.trial_config(setup.config, point, name)
+        self.folder = RunFolder(setup.trial(name))
+        log_file = MetricsLog(self.folder.path / "metrics.jsonl")
+        self.scene = Scene(
+            self.config, self.folder, setup.corpus, setup.task, setup.remote, setup.stop, log_file
+        )  # fmt: skip
+        self.begun = time.time()
+        self.size: dict[str, float] = {}
+
+    def run(self) -> None:
+        """To the end, or from where it was left to the end; a finished one only says its result again."""
+        done = self.folder.result()
+        if done is not None:
+            tune.report(_final(done))
+            return
+        self.folder.settle(self.config)
+        if self.setup.clones and (given := tune.get_checkpoint()) is not None:
+            with given.as_directory() as packed:
+                population.take_over(Path(packed), self.folder.path / "checkpoints")
+        start = self._start()
+        self.size = {"parameters": models.parameter_count(start), "latency_ms": self._latency_ms(start)}
+        self._tell(_final(self._train(start)))
+        shutil.rmtree(self.folder.path / "checkpoints", ignore_errors=True)
+
+    def _train(self, start: Path) -> dict[str, Any]:
+        scene, config, setup = self.scene, self.config, self.setup
+        split = setup.corpus.splits["train"]
+        wanted = trained_on(scene)
+        cache = str(config.cache_folder)
+        sources = tuple(Source(teacher, split, cache, scene.run, wanted, None) for teacher in setup.teachers)
+        insight = gather(scene, setup.teachers)
+        step = Distil(sources, config.objective, config.weighting, teach=trainer.teach(scene), insight=insight)
+        arm = trainer.train(scene, "student", start, step, trial=self._report)
+        if not math.isfinite(arm.outcome.best_value):
+            raise RunError(f"trial {self.name}", f"its {setup.task.best_by} is not finite")
+        best = self.folder.path / "student"
+        trainer.keep_best(Path(arm.outcome.best), best)
+        save_predictions(self.folder.path / "predictions.parquet", best, arm.signal, setup.task)
+        result = assemble(config, setup.corpus, setup.task, list(setup.entries), {"student": arm}, None, [])
+        result |= arm.outcome.told | {"kind": "trial", "seconds": time.time() - self.begun}
+        result["student"] |= {"latency_ms": self.size["latency_ms"]}
+        result["efficiency"]["asked"] = arm.outcome.clock.asked
+        (best / "logits.npy").unlink(missing_ok=True)
+        self.folder.write_json(self.folder.path / "result.json", result)
+        return result
+
+    def _report(self, said: dict[str, Any]) -> None:
+        """To Ray Tune, which may end the trial here: SystemExit unwinds it, and what it holds is given back.
+
+        Raises:
+            RunError: the loss is no number.
+        """
+        if not math.isfinite(said["loss"]):
+            what = f"its loss is {said['loss']} at step {said['step']}"
+            raise RunError(f"trial {self.name}", what, "lower train.lr, or set train.clip")
+        self._tell({**said, **self.size})
+
+    def _tell(self, metrics: dict[str, Any]) -> None:
+        if not self.setup.clones:
+            tune.report(metrics)
+            return
+        with tempfile.TemporaryDirectory(dir=self.folder.path) as packed:
+            population.pack(self.folder.path / "checkpoints", Path(packed))
+            tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(packed))
+
+    def _start(self) -> Path:
+        """The untrained student; trials of the same shape and seed share it."""
+        made_of = json.dumps(
+            [self.config.student.model_dump(mode="json"), self.config.seed, self.config.data.max_length]
+        )  # fmt: skip
+        folder = self.setup.folder / "starts" / hashlib.sha256(made_of.encode()).hexdigest()[:16]
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            return trainer.initial_student(self.scene, folder)
+
+    def _latency_ms(self, start: Path) -> float:
+        """Median milliseconds of a forward pass over one validation row, on the CPU with the trial's threads."""
+        model, tokenizer = models.load(start)
+        signal = Signal.of(self.setup.corpus, "validation")
+        encoder = Encoder(tokenizer, signal.rows(), self.config.data.max_length)
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.config.train.threads or os.cpu_count() or 1)
+        taken = []
+        with torch.inference_mode():
+            for row in np.resize(signal.ids, LATENCY_ROWS):
+                encoded = encoder.encode(np.array([row]))
+                begun = time.perf_counter()
+                forward.logits(model, encoded)
+                taken.append(1000 * (time.perf_counter() - begun))
+        torch.set_num_threads(before)
+        return float(np.median(taken))
+
+
+def _final(result: dict[str, Any]) -> dict[str, Any]:
+    """What is reported last of a finished trial."""
+    student = result["student"]
+    return {
+        **result["scores"],
+        "value": result["value"],
+        "now": result["value"],
+        "evaluation": 0,  # nothing is left to be decided
+        "step": result["steps"],
+        "epoch": result["epochs"],
+        "asked": result["efficiency"]["asked"],
+        "parameters": student["parameters"],
+        "latency_ms": student["latency_ms"],
+    }
+
+
+def _ranges(setup: Setup) -> dict[str, configuration.RangeConfig]:
+    assert setup.config.study is not None
+    return setup.config.study.space

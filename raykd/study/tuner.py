@@ -1,0 +1,256 @@
+"""Drives Ray Tune: searchers, schedulers, places for trials, and going on where an interrupted search stopped."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import threading
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import optuna
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+from ray.tune.search.optuna import OptunaSearch
+
+from raykd.config import RangeConfig, RunConfig, StudyConfig
+from raykd.errors import ConfigError, RaykdError, RunError
+from raykd.study import space
+from raykd.study.diary import Diary
+from raykd.study.trial import Setup, run_trial
+from raykd.training.optim import steps_per_epoch, total_steps
+
+log = logging.getLogger(__name__)
+KEPT = 4
+"""Checkpoints of a PBT trial: a lagging one may still read its leader's last but one."""
+
+
+def search(setup: Setup, points: list[dict[str, Any]] | None, stop: threading.Event) -> None:
+    """The search proper.
+
+    Args:
+        points: the trials as {name, point}; None where Optuna suggests them one by one.
+    """
+    study, rows = _study(setup), len(setup.corpus.ids["train"])
+    tuning = tune.TuneConfig(
+        search_alg=_optuna(setup.config) if points is None else None,
+        scheduler=scheduler(setup.config, rows),
+        num_samples=study.trials if points is None else 1,
+        time_budget_s=study.time_budget_s,
+        **_common(setup),
+    )
+    _fit("search", setup, tuning, _listed(points), stop)
+
+
+def replicate(setup: Setup, points: list[dict[str, Any]], stop: threading.Event) -> None:
+    """The same trials with other seeds, all of them to their end; `points` as {name, point, of}."""
+    _fit("replicas", setup, tune.TuneConfig(scheduler=FIFOScheduler(), **_common(setup)), _listed(points), stop)
+
+
+def concurrency(config: RunConfig, trials: int, remote: bool) -> int:
+    """How many trials run at once, logged with its reason."""
+    study, train = config.study, config.train
+    assert study is not None
+    if study.concurrency is not None:
+        chosen, reason = study.concurrency, "as configured"
+    elif remote:
+        there = ray.cluster_resources()
+        asked = {"CPU": train.worker_cpus, "GPU": train.worker_gpus, **train.worker_resources}
+        fits = [there.get(name, 0) // (train.workers * amount) for name, amount in asked.items() if amount]
+        chosen, reason = int(min(fits, default=1)), "what the cluster has room for"
+    else:
+        cores = os.cpu_count() or 1
+        chosen, reason = cores // (train.workers * (train.threads or 1)), f"{cores} cores"
+    chosen = max(1, min(chosen, trials))
+    log.info("%d trials at once: %s", chosen, reason)
+    return chosen
+
+
+def scheduler(config: RunConfig, rows: int) -> TrialScheduler:
+    """As configured; units are evaluations of the student."""
+    study = config.study
+    assert study is not None
+    given = study.scheduler
+    aim: dict[str, Any] = {"time_attr": "evaluation", "mode": "max"}
+    match given.type:
+        case "asha":
+            # One more than there are evaluations: Ray Tune ends a trial that comes so far.
+            most = given.max_evaluations or evaluations(config, rows) + 1
+            return ASHAScheduler(
+                metric="value",
+                max_t=max(most, given.grace),
+                grace_period=given.grace,
+                reduction_factor=given.reduction,
+                **aim,
+            )
+        case "median":
+            return MedianStoppingRule(
+                metric="value",
+                grace_period=given.grace,
+                min_samples_required=given.min_trials,
+                **aim,
+            )
+        case "pbt":
+            return PopulationBasedTraining(
+                metric="now",
+                perturbation_interval=given.interval,
+                quantile_fraction=given.quantile,
+                resample_probability=given.resample,
+                hyperparam_mutations={"trial": {"point": space.mutations(config)}},
+                custom_explore_fn=partial(_within, ranges=dict(study.space)),
+                **aim,
+            )
+        case "none":
+            return FIFOScheduler()
+
+
+def evaluations(config: RunConfig, rows: int) -> int:
+    """Of a whole training with the study's own settings."""
+    every = config.train.eval_every or steps_per_epoch(rows, config.train)
+    return math.ceil(total_steps(rows, config.train) / every)
+
+
+def _within(changed: dict[str, Any], ranges: dict[str, RangeConfig]) -> dict[str, Any]:
+    spec = changed["trial"]
+    return changed | {"trial": spec | {"point": space.bounded(spec["point"], ranges)}}
+
+
+def _optuna(config: RunConfig) -> OptunaSearch:
+    study = config.study
+    assert study is not None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    aims: tuple[Any, Any] = ("value", "max")
+    if study.against is not None:
+        aims = (["value", study.against], ["max", "min"])
+    return OptunaSearch(space.Suggest(config), metric=aims[0], mode=aims[1], seed=study.seed)
+
+
+def _listed(points: list[dict[str, Any]] | None) -> dict[str, Any]:
+    return {} if points is None else {"trial": tune.grid_search(points)}
+
+
+def _common(setup: Setup) -> dict[str, Any]:
+    study, train = _study(setup), setup.config.train
+    assert study.concurrency is not None
+    return {
+        # PBT must have its whole population before it, and takes turns where not all of it fits: see `_resources`.
+        "max_concurrent_trials": study.trials if setup.clones else study.concurrency,
+        # Starting a process costs a trial more than a second; a worker group has its own processes.
+        "reuse_actors": train.workers == 1,
+        "trial_name_creator": _tune_name,
+        "trial_dirname_creator": _tune_name,
+    }
+
+
+def _tune_name(trial: Trial) -> str:
+    return str(trial.trial_id)
+
+
+def _fit(name: str, setup: Setup, tuning: tune.TuneConfig, given: dict[str, Any], stop: threading.Event) -> None:
+    """Runs Ray Tune to its end, or takes up what an earlier session has left of it."""
+    storage = setup.folder / "tune"
+    if (storage / f"{name}.done").exists():
+        return
+    setup.stop.clear()
+    trainable = tune.with_resources(tune.with_parameters(run_trial, setup=setup), _resources(setup))
+    if tune.Tuner.can_restore(str(storage / name)):
+        log.info("the search goes on where it stopped")
+        tuner = tune.Tuner.restore(str(storage / name), trainable, resume_unfinished=True)
+    else:
+        shutil.rmtree(storage / name, ignore_errors=True)  # killed before Ray Tune's first snapshot
+        running = tune.RunConfig(
+            name=name,
+            storage_path=str(storage),
+            callbacks=[Diary(setup.folder), *_trackers(setup)],
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT) if setup.clones else None,
+            verbose=0,
+        )
+        tuner = tune.Tuner(trainable, param_space=given, tune_config=tuning, run_config=running)
+    try:
+        _watched(tuner, setup, stop)
+    finally:
+        setup.stop.clear()
+    (storage / f"{name}.done").touch()
+
+
+def _watched(tuner: tune.Tuner, setup: Setup, stop: threading.Event) -> None:
+    """Waits for the search, and hands a request to stop on to the trials."""
+    raised: list[Exception] = []
+
+    def fit() -> None:
+        try:
+            tuner.fit()
+        except Exception as error:  # carried over to the waiting thread, which raises it
+            raised.append(error)
+
+    # In a thread of its own: Ray Tune would otherwise take Ctrl-C for itself, and no trial would save a checkpoint.
+    thread = threading.Thread(target=fit, daemon=True)
+    thread.start()
+    asked = False
+    while thread.is_alive():
+        thread.join(0.2)
+        if stop.is_set() and not asked:
+            asked = True
+            setup.stop.set()
+    if raised:
+        error = raised[0]
+        if isinstance(error, RaykdError):
+            raise error
+        raise RunError("study", " ".join(str(error).split())[:500], "see the log above") from error
+
+
+def check_trackers(study: StudyConfig) -> None:
+    """Whether the packages of the trackers that are asked for are there.
+
+    Raises:
+        ConfigError: one is not installed.
+    """
+    for package, asked in (("mlflow", study.trackers.mlflow), ("wandb", study.trackers.wandb)):
+        if asked is not None and find_spec(package) is None:
+            mend = f"pip install 'raykd[{package}]'"
+            raise ConfigError(f"study.trackers.{package}", "its package is not installed", mend)
+
+
+def _trackers(setup: Setup) -> list[tune.Callback]:
+    """MLflow and Weights & Biases through Ray's own integrations; TensorBoard's files are always written."""
+    given, made = _study(setup).trackers, list[tune.Callback]()
+    if given.mlflow is not None:
+        from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+        made.append(MLflowLoggerCallback(tracking_uri=given.mlflow, experiment_name=setup.config.name))
+    if given.wandb is not None:
+        from ray.air.integrations.wandb import WandbLoggerCallback
+
+        made.append(WandbLoggerCallback(project=given.wandb, group=setup.config.name, dir=str(setup.folder)))
+    return made
+
+
+def _resources(setup: Setup) -> dict[str, float]:
+    """What a trial's own process holds: its student, or next to nothing where a worker group has it."""
+    config, train = setup.config, setup.config.train
+    if train.workers > 1:
+        return {"CPU": 0.01}
+    cpus = train.worker_cpus
+    if setup.clones:
+        # Its share of all CPUs, so that no more run at once than are wanted; what its teachers' forks need is left.
+        forks = sum(t.num_cpus for t, learns in zip(config.teachers, config.learners, strict=True) if learns)
+        share = ray.cluster_resources()["CPU"] / (_study(setup).concurrency or 1)
+        cpus = max(cpus, share - config.feedback.ranks * forks)
+    return {"CPU": cpus, "GPU": train.worker_gpus, **train.worker_resources}
+
+
+def _study(setup: Setup) -> StudyConfig:
+    assert setup.config.study is not None
+    return setup.config.study

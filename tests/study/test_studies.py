@@ -1,0 +1,164 @@
+"""Whole tiny studies with real Ray Tune: every searcher and scheduler, failures, shared rows, the folder, its page."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import ray
+from tiny import Configure
+
+from raykd import api, models
+from raykd.config import RunConfig
+from raykd.errors import ConfigError
+from raykd.observe.metrics_log import read_events
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+ALONE = {"best": 0}
+
+
+def study(configure: Configure, keys: dict[str, Any], *overrides: str, **settings: Any) -> RunConfig:
+    cache, data = settings.pop("cache", None), settings.pop("data", None)
+    defaults = {"scheduler": "none", "replicate": ALONE, "concurrency": 1}
+    rows = {} if data is None else {"data": data}
+    return configure("train.epochs=1", *overrides, cache=cache, study={"space": keys, **defaults, **settings}, **rows)
+
+
+def easy(folder: Path) -> dict[str, Any]:
+    """Rows that a student of one layer learns in an epoch: every word tells."""
+    rng = np.random.default_rng(0)
+    for split, rows in (("train", 320), ("validation", 80)):
+        labels = rng.permutation(np.arange(rows) % 2)
+        texts = [" ".join(rng.choice([f"{'ab'[label]}{k}" for k in range(6)], 5)) for label in labels]
+        pd.DataFrame({"text": texts, "label": labels}).to_csv(folder / f"{split}.csv", index=False)
+    return {"source": str(folder), "max_length": 16}
+
+
+def events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    return [event for event in read_events(folder / "metrics.jsonl") if event["event"] == kind]
+
+
+def learners() -> list[str]:
+    return [one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if "learner-" in one["name"]]
+
+
+def test_a_grid_where_some_trials_fail(configure: Configure, tmp_path: Path) -> None:
+    keys = {
+        "train.lr": {"grid": [2e-3, 1e30]},  # one that ends in NaN
+        "student.heads": {"grid": [2, 3]},  # and one that does not divide the width
+    }
+    twice = {"best": 1, "seeds": 2}
+    config = study(configure, keys, searcher="grid", replicate=twice, cache=tmp_path / "cache")
+    result = api.study(config, tmp_path / "study")
+    assert result["trials"] == {"done": 1, "stopped": 0, "failed": 3}
+    table = pd.read_parquet(tmp_path / "study" / "trials.parquet")
+    assert len(table) == 4 + 1
+    failed = table[table["state"] == "failed"]
+    diverged = failed[(failed["param.train.lr"] > 1) & (failed["param.student.heads"] == 2)]
+    assert diverged["reason"].str.contains("its loss is nan").all()
+    assert failed[failed["param.student.heads"] == 3]["reason"].str.contains("not a multiple of heads 3").all()
+    # What was shared: 240 + 80 rows, once for all.
+    assert result["sharing"]["rows_computed"] == 240 + 80
+    assert result["teachers"][0]["forwards"] == 240 + 80
+    assert result["sharing"]["rows_used"] >= 2 * 240
+    assert list(result["best"]["runs"]) == [result["best"]["trial"], f"{result['best']['trial']}-seed1"]
+    assert result["best"]["deviation"] is not None
+    best = tmp_path / "study" / "best"
+    model, _ = models.load(best / "student")
+    assert model.config.hidden_size == 16
+    for name in ("result.json", "report.html", "config.yaml", "predictions.parquet", "student/README.md"):
+        assert (best / name).exists(), name
+    assert not list((tmp_path / "study").glob("trials/*/student"))
+    page = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
+    for said in ("not a multiple of heads 3", "How the search went", "How much of it was luck", "once for 5 trials"):
+        assert said in page
+    assert list((tmp_path / "study" / "tune").rglob("events.out.tfevents*"))
+    stamp = (tmp_path / "study" / "result.json").stat().st_mtime_ns
+    assert api.study(config, tmp_path / "study")["value"] == result["value"]
+    assert (tmp_path / "study" / "result.json").stat().st_mtime_ns == stamp
+
+
+def test_asha_stops_a_bad_trial_and_its_fork_ends(configure: Configure, tmp_path: Path) -> None:
+    """The good one comes first; the bad one, with a teacher of its own, is stopped at its first evaluation."""
+    keys = {"train.lr": {"grid": [1e-2, 1e-9]}}
+    config = study(
+        configure, keys, "train.epochs=4", "feedback={type: ikd, every: 4, teacher_lr: 1.0e-5}", searcher="grid",
+        data=easy(tmp_path), scheduler={"type": "asha", "grace": 1, "reduction": 2},
+    )  # fmt: skip
+    result = api.study(config, tmp_path / "study")
+    assert result["trials"] == {"done": 1, "stopped": 1, "failed": 0}
+    table = pd.read_parquet(tmp_path / "study" / "trials.parquet").set_index("trial")
+    assert table.loc["t00", "state"] == "done"
+    assert table.loc["t01", "state"] == "stopped"
+    assert table.loc["t01", "evaluations"] < 4
+    deadline = time.monotonic() + 10
+    while learners() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not learners()
+
+
+@pytest.mark.slow
+def test_optuna_with_two_aims_and_feedback_in_some_trials(configure: Configure, tmp_path: Path) -> None:
+    keys = {
+        "feedback.type": {"choice": ["none", "ikd"]},
+        "feedback.teacher_lr": {"loguniform": [1e-6, 1e-4]},
+        "student.layers": {"choice": [1, 2]},
+    }
+    config = study(configure, keys, searcher="optuna", against="parameters", trials=4, seed=1)
+    result = api.study(config, tmp_path / "study")
+    assert result["trials"]["done"] == 4
+    assert result["front"]["parameters"]
+    trials = [json.loads(path.read_text()) for path in (tmp_path / "study").glob("trials/*/result.json")]
+    assert {one["splits"]["train"]["rows"] for one in trials} == {216}  # a tenth is the quiz, in all of them
+    for event in events(tmp_path / "study", "trial_started"):
+        assert ("feedback.teacher_lr" in event["point"]) == (event["point"]["feedback.type"] == "ikd")
+
+
+@pytest.mark.slow
+def test_median_and_random(configure: Configure, tmp_path: Path) -> None:
+    keys = {"objective.alpha": {"uniform": [0.1, 0.9]}, "seed": {"choice": [0, 1]}}
+    config = study(configure, keys, "train.epochs=2", trials=3, scheduler={"type": "median", "min_trials": 2})
+    result = api.study(config, tmp_path / "study")
+    assert sum(result["trials"].values()) == 3
+    assert result["trials"]["failed"] == 0
+    assert result["best"]["deviation"] is None
+
+
+@pytest.mark.slow
+def test_pbt_hands_students_on(configure: Configure, tmp_path: Path) -> None:
+    keys = {"train.lr": {"choice": [1e-9, 1e-2]}, "objective.temperature": {"uniform": [1, 4]}}
+    config = study(
+        configure, keys, "train.epochs=4", trials=3, seed=3, data=easy(tmp_path),
+        scheduler={"type": "pbt", "interval": 1, "quantile": 0.4, "resample": 0.0},
+    )  # fmt: skip
+    result = api.study(config, tmp_path / "study")
+    assert result["trials"] == {"done": 3, "stopped": 0, "failed": 0}
+    started = events(tmp_path / "study", "trial_started")
+    points: dict[str, list[Any]] = {}
+    for event in started:
+        points.setdefault(event["trial"], []).append(event["point"])
+    changed = [name for name, some in points.items() if any(point != some[0] for point in some)]
+    assert changed  # somebody took over another's student, with other rates
+    for name in changed:
+        said = json.loads((tmp_path / "study" / "trials" / name / "result.json").read_text())
+        assert said["steps"] == 4 * 10  # and went on from its step to the end
+
+
+@pytest.mark.slow
+def test_a_study_needs_a_space_and_an_unfinished_one_its_word(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no section `study`"):
+        api.study(configure(), tmp_path / "none")
+    keys = {"train.lr": {"grid": [1e30]}}
+    config = study(configure, keys, searcher="grid")
+    with pytest.raises(Exception, match=r"no trial came to its end; the first: .*its loss is nan"):
+        api.study(config, tmp_path / "study")
+    with pytest.raises(ConfigError, match=r"holds an unfinished study.*--resume"):
+        api.study(config, tmp_path / "study")
+    with pytest.raises(ConfigError, match=r"whose study.space.train.lr.grid differs"):
+        api.study(study(configure, {"train.lr": {"grid": [1e-3]}}, searcher="grid"), tmp_path / "study", resume=True)

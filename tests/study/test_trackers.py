@@ -1,0 +1,49 @@
+"""Trackers by configuration, each with its local backend; those whose package is missing are named."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from tiny import Configure
+
+from raykd import api
+from raykd.config import RunConfig
+from raykd.errors import ConfigError
+
+
+def study(configure: Configure, tracker: str) -> RunConfig:
+    keys = {"objective.temperature": {"grid": [1.0]}}
+    settings = {"searcher": "grid", "scheduler": "none", "replicate": {"best": 0}, "concurrency": 1}
+    return configure("train.epochs=1", f"study.trackers={{{tracker}}}", study={"space": keys, **settings})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_mlflow_in_a_file(configure: Configure, tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    uri = f"sqlite:///{tmp_path / 'ml.db'}"
+    api.study(study(configure, f'mlflow: "{uri}"'), tmp_path / "study")
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    assert 0 <= run.data.metrics["value"] <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_wandb_offline(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    api.study(study(configure, "wandb: raykd"), tmp_path / "study")
+    assert list((tmp_path / "study").rglob("offline-run-*/*.wandb"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+@pytest.mark.parametrize("package", ["mlflow", "wandb"])
+def test_a_missing_package_is_named(configure: Configure, tmp_path: Path, package: str) -> None:
+    if find_spec(package) is not None:
+        pytest.skip("it is installed")
+    with pytest.raises(ConfigError, match=rf"study.trackers.{package}: its package is not installed"):
+        api.study(study(configure, f"{package}: here"), tmp_path / "study")
