@@ -13,17 +13,15 @@ Every run is a folder of its own: interrupt it and give the command again, finis
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import statistics
-from pathlib import Path
 from typing import Any
 
 from raykd import config as configuration
 from raykd import runtime
 
-from .kd_vs_alone import choose, run, summary
+from .kd_vs_alone import choose, comparison, listed, run, summary
 
 log = logging.getLogger(__name__)
 RATES = ["1e-4", "2e-4", "4e-4", "8e-4"]
@@ -45,12 +43,8 @@ def against(arm: dict[str, Any], kd: dict[str, Any]) -> dict[str, float]:
 
 def main() -> None:
     """Tunes, runs the seeds, writes table.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2, 3, 4])
-    parser.add_argument("--lrs", type=lambda text: text.split(","), default=RATES)
-    parser.add_argument("--teacher-lrs", type=lambda text: text.split(","), default=TEACHER_RATES)
+    parser = comparison(__doc__, RATES)
+    parser.add_argument("--teacher-lrs", type=listed, default=TEACHER_RATES)
     parser.add_argument("--start", type=int, default=0, help="first student step with feedback, of every arm")
     words, overrides = parser.parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -62,14 +62,24 @@ def summary(results: list[dict[str, Any]], lr: str) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Tunes, runs the seeds, writes table.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def listed(text: str) -> list[str]:
+    """The values of an option, `a,b,c`."""
+    return text.split(",")
+
+
+def comparison(description: str | None, lrs: list[str]) -> argparse.ArgumentParser:
+    """What every comparison is told: configuration, folder, the student's rates to choose from, seeds."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--lrs", type=lambda text: text.split(","), default=["1e-4"])
-    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2, 3, 4])
-    words, overrides = parser.parse_known_args()
+    parser.add_argument("--lrs", type=listed, default=lrs)
+    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in listed(text)], default=[0, 1, 2, 3, 4])
+    return parser
+
+
+def main() -> None:
+    """Tunes, runs the seeds, writes table.json."""
+    words, overrides = comparison(__doc__, ["1e-4"]).parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     table: dict[str, Any] = {}
     # One Ray for all runs: each would otherwise start its own.

@@ -23,7 +23,7 @@ from raykd import runtime
 from raykd.config import RULES
 
 from .feedback_vs_kd import against
-from .kd_vs_alone import choose, run, summary
+from .kd_vs_alone import choose, comparison, listed, run, summary
 
 log = logging.getLogger(__name__)
 RATES = ["2e-4", "4e-4"]
@@ -51,13 +51,9 @@ def tuned(config: Path, output: Path, arm: str, words: argparse.Namespace, overr
 
 def main() -> None:
     """Tunes, runs the seeds, writes table.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2, 3, 4])
-    parser.add_argument("--lrs", type=lambda text: text.split(","), default=RATES)
-    parser.add_argument("--policy-lrs", type=lambda text: text.split(","), default=POLICY_RATES)
-    parser.add_argument("--arms", type=lambda text: text.split(","), default=["uniform", "policy", *RULES[1:], "alone"])
+    parser = comparison(__doc__, RATES)
+    parser.add_argument("--policy-lrs", type=listed, default=POLICY_RATES)
+    parser.add_argument("--arms", type=listed, default=["uniform", "policy", *RULES[1:], "alone"])
     words, overrides = parser.parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config, output = words.config, words.output

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from raykd.feedback import cotangent
+from raykd.feedback.classroom import Lessons
 from raykd.feedback.round import Round
-from raykd.feedback.teaching import Lessons, Teaching
+from raykd.feedback.teaching import Teaching
 
 
 class IKD(Teaching):

@@ -5,95 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from raykd.config import FeedbackConfig
 from raykd.data.batch import Batch
-from raykd.data.splits import Split
-from raykd.data.tasks import Task
 from raykd.feedback import cotangent
+from raykd.feedback.classroom import Lessons
 from raykd.feedback.cotangent import Micro, Outputs, Params
-from raykd.feedback.exam import Exam
 from raykd.feedback.round import Feedback, Round
 from raykd.models import forward
-from raykd.observe.metrics_log import MetricsLog
-from raykd.teachers.lesson import Key, Lesson
+from raykd.teachers.lesson import Lesson
 from raykd.training import collective
-from raykd.training.job import Place, Signal
 from raykd.training.masks import MaskTape, dropout_seed
 
 FILE = "feedback.json"
-Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Batch], torch.Tensor]
-"""logits_BC, targets_KBC, weights_BK, batch → Σ_i L_i / global rows."""
-
-
-class Classroom(Protocol):
-    """The K teachers, of which some learn; see `teachers.learning`."""
-
-    wire_bytes: int
-
-    @property
-    def learns(self) -> Mapping[int, Any]:
-        """Those that learn, by their place among the K."""
-
-    def get(self, ids: np.ndarray) -> np.ndarray:
-        """Logits [K, len(ids), C] of the newest version."""
-
-    def forks(self, ids: np.ndarray) -> np.ndarray:
-        """Logits [K, len(ids), C] of version 0."""
-
-    def teach(self, key: Key, lessons: dict[int, Lesson]) -> None:
-        """A lesson for each teacher that learns."""
-
-    def step(self, measure: bool) -> dict[str, dict[str, float]]:
-        """They learn; by name what they tell, on worker 0."""
-
-    def evaluate(self, split: Split, ids: np.ndarray) -> dict[str, tuple[np.ndarray, float]]:
-        """Logits and drift by name, on worker 0."""
-
-    def save(self, folder: Path) -> None:
-        """Into a checkpoint's folder."""
-
-    def restore(self, folder: Path) -> None:
-        """From there."""
-
-    def export(self, folder: Path) -> dict[str, Path]:
-        """As Hugging Face checkpoints, by name."""
-
-
-@dataclass(frozen=True)
-class Lessons:
-    """What a feedback needs to know of its run and worker.
-
-    Attributes:
-        loss: the student's own, for the pilot.
-        dtype: in which targets and logits meet.
-        autocast: whether the student's own step runs in half precision; a pilot never does.
-        lr: the student's peak rate, η where nothing else is said.
-        steps_per_epoch: of the student.
-        log: of worker 0, None elsewhere.
-    """
-
-    settings: FeedbackConfig
-    classroom: Classroom
-    loss: Loss
-    exam: Exam
-    task: Task
-    validation: Signal
-    place: Place
-    dtype: torch.dtype
-    autocast: bool
-    seed: int
-    lr: float
-    steps_per_epoch: int
-    log: MetricsLog | None
 
 
 @dataclass

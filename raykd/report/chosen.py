@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from raykd.report.curves import Series
-from raykd.report.run_files import Run
+from raykd.report.run_files import Run, section_type
 
 GROUPS = {"class": "class", "domain": "domain", "length": "length in characters"}
 
@@ -59,7 +57,7 @@ class Chosen:
         names = list(dict.fromkeys(name for event in events for name in event.get("share") or {}))
         return cls(
             finished=bool(run.result),
-            rule=_rule(run.config),
+            rule=section_type(run.config, "weighting"),
             mode=str(said.get("mode") or ""),
             reward=str(said.get("reward") or ""),
             updates=int(said.get("updates") or len(events)),
@@ -75,12 +73,3 @@ class Chosen:
                 if choices.get(key)
             },
         )
-
-
-def _rule(config: str) -> str:
-    try:
-        said = yaml.safe_load(config)
-    except yaml.YAMLError:
-        return ""
-    weighting = said.get("weighting") if isinstance(said, dict) else None
-    return str(weighting.get("type") if isinstance(weighting, dict) else weighting or "")

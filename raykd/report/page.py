@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from raykd.observe.durations import duration
@@ -32,10 +33,19 @@ def render(folder: Path) -> Path:
     """
     run = read_run(Path(folder))
     made = pictures(run)
-    light = {name: path.read_bytes() for name, path in write_figures(run.folder, made).items()}
-    page = run.folder / "report.html"
+    return written(run.folder, made, lambda light: document(run, made, light))
+
+
+def written(folder: Path, made: list[Picture], source: Callable[[dict[str, bytes]], str]) -> Path:
+    """Writes the pictures, and the page that shows them in one move; returns its path.
+
+    Args:
+        source: from the PNG of each picture in the light theme, by name, to the page.
+    """
+    light = {name: path.read_bytes() for name, path in write_figures(folder, made).items()}
+    page = folder / "report.html"
     fresh = page.with_name("report.html.new")
-    fresh.write_text(document(run, made, light), encoding="utf-8")
+    fresh.write_text(source(light), encoding="utf-8")
     os.replace(fresh, page)
     return page
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from raykd.errors import ConfigError, RaykdError
 from raykd.observe.metrics_log import Event, read_events
@@ -91,6 +92,16 @@ def read_result(path: Path) -> Result:
     if not isinstance(result, dict):
         raise RaykdError(str(path), "is damaged: no mapping", "delete it and run `raykd distill` again")
     return result
+
+
+def section_type(config: str, section: str) -> str:
+    """The `type` of a section of config.yaml, or the shorthand for it; empty where the text does not say."""
+    try:
+        said = yaml.safe_load(config)
+    except yaml.YAMLError:
+        return ""
+    given = said.get(section) if isinstance(said, dict) else None
+    return str((given.get("type") if isinstance(given, dict) else given) or "")
 
 
 def _answers(path: Path) -> tuple[tuple[np.ndarray, np.ndarray] | None, list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from raykd.observe.durations import duration
@@ -10,8 +9,8 @@ from raykd.observe.study_state import TrialState
 from raykd.report import study_words as words
 from raykd.report.headline import tile
 from raykd.report.html import NOTHING, Html, prose, table, tag
-from raykd.report.page import drawn, page_of
-from raykd.report.pictures import Picture, write_figures
+from raykd.report.page import drawn, page_of, written
+from raykd.report.pictures import Picture
 from raykd.report.study_files import Study, is_study, read_study
 from raykd.report.study_pictures import study_pictures
 from raykd.report.wording import METRICS, count, number
@@ -30,12 +29,7 @@ def render(folder: Path) -> Path:
     """
     study = read_study(folder)
     made = study_pictures(study)
-    light = {name: path.read_bytes() for name, path in write_figures(study.folder, made).items()}
-    page = study.folder / "report.html"
-    fresh = page.with_name("report.html.new")
-    fresh.write_text(document(study, made, light), encoding="utf-8")
-    os.replace(fresh, page)
-    return page
+    return written(study.folder, made, lambda light: document(study, made, light))
 
 
 def document(study: Study, made: list[Picture], light: dict[str, bytes]) -> str:

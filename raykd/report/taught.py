@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-import yaml
-
 from raykd.observe.metrics_log import Event
 from raykd.report.curves import Series
-from raykd.report.run_files import Run
+from raykd.report.run_files import Run, section_type
 from raykd.report.wording import number
 
 NORMS = {"feedback": "feedback", "ce": "own labels", "kd": "student", "anchor": "anchor"}
@@ -75,7 +73,7 @@ class Teaching:
         versions = max((one.versions or 0 for one in teachers), default=0)
         return cls(
             bool(run.result),
-            str(said.get("type") or _kind(run.config)),
+            str(said.get("type") or section_type(run.config, "feedback")),
             str(said.get("route") or ""),
             str(said.get("route_reason") or ""),
             str(said.get("surrogate") or ""),
@@ -150,14 +148,3 @@ def _verdict(began: float | None, ended: float | None) -> str:
     if began is None or ended is None:
         return ""
     return "same" if number(began) == number(ended) else "better" if ended > began else "worse"
-
-
-def _kind(config: str) -> str:
-    """The feedback's type by config.yaml, which is there before any result; empty where it does not say."""
-    try:
-        said = yaml.safe_load(config)
-    except yaml.YAMLError:
-        return ""
-    feedback = said.get("feedback") if isinstance(said, dict) else None
-    kind = feedback.get("type") if isinstance(feedback, dict) else feedback
-    return str(kind) if kind in ("metadistil", "ikd") else ""

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import torch
 
-from raykd import models, objective
+from raykd import objective
 from raykd.config import FeedbackConfig, ObjectiveConfig, WeightingConfig
-from raykd.data.encoding import Encoder
 from raykd.feedback import IKD, Exam, Lessons, MetaDistil
 from raykd.feedback.teaching import Teaching
 from raykd.models import forward
 from raykd.observe.metrics_log import MetricsLog
 from raykd.student import weigh
 from raykd.student.step import Blend, DistilStep, Mine
-from raykd.student.weigh import Insight, Survey
+from raykd.student.weigh import Insight, Survey, student_encoder
 from raykd.teachers.client import Ensemble, Source
 from raykd.teachers.learner import LearnerSpec
 from raykd.teachers.learning import LearningEnsemble
@@ -100,8 +99,7 @@ class Distil:
 
     def _exam(self, teach: Teach, job: Job, place: Place) -> Exam:
         signal = teach.quiz or job.train
-        tokenizer = models.read_tokenizer(Path(job.model), "student")
-        encoder = Encoder(tokenizer, signal.rows(), job.max_length)
+        encoder = student_encoder(job, signal)
         rows = teach.feedback.quiz_batches * (teach.feedback.quiz_batch_size or job.settings.batch_size)
         apart_from = None if teach.quiz is not None else Course(job).batch
         return Exam(job.task, Drawn("quiz", encoder, signal.ids, rows, job.seed, place, apart_from))

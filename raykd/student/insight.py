@@ -15,7 +15,7 @@ from raykd.student.weigh import Insight
 from raykd.teachers import finetune
 from raykd.teachers.client import Source
 from raykd.teachers.prepared import Prepared
-from raykd.teachers.serving import Serving, Wanted, choose_threads, service_spec
+from raykd.teachers.serving import Serving, Wanted
 from raykd.training.job import Signal
 
 
@@ -28,7 +28,7 @@ def gather(scene: Scene, teachers: Sequence[Prepared]) -> Insight:
         return insight
     train = Signal.of(scene.corpus, "train")
     encoder, settings = _encoder(scene, teachers)
-    (sentences,) = _answered(scene, "sentence vectors", [(encoder, settings)], train.ids)
+    sentences = _answered(scene, "sentence vectors", encoder, settings, train.ids)
     folds = _cross_fit(scene, teachers, train) if given.cross_fit else ()
     return replace(insight, sentences=sentences, folds=folds)
 
@@ -85,26 +85,22 @@ def _cross_fit(scene: Scene, teachers: Sequence[Prepared], train: Signal) -> tup
         for k, (name, settings) in enumerate(zip(config.teacher_names, config.teachers, strict=True)):
             if settings.prepare == "finetune":
                 copy, _ = finetune.prepare(f"{name} (fold {fold + 1} of {n})", settings, shop)
-                sources[k] += _answered(scene, f"fold {fold + 1} of {n} of {name}", [(copy, settings)], held)
+                sources[k].append(_answered(scene, f"fold {fold + 1} of {n} of {name}", copy, settings, held))
     return tuple(tuple(some) for some in sources)
 
 
-def _answered(scene: Scene, phase: str, asked: list[tuple[Prepared, TeacherConfig]], ids: np.ndarray) -> list[Source]:
-    """These models' answers on training rows, computed now where they are not remembered.
+def _answered(scene: Scene, phase: str, model: Prepared, settings: TeacherConfig, ids: np.ndarray) -> Source:
+    """A model's answers on training rows, computed now where they are not remembered.
 
     Raises:
         Interrupted: finished rows are kept.
     """
-    settings = [config for _, config in asked]
-    threads = choose_threads(settings, scene.config.train.workers, scene.remote, overlap=False)
-    specs = [
-        service_spec(model, config, scene.config.cache_folder, count, scene.lease)
-        for (model, config), count in zip(asked, threads, strict=True)
-    ]
+    specs = scene.services([model], [settings])
     split = Signal.of(scene.corpus, "train").split
     with Serving(specs, {"train": Wanted(split, ids)}, scene.run) as serving:
         if any(source.service is not None for source in serving.sources("train")):
             scene.phase(phase)
             serving.start(scene.metrics)
             serving.wait(scene.stop)
-        return serving.sources("train")
+        (source,) = serving.sources("train")
+        return source

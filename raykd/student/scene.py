@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raykd.config import RunConfig
+from raykd.config import RunConfig, TeacherConfig
 from raykd.data import corpus as corpora
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.observe.metrics_log import MetricsLog
 from raykd.student.folder import RunFolder
 from raykd.teachers.finetune import Workshop
+from raykd.teachers.prepared import Prepared
+from raykd.teachers.service import ServiceSpec
+from raykd.teachers.serving import choose_threads, service_spec
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +46,17 @@ class Scene:
             self.corpus, self.task, config.cache_folder, self.folder.path, config.data.max_length,
             self.remote, self.stop, self.metrics,
         )  # fmt: skip
+
+    def services(
+        self, teachers: Sequence[Prepared], settings: Sequence[TeacherConfig], overlap: bool = False
+    ) -> list[ServiceSpec]:
+        """What these models are served by; with `overlap` the students train meanwhile."""
+        config = self.config
+        threads = choose_threads(settings, config.train.workers, self.remote, overlap)
+        return [
+            service_spec(teacher, given, config.cache_folder, count, self.lease)
+            for teacher, given, count in zip(teachers, settings, threads, strict=True)
+        ]
 
     @property
     def run(self) -> str:

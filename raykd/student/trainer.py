@@ -23,7 +23,7 @@ from raykd.student.weigh import Insight
 from raykd.teachers import finetune, parity
 from raykd.teachers.client import Source
 from raykd.teachers.prepared import Prepared
-from raykd.teachers.serving import Serving, Wanted, choose_threads, learner_seats, service_spec
+from raykd.teachers.serving import Serving, Wanted, learner_seats
 from raykd.training.job import Job, Outcome, Signal, StepFactory
 from raykd.training.launch import launch
 from raykd.training.loop import Report
@@ -111,12 +111,7 @@ def initial_student(scene: Scene, folder: Path | None = None) -> Path:
 
 
 def _serving(scene: Scene, teachers: list[Prepared]) -> Serving:
-    config = scene.config
-    threads = choose_threads(config.teachers, config.train.workers, scene.remote, _overlap(scene))
-    specs = [
-        service_spec(teacher, settings, config.cache_folder, count, scene.lease)
-        for teacher, settings, count in zip(teachers, config.teachers, threads, strict=True)
-    ]
+    specs = scene.services(teachers, scene.config.teachers, _overlap(scene))
     train, validation = Signal.of(scene.corpus, "train"), Signal.of(scene.corpus, "validation")
     wanted = {
         "train": Wanted(train.split, _taught_on(scene)),
@@ -127,11 +122,10 @@ def _serving(scene: Scene, teachers: list[Prepared]) -> Serving:
 
 def _taught_on(scene: Scene) -> np.ndarray:
     """Rows of the training split that an arm hears the teachers on: those held out too, where a rule uses them."""
-    config, ids = scene.config, scene.corpus.ids
-    rules = [name for name in config.baselines if name in RULES]
-    wanted = {"quiz": bool(rules), "reward": bool(rules) or config.weighting.type in FITTED}
-    parts = [ids["train"], *(ids[purpose] for purpose, asked in wanted.items() if asked and purpose in ids)]
-    return parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
+    config = scene.config
+    rules = any(name in RULES for name in config.baselines)
+    wanted = {"quiz": rules, "reward": rules or config.weighting.type in FITTED}
+    return all_rows(scene.corpus, [purpose for purpose, asked in wanted.items() if asked]).ids
 
 
 def _overlap(scene: Scene) -> bool:
@@ -205,7 +199,7 @@ def _baseline(scene: Scene, name: str, start: Path, sources: tuple[Source, ...],
     frozen, and one that is fitted on the reward split leaves that out.
     """
     step: StepFactory
-    config, rows = scene.config, _all_rows(scene.corpus, ("quiz", "reward"))
+    config, rows = scene.config, all_rows(scene.corpus, ("quiz", "reward"))
     match name:
         case "alone":
             step = Supervised()
@@ -214,13 +208,14 @@ def _baseline(scene: Scene, name: str, start: Path, sources: tuple[Source, ...],
         case _:
             step = Distil(sources, config.objective, WeightingConfig(type=cast(Any, name)), insight=insight)
             if name in FITTED:
-                rows = _all_rows(scene.corpus, ("quiz",))
+                rows = all_rows(scene.corpus, ("quiz",))
     folder = scene.folder.baseline(name)
     folder.mkdir(parents=True, exist_ok=True)
     return train(scene, f"baseline {name}", start, step, folder, rows)
 
 
-def _all_rows(corpus: Corpus, held_out: Sequence[str]) -> Signal:
+def all_rows(corpus: Corpus, held_out: Sequence[str]) -> Signal:
+    """The rows of train, and of what was held out of it for these purposes."""
     parts = [corpus.ids[purpose] for purpose in ("train", *held_out) if purpose in corpus.ids]
     # The rows of train keep their order where nothing was held out.
     return Signal(corpus.splits["train"], parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)))

@@ -140,11 +140,12 @@ def _reward_rows(config: WeightingConfig, insight: Insight, job: Job, place: Pla
     if config.reward.type != "r3":
         return None
     assert insight.reward is not None
-    encoder = _encoder(job, insight.reward)
+    encoder = student_encoder(job, insight.reward)
     return Drawn("reward", encoder, insight.reward.ids, config.reward.batch_size, job.seed, place)
 
 
-def _encoder(job: Job, signal: Signal) -> Encoder:
+def student_encoder(job: Job, signal: Signal) -> Encoder:
+    """Encodes these rows as the student reads them."""
     return Encoder(models.read_tokenizer(Path(job.model), "student"), signal.rows(), job.max_length)
 
 
@@ -186,7 +187,7 @@ class Survey:
     ) -> dict[str, Any]:
         """See `weighting.survey`; the model is asked where the weighting wants the student's answers."""
         signal = self.job.train
-        rows, encoder = signal.rows(), _encoder(self.job, signal) if weighting.needs_student else None
+        rows, encoder = signal.rows(), student_encoder(self.job, signal) if weighting.needs_student else None
 
         def weigh(ids: np.ndarray) -> np.ndarray:
             encoded: dict[str, torch.Tensor] = {}

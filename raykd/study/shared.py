@@ -12,10 +12,10 @@ import numpy as np
 from raykd.student.insight import gather
 from raykd.student.result import teacher_entry
 from raykd.student.scene import Scene
-from raykd.student.trainer import prepare_teachers, soft_targets
+from raykd.student.trainer import all_rows, prepare_teachers, soft_targets
 from raykd.study import space
 from raykd.teachers.prepared import Prepared
-from raykd.teachers.serving import Serving, Wanted, choose_threads, service_spec
+from raykd.teachers.serving import Serving, Wanted
 from raykd.training.job import Signal
 
 log = logging.getLogger(__name__)
@@ -45,11 +45,7 @@ def prepare(scene: Scene) -> Shared:
     """
     config = scene.config
     teachers, warnings = prepare_teachers(scene)
-    threads = choose_threads(config.teachers, 1, scene.remote, overlap=False)
-    specs = [
-        service_spec(teacher, settings, config.cache_folder, count, scene.lease)
-        for teacher, settings, count in zip(teachers, config.teachers, threads, strict=True)
-    ]
+    specs = scene.services(teachers, config.teachers)
     validation = Signal.of(scene.corpus, "validation")
     wanted = {
         "train": Wanted(scene.corpus.splits["train"], trained_on(scene)),
@@ -66,8 +62,7 @@ def prepare(scene: Scene) -> Shared:
 
 def trained_on(scene: Scene) -> np.ndarray:
     """The rows of the training split on which any trial may hear a teacher; a quiz is taken from the labels alone."""
-    ids = scene.corpus.ids
-    return np.sort(np.concatenate([ids[purpose] for purpose in ("train", "reward") if purpose in ids]))
+    return all_rows(scene.corpus, ["reward"]).ids
 
 
 def _first_account(scene: Scene, fresh: Shared) -> Shared:

@@ -6,15 +6,13 @@ What the bench `feedback` compares with; the same gradient, by `create_graph`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from raykd import models, objective
+from raykd import objective
 from raykd.config import FeedbackConfig, ObjectiveConfig, OptimConfig, WeightingConfig
-from raykd.data.encoding import Encoder
 from raykd.feedback import Exam, Feedback, Round
 from raykd.models import forward
 from raykd.student import weigh
@@ -41,9 +39,8 @@ class DoubleBackward:
         """The step of the only worker."""
         blend = Blend(job.task, self.objective.alpha, objective.build(self.objective))
         teacher = _InGraph(LocalTeacher(self.source.teacher, place.device), self.source)
-        tokenizer = models.read_tokenizer(Path(job.model), "student")
         rows = self.feedback.quiz_batches * job.settings.batch_size
-        encoder = Encoder(tokenizer, self.quiz.rows(), job.max_length)
+        encoder = weigh.student_encoder(job, self.quiz)
         exam = Exam(job.task, Drawn("quiz", encoder, self.quiz.ids, rows, job.seed, place))
         pilot_lr = self.feedback.pilot_lr or job.settings.lr
         settings = OptimConfig(lr=self.feedback.teacher_lr, clip=self.feedback.teacher_clip)
