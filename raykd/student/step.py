@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from raykd.feedback import Feedback, NoFeedback, Round
 from raykd.models import forward
 from raykd.objective import Objective
 from raykd.training.job import Loss, Step
-from raykd.training.masks import dropout_seed
+from raykd.training.masks import MaskTape, dropout_seed
 from raykd.weighting import Stepped, Weighting
 
 
@@ -70,10 +71,11 @@ class Blend:
 
 @dataclass
 class _Now:
-    """What a micro-batch is taught in this step, and what it lost."""
+    """What a micro-batch is taught in this step, under which dropout masks, and what it lost."""
 
     targets_KBC: torch.Tensor
     weights_BK: torch.Tensor
+    tape: contextlib.AbstractContextManager[object]
     hard_B: torch.Tensor | None = None
 
 
@@ -126,14 +128,18 @@ class DistilStep(Step):
         fresh = self.feedback.before(self._round)
         self.clock.feedback_s += self.feedback.seconds - spent
         each = zip(batches, fresh, weights, strict=True)
-        self._now = {batch.micro: _Now(targets_KBC, weights_BK) for batch, targets_KBC, weights_BK in each}
+        looks_back = self.weighting.observes(step)
+        self._now = {
+            batch.micro: _Now(targets_KBC, weights_BK, MaskTape() if looks_back else contextlib.nullcontext())
+            for batch, targets_KBC, weights_BK in each
+        }
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         """The blended loss of a micro-batch, each row weighing 1 / batch.global_rows."""
         now = self._now[batch.micro]
         logits_BC = self.feedback.logits(batch)
         if logits_BC is None:
-            with self.feedback.kernels():
+            with self.feedback.kernels(), now.tape:
                 logits_BC = forward.logits(model, batch.encoded)
         begun = time.perf_counter()
         # The small algebra of the loss is done in full precision, also where the forward pass is in bfloat16.
@@ -195,7 +201,8 @@ class DistilStep(Step):
         def after() -> tuple[torch.Tensor, torch.Tensor]:
             # As the loop does before `loss`.
             torch.manual_seed(dropout_seed(self.mine.seed, batch.step, batch.micro, self.mine.rank))
-            with torch.no_grad(), self.feedback.kernels(), forward.autocast(batch.labels_B.device, self.mine.cast):
+            cast = forward.autocast(batch.labels_B.device, self.mine.cast)
+            with torch.no_grad(), self.feedback.kernels(), cast, now.tape:
                 logits_BC = forward.logits(model, batch.encoded)
             return self.blend.parts(logits_BC.to(self.dtype), now.targets_KBC, now.weights_BK, batch)
 

@@ -42,6 +42,10 @@ class Weighting(ABC):
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
         """Weights [B, K] ≥ 0 that sum to 1 over K, without a gradient. Drawn once a round."""
 
+    def observes(self, step: int) -> bool:
+        """Whether `observe` will ask what this step led to; its dropout masks are kept until then."""
+        return False
+
     def observe(self, model: PreTrainedModel, step: int, stepped: list[Stepped]) -> None:
         """Told after the student's step what the weights led to; a worker without rows has no micro-batch."""
 

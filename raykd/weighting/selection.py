@@ -190,6 +190,10 @@ class Selection(Weighting):
             return policy.proportional(logits_BK).to(equal_BK)
         return policy.blend(actions_BK, logits_BK).to(equal_BK)
 
+    def observes(self, step: int) -> bool:
+        """On rewarded steps."""
+        return self.calendar.rewarded(step)
+
     def observe(self, model: PreTrainedModel, step: int, stepped: list[Stepped]) -> None:
         """On rewarded steps, one forward pass of the stepped student, and its rewards to the selector."""
         if not self.calendar.rewarded(step):

@@ -1,0 +1,74 @@
+"""What a weighting is told of a step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
+
+from raykd import objective
+from raykd.config import ObjectiveConfig
+from raykd.data.batch import Batch
+from raykd.data.tasks import Task
+from raykd.student.step import Blend, DistilStep, Mine
+from raykd.training.masks import dropout_seed
+from raykd.weighting import Stepped
+from raykd.weighting.rules import Uniform
+
+TASK = Task("classification", "accuracy", ("negative", "positive"))
+
+
+class Given:
+    """Two teachers' logits."""
+
+    logits_KNC = np.random.default_rng(0).normal(size=(2, 6, 2)).astype(np.float32)
+
+    def at_hand(self, ids: np.ndarray) -> int:
+        return 2 * len(ids)
+
+    def get(self, ids: np.ndarray) -> np.ndarray:
+        return self.logits_KNC[:, ids]
+
+
+class Watching(Uniform):
+    """Asks what a step led to, where it says that it will."""
+
+    def __init__(self, says: bool) -> None:
+        self.says = says
+        self.change_B = torch.empty(0)
+
+    def observes(self, step: int) -> bool:
+        return self.says
+
+    def observe(self, model: PreTrainedModel, step: int, stepped: list[Stepped]) -> None:
+        self.change_B = torch.cat([one.after()[1] - one.before_B for one in stepped])
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_the_difference_of_two_passes_is_the_steps_and_not_the_dropouts(says: bool) -> None:
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
+    model = BertForSequenceClassification(BertConfig(vocab_size=40, **shape)).train()
+    blend = Blend(TASK, 0.5, objective.build(ObjectiveConfig()))
+    weighting = Watching(says)
+    step = DistilStep(blend, weighting, Given(), torch.float32, mine=Mine(rank=1, seed=5))  # type: ignore[arg-type]
+    batches = [
+        Batch(np.arange(k, k + 3), torch.tensor([0, 1, 1]), {"input_ids": torch.randint(1, 40, (3, 7))}, 4, k // 3, 6)
+        for k in (0, 3)
+    ]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    changes = []
+    for rate in (0.0, 1.0):
+        step.begin(model, 4, batches)
+        for batch in batches:
+            torch.manual_seed(dropout_seed(5, 4, batch.micro, 1))  # as the loop does
+            step.loss(model, batch).total.backward()
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad()
+        step.end(model, optimizer, batches)
+        changes.append(weighting.change_B)
+    assert torch.equal(changes[0], torch.zeros(6))
+    assert (changes[1] != 0).all()
