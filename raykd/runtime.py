@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,7 +53,8 @@ def connected(config: RunConfig) -> Iterator[bool]:
     if address:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         try:
-            ray.init(address=address, log_to_driver=False)
+            with _sigterm_kept():
+                ray.init(address=address, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             mend = "is the cluster up, and RAY_AUTH_MODE (token or disabled) the same on both sides?"
             raise RunError(f"Ray at {address}", " ".join(str(error).split()), mend) from None
@@ -61,21 +64,33 @@ def connected(config: RunConfig) -> Iterator[bool]:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         cpus = config.cluster.num_cpus or _logical_cpus(config)
         nested = config.study is not None and config.train.workers > 1
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=nested,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=config.cluster.object_store_mb << 20,
-            runtime_env=_known_address() if nested else None,
-        )
+        with _sigterm_kept():
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=nested,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=config.cluster.object_store_mb << 20,
+                runtime_env=_known_address() if nested else None,
+            )
         os.environ.pop("RAY_GCS_SERVER_PORT", None)
         log.info("local Ray with %d logical CPUs on %d cores", cpus, os.cpu_count())
     try:
         yield bool(address)
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """`ray.init` makes SIGTERM end the driver at once; with us it is a request to save first, as Ctrl-C is."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _known_address() -> dict[str, Any]:

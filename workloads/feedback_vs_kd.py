@@ -45,6 +45,7 @@ def main() -> None:
     """Tunes, runs the seeds, writes table.json."""
     parser = comparison(__doc__, RATES)
     parser.add_argument("--teacher-lrs", type=listed, default=TEACHER_RATES)
+    parser.add_argument("--arms", type=listed, default=list(ARMS), help="beside kd")
     parser.add_argument("--start", type=int, default=0, help="first student step with feedback, of every arm")
     words, overrides = parser.parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -53,7 +54,7 @@ def main() -> None:
     with runtime.connected(configuration.load(config, overrides)):
         lr = choose(config, output, "kd", "train.lr", words.lrs, overrides)
         fixed = [*overrides, f"train.lr={lr}"]
-        for arm, settings in {"kd": list[str](), **ARMS}.items():
+        for arm, settings in {"kd": list[str](), **{arm: ARMS[arm] for arm in words.arms}}.items():
             final, rate = [*fixed, *settings], ""
             if settings:
                 final.append(f"feedback.start={words.start}")

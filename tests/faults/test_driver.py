@@ -68,12 +68,13 @@ def end_orphans(before: set[int]) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_request_to_stop_saves_and_the_same_command_goes_on(tmp_path: Path, said: signal.Signals) -> None:
     config = write_config(tmp_path)
     finish(config, tmp_path / "whole")
     process = start(config, tmp_path / "parts")
     wait_for(lambda: len(steps(tmp_path / "parts")) >= 7, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(said)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert len([line for line in stderr.splitlines() if line.startswith("raykd: ")]) == 1
