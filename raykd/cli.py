@@ -17,7 +17,8 @@ from raykd import config as configuration
 from raykd.config import RunConfig
 from raykd.errors import ConfigError, RaykdError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+HELP = "Knowledge distillation on a Ray cluster: teachers serve soft targets, students learn from them."
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="a YAML file, see workloads/")]
 Output = Annotated[Path | None, typer.Option(help="the run's folder; default runs/NAME")]
