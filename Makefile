@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+EXTRAS := $(VENV)/.extras
 
 .PHONY: quickstart test test-all lint venv clean
 
@@ -12,8 +13,8 @@ quickstart: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
-# Long cluster and fault tests, beside those of `make test`.
-test-all: $(READY)
+# Long cluster and fault tests, and those of the optional packages, beside those of `make test`.
+test-all: $(EXTRAS)
 	$(BIN)/python -m pytest -m slow
 
 lint: $(READY)
@@ -28,6 +29,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $(READY)
+
+$(EXTRAS): $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,onnx,mlflow,wandb]'
+	touch $(EXTRAS)
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

@@ -233,7 +233,9 @@ def _trackers(setup: Setup) -> list[tune.Callback]:
     if given.wandb is not None:
         from ray.air.integrations.wandb import WandbLoggerCallback
 
-        made.append(WandbLoggerCallback(project=given.wandb, group=setup.config.name, dir=str(setup.folder)))
+        # The mode by name: the callback's actor does not see this process's environment.
+        place: dict[str, Any] = {"dir": str(setup.folder), "mode": os.environ.get("WANDB_MODE")}
+        made.append(WandbLoggerCallback(project=given.wandb, group=setup.config.name, **place))
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,9 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "student"
 
 
+@pytest.mark.slow
 def test_onnx_answers_as_the_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
-    runtime = pytest.importorskip("onnxruntime")
+    runtime = importlib.import_module("onnxruntime")
     said = export.to_onnx(checkpoint, tmp_path / "onnx")
     assert said["difference"] <= export.TOLERANCE
     model, tokenizer = models.load(checkpoint)
@@ -41,8 +43,8 @@ def test_onnx_answers_as_the_checkpoint(checkpoint: Path, tmp_path: Path) -> Non
     assert (tmp_path / "onnx" / "tokenizer_config.json").exists()
 
 
+@pytest.mark.slow
 def test_another_graph_is_not_kept(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxruntime")
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     with pytest.raises(Exception, match="the ONNX graph's logits differ"):
         export.to_onnx(checkpoint, tmp_path / "onnx")
