@@ -4,10 +4,10 @@ Command:
     python -m raykd.workloads.weightings_compared workloads/rl_kd.yaml runs/weightings --seeds 0,1,2,3,4 [KEY=VALUE]
 
 The reward split is held out of every arm's training, so that all have the same rows and the same teachers. Each arm is
-tuned at the same rates of the student on one seed, on rows carved from train (10 %); the policy has its own rate in
-the grid in their place, at the student's rate that was best for `uniform`. The seeds are then scored on the published
-validation rows and compared with `uniform` seed by seed. Every run is a folder of its own: interrupt it and give the
-command again, finished runs are not done again.
+tuned at the same rates of the student on one seed, on rows carved from train (10 %); the policy has its entropy bonus
+in the grid in their place, at the student's rate that was best for `uniform`. The seeds are then scored on the
+published validation rows and compared with `uniform` seed by seed. Every run is a folder of its own: interrupt it and
+give the command again, finished runs are not done again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .kd_vs_alone import choose, comparison, listed, run, summary
 
 log = logging.getLogger(__name__)
 RATES = ["2e-4", "4e-4"]
-POLICY_RATES = ["0.02", "0.05"]
+BONUSES = ["0.01", "0.1"]
 
 
 def settings_of(arm: str) -> list[str]:
@@ -45,14 +45,14 @@ def tuned(config: Path, output: Path, arm: str, words: argparse.Namespace, overr
         return [f"train.lr={choose(config, output, arm, 'train.lr', words.lrs, overrides)}"]
     # `uniform` ran before: its tuning is found and not done again.
     like_uniform = tuned(config, output, "uniform", words, [*overrides, *settings_of("uniform")])
-    rate = choose(config, output, arm, "weighting.lr", words.policy_lrs, [*overrides, *like_uniform])
-    return [*like_uniform, f"weighting.lr={rate}"]
+    bonus = choose(config, output, arm, "weighting.entropy_bonus", words.bonuses, [*overrides, *like_uniform])
+    return [*like_uniform, f"weighting.entropy_bonus={bonus}"]
 
 
 def main() -> None:
     """Tunes, runs the seeds, writes table.json."""
     parser = comparison(__doc__, RATES)
-    parser.add_argument("--policy-lrs", type=listed, default=POLICY_RATES)
+    parser.add_argument("--bonuses", type=listed, default=BONUSES, help="of the policy")
     parser.add_argument("--arms", type=listed, default=["uniform", "policy", *RULES[1:], "alone"])
     words, overrides = parser.parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
