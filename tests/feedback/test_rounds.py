@@ -118,12 +118,13 @@ def test_one_round_over_the_service_is_the_double_backward(configure: Configure,
         torch.testing.assert_close(step, expected, rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
         ("metadistil", ["train.workers=2", "feedback.ranks=2", "feedback.recompute=true"]),
-        pytest.param("metadistil", ["train.workers=2"], marks=pytest.mark.slow),
-        pytest.param("ikd", ["train.workers=2", "feedback.ranks=2", "feedback.recompute=true"], marks=pytest.mark.slow),
+        ("metadistil", ["train.workers=2"]),
+        ("ikd", ["train.workers=2", "feedback.ranks=2", "feedback.recompute=true"]),
     ],
 )
 def test_workers_and_ranks_change_nothing(configure: Configure, tmp_path: Path, kind: str, settings: list[str]) -> None:
@@ -140,6 +141,7 @@ def test_workers_and_ranks_change_nothing(configure: Configure, tmp_path: Path, 
     assert_close(rounds(tmp_path / "wide"), rounds(tmp_path / "one"), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_some_teachers_learn_and_feedback_may_begin_late(configure: Configure, tmp_path: Path) -> None:
     teachers = [json.loads(json.dumps(TINY_TEACHER)) | {"name": name} for name in ("still", "eager", "keen")]
     teachers[1]["finetune"] |= {"seed": 1}
@@ -165,7 +167,8 @@ def test_some_teachers_learn_and_feedback_may_begin_late(configure: Configure, t
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("kind", ["metadistil", pytest.param("ikd", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["metadistil", "ikd"])
 def test_a_stopped_run_goes_on_bit_equal(configure: Configure, tmp_path: Path, kind: str) -> None:
     """A learner is killed in mid-epoch, dropout on: the run goes back to its last cut and ends as if undisturbed."""
     student = {"layers": 1, "hidden_size": 16, "heads": 2, "vocab_size": 300, "dropout": 0.2}

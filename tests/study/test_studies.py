@@ -84,6 +84,7 @@ def test_a_grid_where_some_trials_fail(configure: Configure, tmp_path: Path) -> 
     assert (tmp_path / "study" / "result.json").stat().st_mtime_ns == stamp
 
 
+@pytest.mark.slow
 def test_asha_stops_a_bad_trial_and_its_fork_ends(configure: Configure, tmp_path: Path) -> None:
     """The good one comes first; the bad one, with a teacher of its own, is stopped at its first evaluation."""
     keys = {"train.lr": {"grid": [1e-2, 1e-9]}}
