@@ -28,20 +28,22 @@ from .kd_vs_alone import choose, comparison, listed, run, summary
 log = logging.getLogger(__name__)
 RATES = ["2e-4", "4e-4"]
 BONUSES = ["0.01", "0.1"]
+POLICIES = {"policy": list[str](), "often": ["weighting.reward.every=1"]}
+"""`often` is rewarded at every step: a run of a few hundred steps gives the default's policy few lessons."""
 
 
 def settings_of(arm: str) -> list[str]:
     """What makes a run this arm's."""
     if arm == "alone":
         return ["weighting=uniform", "objective.alpha=0"]
-    if arm == "policy":
-        return []
+    if arm in POLICIES:
+        return POLICIES[arm]
     return [f"weighting={arm}"]
 
 
 def tuned(config: Path, output: Path, arm: str, words: argparse.Namespace, overrides: list[str]) -> list[str]:
     """The rates that are best for an arm."""
-    if arm != "policy":
+    if arm not in POLICIES:
         return [f"train.lr={choose(config, output, arm, 'train.lr', words.lrs, overrides)}"]
     # `uniform` ran before: its tuning is found and not done again.
     like_uniform = tuned(config, output, "uniform", words, [*overrides, *settings_of("uniform")])
@@ -53,7 +55,7 @@ def main() -> None:
     """Tunes, runs the seeds, writes table.json."""
     parser = comparison(__doc__, RATES)
     parser.add_argument("--bonuses", type=listed, default=BONUSES, help="of the policy")
-    parser.add_argument("--arms", type=listed, default=["uniform", "policy", *RULES[1:], "alone"])
+    parser.add_argument("--arms", type=listed, default=["uniform", *POLICIES, *RULES[1:], "alone"])
     words, overrides = parser.parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config, output = words.config, words.output
@@ -67,7 +69,7 @@ def main() -> None:
             table[arm] = summary(results, final[len(mine)].partition("=")[2]) | {"settings": final[len(mine) :]}
             if "uniform" in table and arm != "uniform":
                 table[arm]["against_uniform"] = against(table[arm], table["uniform"])
-            if arm == "policy":
+            if arm in POLICIES:
                 table[arm]["weighting"] = [result["weighting"] for result in results]
             table["teachers"] = {one["name"]: one["scores"] for one in results[0]["teachers"]}
             (output / "table.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
