@@ -19,6 +19,8 @@ pytestmark = pytest.mark.usefixtures("ray_local")
 DOMAINS = ("books", "electronics", "kitchen")
 EXPERTS = {domain: expert(domain) for domain in DOMAINS}
 POLICY = "weighting.type=policy"
+WIDER = "student.hidden_size=64"
+"""It hears wrong teachers while the policy learns: of 32 it has not recovered by its sixth epoch at two seeds of five."""
 
 
 def raw(folder: Path) -> dict[str, Any]:
@@ -54,14 +56,16 @@ def test_the_policy_finds_the_teacher_that_is_right_on_a_row(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_its_student_beats_uniform_and_the_best_fixed_weights_over_five_seeds(tmp_path: Path) -> None:
     arms = {"policy": POLICY, "uniform": "weighting=uniform"}
     arms |= {
         domain: f"weighting={{type: fixed, weights: {[int(one == domain) for one in DOMAINS]}}}" for domain in DOMAINS
     }
     values = {
-        name: [distilled(EXPERTS, tmp_path, f"{name}{seed}", one, f"seed={seed}")[0]["value"] for seed in range(5)]
+        name: [
+            distilled(EXPERTS, tmp_path, f"{name}{seed}", one, WIDER, f"seed={seed}")[0]["value"] for seed in range(5)
+        ]
         for name, one in arms.items()
     }
     print(values)
