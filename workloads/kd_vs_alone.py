@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ ARMS = {"alone": ["objective.alpha=0"], "kd": list[str]()}
 def run(config: Path, folder: Path, overrides: list[str]) -> dict[str, Any]:
     """One distillation; a finished folder returns its result."""
     result = api.distill(configuration.load(config, overrides), folder)
+    # What a run would be resumed from is several times what it made, and a table has dozens of runs.
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     log.info("%s: %.4f", folder.name, result["value"])
     return result
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
 from raykd.errors import ConfigError, ModelError
 
@@ -33,6 +33,9 @@ def push(folders: Sequence[Path], repository: str) -> str:
     except HfHubHTTPError as error:
         what = f"the hub refused it (HTTP {error.response.status_code})"
         raise ModelError(repository, what, "log in with `hf auth login`, and check your access") from None
-    except OSError:
+    except (HTTPError, OSError):  # what the client's HTTP library raises is no OSError
         raise ModelError(repository, "the hub could not be reached", "check the network") from None
+    except ValueError as error:
+        what = f"the hub does not take its card ({' '.join(str(error).split())[:200]})"
+        raise ModelError(str(folders[0] / "README.md"), what, "correct the lines between ---") from None
     return str(address)

@@ -54,13 +54,13 @@ def chosen_run(make_run: Folder, result: dict[str, Any]) -> Path:
     result["weighting"] = a_weighting()
     result["baselines"] |= {"uniform": {"value": 0.834}, "oracle": {"value": 0.861}, "best": {"value": 0.81}}
     folder = make_run(result)
-    as_policy(folder)
+    weighted_by("policy", folder)
     logged(folder)
     return folder
 
 
-def as_policy(folder: Path) -> None:
-    config = yaml.safe_load((folder / "config.yaml").read_text()) | {"weighting": {"type": "policy"}}
+def weighted_by(weighting: str, folder: Path) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text()) | {"weighting": {"type": weighting}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
 
@@ -85,7 +85,7 @@ def test_a_finished_run_says_who_taught_what(chosen_run: Path) -> None:
 
 def test_an_unfinished_run_says_it_from_its_log(make_run: Folder) -> None:
     folder = make_run({}, baselines=(), steps=240)
-    as_policy(folder)
+    weighted_by("policy", folder)
     logged(folder, 30)
     text, _ = read(render(folder).read_text(encoding="utf-8"))
     assert "A policy chose the teachers row by row; 30 updates so far teach it to choose" in text
@@ -95,8 +95,7 @@ def test_an_unfinished_run_says_it_from_its_log(make_run: Folder) -> None:
 def test_a_rule_has_weights_and_no_mind(make_run: Folder, result: dict[str, Any]) -> None:
     result["weighting"] = {"choices": a_weighting()["choices"]}
     folder = make_run(result)
-    config = yaml.safe_load((folder / "config.yaml").read_text()) | {"weighting": {"type": "confidence"}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    weighted_by("confidence", folder)
     text, _ = read(render(folder).read_text(encoding="utf-8"))
     assert "The teachers were blended row by row by the rule confidence ." in text
     assert "bpe-2x96 had a mean weight of 62 %" in text
