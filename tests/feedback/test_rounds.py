@@ -203,6 +203,7 @@ def test_no_roll_back_is_another_run(configure: Configure, tmp_path: Path) -> No
     assert first != second
 
 
+@pytest.mark.slow
 def test_feedback_on_a_regression(configure: Configure, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, count in (("train", 240), ("validation", 60)):

@@ -58,6 +58,7 @@ def test_every_rule_runs_as_weighting_and_as_baseline(configure: Configure, tmp_
         assert told == (rule != "random")
 
 
+@pytest.mark.slow
 def test_fitted_rules_have_a_split_of_their_own(configure: Configure, tmp_path: Path) -> None:
     config = configure(
         "train.epochs=1", "data.reward=0.2", "baselines=[best, uniform]", "weighting=logistic", teachers=TEACHERS

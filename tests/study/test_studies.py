@@ -48,6 +48,7 @@ def learners() -> list[str]:
     return [one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if "learner-" in one["name"]]
 
 
+@pytest.mark.slow
 def test_a_grid_where_some_trials_fail(configure: Configure, tmp_path: Path) -> None:
     keys = {
         "train.lr": {"grid": [2e-3, 1e30]},  # one that ends in NaN

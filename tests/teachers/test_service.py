@@ -107,6 +107,7 @@ def test_a_replica_that_dies_loses_no_row(teacher: Prepared, corpus: Corpus, tmp
     assert computed(served[0], corpus) == len(ids)
 
 
+@pytest.mark.slow
 def test_a_killed_service_goes_on_from_its_segments(
     teacher: Prepared, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:
@@ -143,6 +144,7 @@ def test_requests_stay_bounded_when_the_teacher_is_slow(
     assert most <= 2
 
 
+@pytest.mark.slow
 def test_replicas_come_and_go_while_students_train(
     teacher: Prepared, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:
