@@ -79,7 +79,9 @@ class DataConfig(Section):
     domain: str | None = Field(None, description="column of the domain; default: domain where it is there")
     domains: list[str] | None = Field(None, description="keep only the rows of these domains")
     max_length: int = Field(128, ge=4, description="tokens of a row; longer ones are cut")
-    limit: int | None = Field(None, ge=2, description="keep so many training rows (stratified)")
+    limit: int | None = Field(
+        None, ge=2, description="keep so many (stratified) of the training rows that validation, quiz and reward leave"
+    )
     fraction: float = Field(1.0, gt=0, le=1, description="keep this share of the training rows (stratified)")
     carve_validation: float = Field(
         0.0, ge=0, lt=0.9, description="share of train that takes the validation's place, for tuning"
