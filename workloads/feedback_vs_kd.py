@@ -26,7 +26,6 @@ from .kd_vs_alone import choose, comparison, listed, run, summary
 
 log = logging.getLogger(__name__)
 RATES = ["1e-4", "2e-4", "4e-4", "8e-4"]
-QUIZ = 0.1
 TEACHER_RATES = ["1e-2", "3e-2", "1e-1", "3e-1"]
 SGD = "teacher_optimizer: sgd, every: 8, quiz_batches: 4"
 ARMS = {
@@ -62,7 +61,8 @@ def main() -> None:
         (output / "table.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
 
     with runtime.connected(configuration.load(config, overrides)):
-        held_out = [*overrides, f"data.quiz={configuration.load(config, overrides).data.quiz or QUIZ}"]
+        quiz = configuration.load(config, [*overrides, *ARMS["metadistil"]]).rows.quiz
+        held_out = [*overrides, f"data.quiz={quiz}"]
         for arm, mine in {"kd": [*overrides, "data.quiz=0"], "same_rows": held_out}.items():
             lr = choose(config, output, arm, "train.lr", words.lrs, mine)
             keep(arm, summary(seeds(arm, [*mine, f"train.lr={lr}"]), lr))

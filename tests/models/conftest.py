@@ -18,6 +18,8 @@ from transformers import (
     RobertaConfig,
 )
 
+from raykd import models
+from raykd.config import ModelConfig
 from raykd.data.tasks import Task
 from raykd.models.tokenizers import train_tokenizer
 
@@ -84,3 +86,13 @@ def checkpoint(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> Checkpoint
         return folder
 
     return make
+
+
+@pytest.fixture
+def student(tmp_path: Path) -> Path:
+    """The folder of a fresh, tiny classifier that raykd has built."""
+    shape = ModelConfig(layers=1, hidden_size=16, heads=2, vocab_size=100)
+    texts = [f"word{k} is good and word{k + 1} is bad" for k in range(40)]
+    task = Task("classification", "accuracy", ("negative", "positive"))
+    models.save(*models.build(shape, task, texts, seed=0, max_length=24), tmp_path / "student")
+    return tmp_path / "student"

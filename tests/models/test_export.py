@@ -10,29 +10,16 @@ import pytest
 import torch
 
 from raykd import models
-from raykd.config import ModelConfig
-from raykd.data.tasks import Task
 from raykd.errors import ConfigError
 from raykd.models import export
 
-TASK = Task("classification", "accuracy", ("negative", "positive"))
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    shape = ModelConfig(layers=1, hidden_size=16, heads=2, vocab_size=100)
-    texts = [f"word{k} is good and word{k + 1} is bad" for k in range(40)]
-    model, tokenizer = models.build(shape, TASK, texts, seed=0, max_length=24)
-    models.save(model, tokenizer, tmp_path / "student")
-    return tmp_path / "student"
-
 
 @pytest.mark.slow
-def test_onnx_answers_as_the_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+def test_onnx_answers_as_the_checkpoint(student: Path, tmp_path: Path) -> None:
     runtime = importlib.import_module("onnxruntime")
-    said = export.to_onnx(checkpoint, tmp_path / "onnx")
+    said = export.to_onnx(student, tmp_path / "onnx")
     assert said["difference"] <= export.TOLERANCE
-    model, tokenizer = models.load(checkpoint)
+    model, tokenizer = models.load(student)
     rows = tokenizer(["word3 is bad", "word1 is good and word9 is bad"], padding=True, return_tensors="pt")
     rows = {name: rows[name] for name in said["inputs"]}
     with torch.inference_mode():
@@ -44,15 +31,15 @@ def test_onnx_answers_as_the_checkpoint(checkpoint: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_another_graph_is_not_kept(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_graph_is_not_kept(student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     with pytest.raises(Exception, match="the ONNX graph's logits differ"):
-        export.to_onnx(checkpoint, tmp_path / "onnx")
+        export.to_onnx(student, tmp_path / "onnx")
     assert not (tmp_path / "onnx" / "model.onnx").exists()
 
 
-def test_an_unknown_format_is_named(checkpoint: Path) -> None:
+def test_an_unknown_format_is_named(student: Path) -> None:
     from raykd import api
 
     with pytest.raises(ConfigError, match="no format 'tflite'"):
-        api.export(checkpoint, "tflite")
+        api.export(student, "tflite")

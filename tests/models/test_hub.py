@@ -15,12 +15,8 @@ import pytest
 import torch
 
 from raykd import models
-from raykd.config import ModelConfig
-from raykd.data.tasks import Task
 from raykd.errors import ConfigError, ModelError
 from raykd.models import hub
-
-TASK = Task("classification", "accuracy", ("negative", "positive"))
 
 
 class Hub(http.server.ThreadingHTTPServer):
@@ -93,12 +89,9 @@ def local_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    shape = ModelConfig(layers=1, hidden_size=16, heads=2, vocab_size=100)
-    texts = [f"word{k} is good and word{k + 1} is bad" for k in range(40)]
-    models.save(*models.build(shape, TASK, texts, seed=0, max_length=24), tmp_path / "student")
-    (tmp_path / "student" / "README.md").write_text("---\nlibrary_name: transformers\n---\nA card.\n")
-    return tmp_path / "student"
+def checkpoint(student: Path) -> Path:
+    (student / "README.md").write_text("---\nlibrary_name: transformers\n---\nA card.\n")
+    return student
 
 
 def test_what_arrives_is_the_checkpoint_and_what_was_exported(local_hub: Hub, checkpoint: Path, tmp_path: Path) -> None:
