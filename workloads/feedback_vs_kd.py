@@ -2,6 +2,8 @@
 
 Command:
     python -m raykd.workloads.feedback_vs_kd workloads/sst2.yaml runs/feedback --seeds 0,1,2,3,4 [KEY=VALUE]
+    python -m raykd.workloads.feedback_vs_kd workloads/mrpc.yaml runs/feedback_mrpc "student.layers=[0,2,3,5]" \
+        --lrs 2e-4 --teacher-lrs 1e-3,3e-3 --rounds "teacher_optimizer: sgd, every: 8, quiz_batches: 2"
 
 Arms: `kd` (frozen teacher, all rows), `same_rows` (the same without the rows that the others hold out for the quiz),
 `finetuned` (the teacher goes on with its own cross-entropy for as many steps, ω = 0), `metadistil`, `centred` (the same
@@ -27,12 +29,12 @@ from .kd_vs_alone import choose, comparison, listed, run, summary
 log = logging.getLogger(__name__)
 RATES = ["1e-4", "2e-4", "4e-4", "8e-4"]
 TEACHER_RATES = ["1e-2", "3e-2", "1e-1", "3e-1"]
-SGD = "teacher_optimizer: sgd, every: 8, quiz_batches: 4"
+ROUNDS = "teacher_optimizer: sgd, every: 8, quiz_batches: 4"
 ARMS = {
-    "finetuned": [f"feedback={{type: metadistil, weight: 0, teacher_ce: 1, {SGD}}}"],
-    "metadistil": [f"feedback={{type: metadistil, {SGD}}}"],
-    "centred": [f"feedback={{type: metadistil, centred: true, {SGD}}}"],
-    "ikd": [f"feedback={{type: ikd, {SGD}}}"],
+    "finetuned": "type: metadistil, weight: 0, teacher_ce: 1",
+    "metadistil": "type: metadistil",
+    "centred": "type: metadistil, centred: true",
+    "ikd": "type: ikd",
 }
 
 
@@ -47,11 +49,15 @@ def main() -> None:
     parser = comparison(__doc__, RATES)
     parser.add_argument("--teacher-lrs", type=listed, default=TEACHER_RATES)
     parser.add_argument("--arms", type=listed, default=list(ARMS), help="beside kd and same_rows")
+    parser.add_argument("--rounds", default=ROUNDS, help="settings of `feedback` that all arms share")
     parser.add_argument("--start", type=int, default=0, help="first student step with feedback, of every arm")
     words, overrides = parser.parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config, output = words.config, words.output
     table: dict[str, Any] = {}
+
+    def taught(arm: str) -> str:
+        return f"feedback={{{ARMS[arm]}, {words.rounds}, start: {words.start}}}"
 
     def seeds(arm: str, settings: list[str]) -> list[dict[str, Any]]:
         return [run(config, output / f"{arm}-seed{seed}", [*settings, f"seed={seed}"]) for seed in words.seeds]
@@ -61,14 +67,14 @@ def main() -> None:
         (output / "table.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
 
     with runtime.connected(configuration.load(config, overrides)):
-        quiz = configuration.load(config, [*overrides, *ARMS["metadistil"]]).rows.quiz
+        quiz = configuration.load(config, [*overrides, taught("metadistil")]).rows.quiz
         held_out = [*overrides, f"data.quiz={quiz}"]
         for arm, mine in {"kd": [*overrides, "data.quiz=0"], "same_rows": held_out}.items():
             lr = choose(config, output, arm, "train.lr", words.lrs, mine)
             keep(arm, summary(seeds(arm, [*mine, f"train.lr={lr}"]), lr))
         held_out.append(f"train.lr={table['same_rows']['lr']}")
         for arm in words.arms:
-            mine = [*held_out, *ARMS[arm], f"feedback.start={words.start}"]
+            mine = [*held_out, taught(arm)]
             rate = choose(config, output, arm, "feedback.teacher_lr", words.teacher_lrs, mine)
             results = seeds(arm, [*mine, f"feedback.teacher_lr={rate}"])
             entry = summary(results, table["same_rows"]["lr"]) | {"teacher_lr": rate}

@@ -21,8 +21,8 @@ class FeedbackConfig(Section):
     teachers: list[str] | None = Field(None, description="names of the teachers that learn; null: all")
     every: int = Field(1, ge=1, description="a round of feedback each so many student steps")
     start: int = Field(0, ge=0, description="first student step with feedback; before it the stored targets serve")
-    route: Literal["auto", "forward", "central"] = Field(
-        "auto", description="the student's directional derivative: forward mode, or central differences"
+    route: Literal["auto", "forward", "central", "one_sided"] = Field(
+        "auto", description="the student's directional derivative: forward mode, or central or one-sided differences"
     )
     quiz_batches: int = Field(1, ge=1, description="quiz batches of a round, drawn with replacement")
     quiz_batch_size: int | None = Field(None, ge=1, description="rows of a quiz batch; null: train.batch_size")

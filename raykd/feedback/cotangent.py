@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 Params = Mapping[str, Tensor]
 Outputs = tuple[Tensor, ...]
 Reduce = Callable[[list[Tensor]], list[Tensor]]
-Route = Literal["forward", "central"]
+Route = Literal["forward", "central", "one_sided"]
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,15 @@ class Micro:
     served: Outputs
 
 
-def choose_route(
-    route: Literal["auto", "forward", "central"], dtype: torch.dtype, device: torch.device
-) -> tuple[Route, str]:
+def choose_route(route: Route | Literal["auto"], dtype: torch.dtype, device: torch.device) -> tuple[Route, str]:
     """How to take u, and why; `dtype` is that of the student's weights."""
     if route != "auto":
         return route, f"{route} asked for"
     if dtype == torch.float64:
         return "forward", f"auto: float64 weights on {device.type}, where only a jvp is exact to rounding"
+    if device.type == "cpu":
+        return "one_sided", "auto: one forward pass more costs least, and is exact to about 1e-3"
+    # The pilot's outputs, with a graph, and those of a pass without may come from different kernels there.
     return "central", "auto: two no-grad forwards with any kernel cost less than a jvp, and are exact to about 1e-4"
 
 
@@ -95,8 +96,17 @@ def outputs_at(theta: Params, micro: Micro, route: Route = "central") -> Outputs
         return micro.forward({name: tensor.detach() for name, tensor in theta.items()})
 
 
+def derivative(route: Route, theta: Params, v: Params, micro: Micro, outputs: Outputs) -> Outputs:
+    """u = J_S(θ)·v, one tensor for each output, by this route; `outputs` are the student's at θ."""
+    if route == "forward":
+        return forward_mode(theta, v, micro)
+    if route == "central":
+        return central_differences(theta, v, micro)
+    return one_sided_differences(theta, v, micro, outputs)
+
+
 def forward_mode(theta: Params, v: Params, micro: Micro) -> Outputs:
-    """u = J_S(θ)·v, one tensor for each output, by a jvp; only the math kernel of SDPA has a forward-mode rule."""
+    """u by a jvp; only the math kernel of SDPA has a forward-mode rule."""
     at = {name: tensor.detach() for name, tensor in theta.items()}
     along = {name: v[name].detach() for name in at}
     with _apart(theta, "forward"), torch.no_grad():
@@ -106,15 +116,25 @@ def forward_mode(theta: Params, v: Params, micro: Micro) -> Outputs:
 
 def central_differences(theta: Params, v: Params, micro: Micro, step: float = 0.01) -> Outputs:
     """u = (f(θ + εv) − f(θ − εv)) / 2ε with ε = step/‖v‖ over all parameters; zeros where v is zero."""
-    # Squares of float32 entries below 1e-23 would vanish.
-    norms = [torch.linalg.vector_norm(v[name], dtype=torch.float64) for name in theta]
-    norm = torch.linalg.vector_norm(torch.stack(norms)).item()
+    norm = _norm(theta, v)
     if norm == 0:
         return tuple(torch.zeros_like(output) for output in outputs_at(theta, micro))
-    epsilon = step / norm
-    ahead = outputs_at({name: tensor.detach() + epsilon * v[name] for name, tensor in theta.items()}, micro)
-    behind = outputs_at({name: tensor.detach() - epsilon * v[name] for name, tensor in theta.items()}, micro)
+    ahead, behind = (outputs_at(_moved(theta, v, sign * step / norm), micro) for sign in (1, -1))
     return tuple((a - b) * (norm / (2 * step)) for a, b in zip(ahead, behind, strict=True))
+
+
+def one_sided_differences(theta: Params, v: Params, micro: Micro, outputs: Outputs, step: float = 1e-3) -> Outputs:
+    """u = (f(θ + εv) − f(θ)) / ε with ε = step/‖v‖, f(θ) at hand: one forward pass; zeros where v is zero.
+
+    A tenth of the central step: the error in ε is of first order, and rounding allows no less. Measured against a
+    float64 jvp on MiniLM students of 2 and 6 layers, along gradients and along Adam's directions: 3e-5 to 9e-4 of ‖u‖
+    (central: 4e-6 to 3e-4).
+    """
+    norm = _norm(theta, v)
+    if norm == 0:
+        return tuple(torch.zeros_like(output) for output in outputs)
+    ahead = outputs_at(_moved(theta, v, step / norm), micro)
+    return tuple((a - at.detach()) * (norm / step) for a, at in zip(ahead, outputs, strict=True))
 
 
 def cotangents(micro: Micro, outputs: Outputs, u: Outputs) -> Outputs:
@@ -162,6 +182,16 @@ def adam_preconditioned(v: Params, second_moments: Params, eps: float) -> dict[s
     `second_moments` are bias-corrected: exp_avg_sq / (1 − β₂ᵗ), after the course step.
     """
     return {name: tensor / (second_moments[name].sqrt() + eps) for name, tensor in v.items()}
+
+
+def _norm(theta: Params, v: Params) -> float:
+    # Squares of float32 entries below 1e-23 would vanish.
+    norms = [torch.linalg.vector_norm(v[name], dtype=torch.float64) for name in theta]
+    return torch.linalg.vector_norm(torch.stack(norms)).item()
+
+
+def _moved(theta: Params, v: Params, epsilon: float) -> dict[str, Tensor]:
+    return {name: tensor.detach() + epsilon * v[name] for name, tensor in theta.items()}
 
 
 @contextlib.contextmanager

@@ -42,17 +42,19 @@ class IKD(Teaching):
         now.model.train()
         micros = self._micros(now)
         outputs = [cotangent.outputs_at(theta, micro, self.route) for micro in micros]
-        draws = [exam.loss(now.model, now.step, draw) for draw in range(2 if measure else 1)]
+        # With ω = 0 nobody hears what an exam says.
+        asked = 0 if not self.settings.weight else 2 if measure else 1
+        draws = [exam.loss(now.model, now.step, draw) for draw in range(asked)]
         quiz: dict[str, torch.Tensor] = {}
         directions = []
         for loss in draws:
             v, share = cotangent.quiz_gradient(stepped, loss, self._reduce)
             quiz.setdefault("after", share)
             directions.append(self._through_adam(v, now, optimizer))
-        if measure:
+        if draws and measure:
             with torch.no_grad():
                 quiz["before"] = draws[0](theta)
-        self._teach(now, micros, theta, outputs, directions, quiz, begun)
+        self._teach(now, micros, theta, outputs, directions, quiz, measure, begun)
         self._kept = {}
         self.seconds += time.perf_counter() - begun
 

@@ -22,11 +22,28 @@ class MetaDistil(Teaching):
     _logits: torch.Tensor | None = None
 
     def before(self, now: Round) -> list[torch.Tensor]:
-        """Pilot, quiz, cotangents, the teachers' step; returns what they say now, [K, B, C] of each micro-batch."""
+        """Pilot, quiz, cotangents, the teachers' step; returns what they say now, [K, B, C] of each micro-batch.
+
+        With ω = 0 there is no pilot: nobody hears what its quiz would say.
+        """
         if not self.due(now.step):
             return now.targets
-        begun, measure, exam = time.perf_counter(), self._measure_now(), self.lessons.exam
+        begun, measure = time.perf_counter(), self._measure_now()
         theta, micros = self._parameters(now), self._micros(now)
+        if self.settings.weight or not self.settings.rollback:
+            self._try_out(now, theta, micros, measure, begun)
+        else:
+            outputs = [cotangent.outputs_at(theta, micro, self.route) for micro in micros]
+            self._teach(now, micros, theta, outputs, [], {}, measure, begun)
+        fresh = [self._fresh(batch.ids, old) for batch, old in zip(now.batches, now.targets, strict=True)]
+        self.seconds += time.perf_counter() - begun
+        return fresh
+
+    def _try_out(
+        self, now: Round, theta: dict[str, torch.Tensor], micros: list[cotangent.Micro], measure: bool, begun: float
+    ) -> None:
+        """The pilot, what a quiz says of it, and the teachers' step."""
+        exam = self.lessons.exam
         # More than one micro-batch is there to save memory, which their graphs would take.
         reuse = self.settings.rollback and not self.lessons.autocast and len(micros) == 1
         rate = self.settings.pilot_lr or self.lessons.lr
@@ -40,12 +57,9 @@ class MetaDistil(Teaching):
                 quiz["before"] = exam.loss(now.model, now.step, 0)(theta)
         if reuse:
             self._logits = outputs[0][0]
-        self._teach(now, micros, theta, outputs, directions, quiz, begun)
+        self._teach(now, micros, theta, outputs, directions, quiz, measure, begun)
         if not self.settings.rollback:
             self._keep(now, phi)
-        fresh = [self._fresh(batch.ids, old) for batch, old in zip(now.batches, now.targets, strict=True)]
-        self.seconds += time.perf_counter() - begun
-        return fresh
 
     def logits(self, batch: Batch) -> torch.Tensor | None:
         """The pilot's: after the roll-back parameters and masks are the same."""

@@ -136,7 +136,7 @@ class Teaching(Feedback):
     def _micro(self, now: Round, k: int) -> Micro:
         batch, weights_BK, model = now.batches[k], now.weights[k], now.model
         seed = dropout_seed(self.lessons.seed, batch.step, batch.micro, self.lessons.place.rank)
-        tape = MaskTape() if self.route == "central" else contextlib.nullcontext()
+        tape = MaskTape() if self.route != "forward" else contextlib.nullcontext()
 
         def at(parameters: Params) -> Outputs:
             torch.manual_seed(seed)
@@ -159,6 +159,7 @@ class Teaching(Feedback):
         outputs: list[Outputs],
         directions: Sequence[Params],
         quiz: dict[str, torch.Tensor],
+        measure: bool,
         begun: float,
     ) -> None:
         """u and c of each micro-batch to each teacher, then their step.
@@ -166,20 +167,21 @@ class Teaching(Feedback):
         Args:
             micros: of this worker.
             outputs: the student's at θ.
-            directions: v, and of an independent quiz where the round is measured.
+            directions: v, and of an independent quiz where the round is measured; none where nobody was asked.
             quiz: this worker's shares of the quiz losses `before` and `after`, for the log.
         """
         classroom, rank = self.lessons.classroom, self.lessons.place.rank
-        along = [self._derivatives(now, theta, v, micros) for v in directions]
+        along = [self._derivatives(now, theta, v, micros, outputs) for v in directions]
         for k, (batch, micro, at) in enumerate(zip(now.batches, micros, outputs, strict=True)):
-            parts = [cotangent.cotangents(micro, at, us[k])[0] for us in along]
+            parts = [cotangent.cotangents(micro, at, us[k])[0] for us in along] or [torch.zeros_like(micro.served[0])]
             classroom.teach((batch.step, rank, batch.micro), self._lessons(batch, at, parts))
-        told = classroom.step(measure=len(directions) > 1)
+        told = classroom.step(measure)
         self._count(now.step, told, quiz, begun)
 
-    def _derivatives(self, now: Round, theta: Params, v: Params, micros: Sequence[Micro]) -> list[Outputs]:
-        take = cotangent.forward_mode if self.route == "forward" else cotangent.central_differences
-        us = [take(theta, v, micro) for micro in micros]
+    def _derivatives(
+        self, now: Round, theta: Params, v: Params, micros: Sequence[Micro], outputs: list[Outputs]
+    ) -> list[Outputs]:
+        us = [cotangent.derivative(self.route, theta, v, micro, at) for micro, at in zip(micros, outputs, strict=True)]
         if not self.settings.centred:
             return us
         like = next(iter(theta.values())).new_zeros(self.lessons.task.classes)

@@ -13,7 +13,11 @@ from raykd.report.wording import METRICS, SHORT, difference, interval, number, p
 MOST_SENTENCES = 4
 LITTLE = 0.05
 METHODS = {"metadistil": "MetaDistil", "ikd": "IKD"}
-ROUTES = {"forward": "in forward mode", "central": "by central differences"}
+ROUTES = {
+    "forward": "in forward mode",
+    "central": "by central differences",
+    "one_sided": "by one-sided differences",
+}
 VERDICTS = {
     "better": "ended better than it began",
     "worse": "ended worse than it began",

@@ -222,7 +222,7 @@ class Learner:
         }
         if bool(flats["second"].any()):
             told["cosine_quiz"] = _cosine(flats["feedback"], flats["second"])
-        if self._previous is not None:
+        if self._previous is not None and bool(flats["feedback"].any() and self._previous.any()):
             told["cosine_last"] = _cosine(flats["feedback"], self._previous)
         self._previous = flats["feedback"]
         return told

@@ -21,7 +21,8 @@ from raykd.feedback.cotangent import (
     Route,
     central_differences,
     cotangents,
-    forward_mode,
+    derivative,
+    one_sided_differences,
     pilot,
     quiz_gradient,
 )
@@ -29,9 +30,10 @@ from raykd.objective import MeanSquaredError, SoftenedKL
 
 LR, ALPHA, BETA, ROWS, QUIZ_ROWS, WIDTH = 0.1, 0.6, 0.3, 13, 8, 16
 # A float64 difference may be finer than the default, which is chosen for float32.
-DERIVATIVE: dict[Route, Callable[..., Outputs]] = {
-    "forward": forward_mode,
-    "central": partial(central_differences, step=1e-3),
+DERIVATIVE: dict[Route, Callable[[Params, Params, Micro, Outputs], Outputs]] = {
+    "forward": partial(derivative, "forward"),
+    "central": lambda theta, v, micro, _: central_differences(theta, v, micro, step=1e-3),
+    "one_sided": partial(one_sided_differences, step=1e-6),
 }
 
 
@@ -175,13 +177,13 @@ def teacher_backward(round_: Round, shards: list[slice], sent: Sequence[Outputs]
 
 
 def by_cotangents(
-    round_: Round, route: Route, shards: list[slice] = WHOLE, derivative: Callable[..., Outputs] | None = None
+    round_: Round, route: Route, shards: list[slice] = WHOLE, take: Callable[..., Outputs] | None = None
 ) -> Tensor:
-    derive = derivative or DERIVATIVE[route]
+    take = take or DERIVATIVE[route]
     theta, micros = round_.theta, round_.micros(shards)
     phi, at_theta = pilot(theta, micros, LR, alone, route)
     v, _ = quiz_gradient(phi, round_.quiz_loss, alone)
-    sent = [cotangents(m, at, derive(theta, v, m)) for m, at in zip(micros, at_theta, strict=True)]
+    sent = [cotangents(m, at, take(theta, v, m, at)) for m, at in zip(micros, at_theta, strict=True)]
     return teacher_backward(round_, shards, sent)
 
 

@@ -118,6 +118,38 @@ def test_one_round_over_the_service_is_the_double_backward(configure: Configure,
         torch.testing.assert_close(step, expected, rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["metadistil", "ikd"])
+def test_without_feedback_a_teacher_just_goes_on_fine_tuning(configure: Configure, tmp_path: Path, kind: str) -> None:
+    """ω = 0: plain SGD on the student's batches, and no quiz that nobody would hear."""
+    rate = 0.3
+    config = configure(
+        *EXACT, "train.max_steps=3", f"feedback.type={kind}", "feedback.weight=0", "feedback.teacher_ce=1",
+        "feedback.teacher_optimizer=sgd", f"feedback.teacher_lr={rate}", "feedback.teacher_clip=null",
+        "feedback.teacher_schedule=constant",
+    )  # fmt: skip
+    result = api.distill(config, tmp_path / "run")
+    told = of("feedback", tmp_path / "run")
+    assert [event["teachers"]["teacher0"]["version"] for event in told] == [1, 2, 3]
+    assert not any(key.startswith("quiz") for event in told for key in event)
+    assert told[2]["teachers"]["teacher0"]["norm_ce"] > 0
+    assert result["feedback"]["cosine_quiz"] is None
+    job = job_of(config, tmp_path / "run")
+    teacher, tokenizer = models.load(Path(api.teach(config, tmp_path / "teach")[0]["folder"]), torch.float64)
+    course, rows = Course(job), job.train.rows()
+    for step in range(3):
+        ids = course.batch(step)
+        said = forward.logits(teacher.eval(), Encoder(tokenizer, rows, 24).encode(ids))
+        F.cross_entropy(said, torch.from_numpy(rows.labels(ids))).backward()
+        with torch.no_grad():
+            for parameter in teacher.parameters():
+                if parameter.grad is not None:
+                    parameter -= rate * parameter.grad
+        teacher.zero_grad()
+    taught = weights(tmp_path / "run" / "teachers" / "teacher0")
+    for name, parameter in teacher.named_parameters():
+        torch.testing.assert_close(taught[name], parameter.detach(), rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "settings"),

@@ -83,7 +83,7 @@ def test_feedback_compares_rounds_that_are_the_same_step(monkeypatch: pytest.Mon
     json.dumps(said)
     learnt = np.abs(taught["double"] - taught["fork"]).max()
     assert learnt > 1e-3
-    for route in ("forward", "central"):
+    for route in feedback.ROUTES:
         assert np.abs(taught[route] - taught["double"]).max() < 0.02 * learnt
 
 

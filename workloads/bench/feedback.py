@@ -1,13 +1,12 @@
 """Bench `feedback` (DESIGN section 6): a MetaDistil round over the service against one graph through both models.
 
-    raykd bench feedback --json         about 7 minutes on 2 cores
+    raykd bench feedback --json         about 10 minutes on 2 cores
 
 A round is all that a step with feedback does: the teacher's forward pass, pilot, quiz, cotangent, the teacher's
 backward pass and step, its fresh targets, the student's real step. raykd's rounds run with the teacher in its own
-process, by the routes `forward` and `central`; `double` has both models in one process and takes the same gradient by
-`create_graph`. Same batches, masks and quizzes, so the three students stay equal. Not in it: the measurement of
-signal and noise, which a run makes in one round of ten. To reach, by the route that `auto`
-takes: 0.8 of the seconds, 0.6 of the memory.
+process, by each route; `double` has both models in one process and takes the same gradient by `create_graph`. Same
+batches, masks and quizzes, so the students stay equal. Not in it: the measurement of signal and noise, which a run
+makes in one round of ten. To reach, by the route that `auto` takes: 0.8 of the seconds, 0.6 of the memory.
 
 Memory is that of the student's process, the largest above what is resident when the models are loaded, each way in a
 fresh process; the sum with the teacher's process stands beside.
@@ -48,7 +47,7 @@ from ._stage import Shape, Stage, all_threads, staged, untaught_teacher
 log = logging.getLogger(__name__)
 SECONDS_GOAL, MEMORY_GOAL = 0.8, 0.6
 QUIZ = 0.25
-ROUTES = ("forward", "central")
+ROUTES = ("forward", "central", "one_sided")
 DOUBLE = "double"
 WARM_UP = 1
 TEACHER_LR = 5e-6
