@@ -48,10 +48,12 @@ def main() -> None:
     """Tunes, runs the seeds, writes table.json."""
     parser = comparison(__doc__, RATES)
     parser.add_argument("--teacher-lrs", type=listed, default=TEACHER_RATES)
-    parser.add_argument("--arms", type=listed, default=list(ARMS), help="beside kd and same_rows")
+    parser.add_argument("--arms", type=listed, default=["kd", *ARMS], help="beside same_rows")
     parser.add_argument("--rounds", default=ROUNDS, help="settings of `feedback` that all arms share")
     parser.add_argument("--start", type=int, default=0, help="first student step with feedback, of every arm")
     words, overrides = parser.parse_known_args()
+    if unknown := set(words.arms) - {"kd", *ARMS}:
+        parser.error(f"--arms: no arm {', '.join(sorted(unknown))}; there are kd, {', '.join(ARMS)}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config, output = words.config, words.output
     table: dict[str, Any] = {}
@@ -69,18 +71,19 @@ def main() -> None:
     with runtime.connected(configuration.load(config, overrides)):
         quiz = configuration.load(config, [*overrides, taught("metadistil")]).rows.quiz
         held_out = [*overrides, f"data.quiz={quiz}"]
-        for arm, mine in {"kd": [*overrides, "data.quiz=0"], "same_rows": held_out}.items():
+        frozen = {"kd": [*overrides, "data.quiz=0"]} if "kd" in words.arms else {}
+        for arm, mine in (frozen | {"same_rows": held_out}).items():
             lr = choose(config, output, arm, "train.lr", words.lrs, mine)
             keep(arm, summary(seeds(arm, [*mine, f"train.lr={lr}"]), lr))
         held_out.append(f"train.lr={table['same_rows']['lr']}")
-        for arm in words.arms:
+        for arm in (arm for arm in ARMS if arm in words.arms):
             mine = [*held_out, taught(arm)]
             rate = choose(config, output, arm, "feedback.teacher_lr", words.teacher_lrs, mine)
             results = seeds(arm, [*mine, f"feedback.teacher_lr={rate}"])
             entry = summary(results, table["same_rows"]["lr"]) | {"teacher_lr": rate}
             entry["teachers"] = [result["feedback"]["teachers"] for result in results]
             entry["cosine_quiz"] = [result["feedback"]["cosine_quiz"] for result in results]
-            keep(arm, entry | {f"against_{other}": against(entry, table[other]) for other in ("kd", "same_rows")})
+            keep(arm, entry | {f"against_{other}": against(entry, table[other]) for other in (*frozen, "same_rows")})
     log.info("%s", json.dumps(table, indent=1))
 
 
