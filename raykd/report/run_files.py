@@ -96,12 +96,17 @@ def read_result(path: Path) -> Result:
 
 def section_type(config: str, section: str) -> str:
     """The `type` of a section of config.yaml, or the shorthand for it; empty where the text does not say."""
+    return str(setting(config, section, "type") or "")
+
+
+def setting(config: str, section: str, key: str) -> Any:
+    """A key of a section of config.yaml (of a shorthand: `type`); None where the text does not say."""
     try:
         said = yaml.safe_load(config)
     except yaml.YAMLError:
-        return ""
+        return None
     given = said.get(section) if isinstance(said, dict) else None
-    return str((given.get("type") if isinstance(given, dict) else given) or "")
+    return (given if isinstance(given, dict) else {"type": given}).get(key)
 
 
 def _answers(path: Path) -> tuple[tuple[np.ndarray, np.ndarray] | None, list[str]]:

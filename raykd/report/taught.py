@@ -9,7 +9,7 @@ from typing import Any
 
 from raykd.observe.metrics_log import Event
 from raykd.report.curves import Series
-from raykd.report.run_files import Run, section_type
+from raykd.report.run_files import Run, section_type, setting
 from raykd.report.wording import number
 
 NORMS = {"feedback": "feedback", "ce": "own labels", "kd": "student", "anchor": "anchor"}
@@ -38,6 +38,7 @@ class Teaching:
 
     finished: bool
     kind: str  # metadistil or ikd
+    asked: bool  # whether the student is heard at all: ω above 0
     route: str
     route_reason: str
     surrogate: str
@@ -51,6 +52,8 @@ class Teaching:
     before: Series
     after: Series
     gain: Series  # quiz loss before less after: what the step gave
+    clip: float | None
+    clipped: float | None  # share of the teachers' steps whose gradient was longer
     teachers: list[Taught]
 
     @property
@@ -74,6 +77,7 @@ class Teaching:
         return cls(
             bool(run.result),
             str(said.get("type") or section_type(run.config, "feedback")),
+            setting(run.config, "feedback", "weight") != 0,
             str(said.get("route") or ""),
             str(said.get("route_reason") or ""),
             str(said.get("surrogate") or ""),
@@ -87,6 +91,7 @@ class Teaching:
             before,
             after,
             gain,
+            *_clipping(run, rounds),
             teachers,
         )
 
@@ -122,6 +127,13 @@ def _taught(run: Run, name: str, rounds: list[Event], evals: list[Event]) -> Tau
         said.get("drift", drift.y[-1] if drift else None),
         str(said.get("verdict") or _verdict(began, ended)),
     )
+
+
+def _clipping(run: Run, rounds: list[Event]) -> tuple[float | None, float | None]:
+    clip = setting(run.config, "feedback", "teacher_clip")
+    told = [one for event in rounds for one in (event.get("teachers") or {}).values()]
+    norms = [one["grad_norm"] for one in told if one.get("grad_norm") is not None]
+    return clip, fmean(norm > clip for norm in norms) if clip and norms else None
 
 
 def _names(said: dict[str, Any], *events: list[Event]) -> list[str]:

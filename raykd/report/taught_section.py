@@ -12,6 +12,9 @@ from raykd.report.wording import METRICS, SHORT, difference, interval, number, p
 
 MOST_SENTENCES = 4
 LITTLE = 0.05
+DROWNED = 20.0
+"""How many times longer one term's gradient is, on the mean, where another no longer counts."""
+MOSTLY = 0.8
 METHODS = {"metadistil": "MetaDistil", "ikd": "IKD"}
 ROUTES = {
     "forward": "in forward mode",
@@ -38,7 +41,7 @@ def taught(run: Run, teaching: Teaching, drawn: Html) -> Html:
         teaching: what its teachers learnt.
         drawn: its pictures, or nothing.
     """
-    parts = [_how(teaching), _verdicts(run, teaching), _signal(teaching), _price(run, teaching)]
+    parts = [_how(teaching), _verdicts(run, teaching), _signal(teaching), _scale(teaching), _price(run, teaching)]
     paragraphs = [tag("p", prose(said), class_="text") for said in parts if said]
     return tag("section", tag("h2", "What the teachers learnt"), *paragraphs, _table(run, teaching), drawn)
 
@@ -49,9 +52,11 @@ def _how(at: Teaching) -> str:
     said = [
         (f"In {rounds} of {method}" if at.finished else f"This run is not finished: in {rounds} of {method} so far")
         + (" the teacher" if len(at.teachers) == 1 else " the teachers")
-        + " learnt from the student's loss on "
-        + ("exam rows after the student's own step." if at.ikd else "quiz rows after a pilot step on a copy of it.")
     ]
+    if not at.asked:
+        return f"{said[0]} did not hear the student (feedback.weight is 0) and learnt from the other terms alone."
+    said[0] += " learnt from the student's loss on "
+    said[0] += "exam rows after the student's own step." if at.ikd else "quiz rows after a pilot step on a copy of it."
     if at.split:
         said.append(f"Those rows came from the split `{at.split}`, never from validation.")
     if at.quiz_after is not None:
@@ -138,6 +143,28 @@ def _agreement(at: Teaching) -> str:
     mean = fmean(cosines)
     said = f"Between a round and the one measured before it the mean cosine was {mean:.2f}"
     return f"{said}: what one asked for the next did not confirm." if mean < LITTLE else f"{said}."
+
+
+def _scale(at: Teaching) -> str:
+    """What a weight or a rate would not tell: a term that drowns another, steps that all have the same length."""
+    said = []
+    for one in at.teachers[:MOST_SENTENCES]:
+        # The anchor's gradient is none where the teacher has not moved.
+        norms = {key: norm for key, norm in one.norms.items() if key != "anchor" and norm > 0}
+        loud = max(norms, key=lambda key: norms[key], default="")
+        said += [
+            f"The gradient of {one.name}'s term `{NORMS[loud]}` was on the mean {norms[loud] / norm:,.0f} times as "
+            f"long as that of `{NORMS[key]}`, which hardly counted: weigh them (feedback.weight) to hear both."
+            for key, norm in norms.items()
+            if norms[loud] / norm >= DROWNED
+        ]
+    if at.clip and at.clipped is not None and at.clipped >= MOSTLY:
+        said.append(
+            f"In {share(at.clipped)} of the teachers' steps the gradient was longer than teacher_clip ({at.clip:g}) "
+            "and was cut to it: under SGD those steps are all as long as the rate says, and a strong answer moves a "
+            "teacher no further than a weak one."
+        )
+    return " ".join(said)
 
 
 def _price(run: Run, at: Teaching) -> str:

@@ -123,6 +123,38 @@ def test_many_teachers_are_counted(make_run: Folder, result: dict[str, Any], mak
     assert "Of 8 taught teachers 3 ended better than they began, 3 worse and 2 the same" in text
 
 
+def logged(folder: Path, feedback: dict[str, Any], *told: dict[str, float]) -> str:
+    """The page of a run whose log has these rounds of one teacher."""
+    events = [{"event": "feedback", "step": k + 1, "teachers": {"t": one}} for k, one in enumerate(told)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    (folder / "config.yaml").write_text(yaml.safe_dump({"feedback": {"type": "ikd", **feedback}}))
+    return text_of(folder)
+
+
+def test_a_term_that_drowns_another_and_steps_cut_to_one_length_are_said(tmp_path: Path) -> None:
+    loud = {"grad_norm": 4000.0, "norm_feedback": 4000.0, "norm_ce": 4.0, "norm_anchor": 1e-6}
+    text = logged(tmp_path, {"teacher_clip": 1.0}, *[loud] * 4, {"grad_norm": 0.5})
+    assert "The gradient of t's term feedback was on the mean 1,000 times as long as that of own labels" in text
+    assert "that of anchor" not in text
+    assert "In 80 % of the teachers' steps the gradient was longer than teacher_clip (1)" in text
+
+
+def test_terms_alike_and_steps_of_many_lengths_need_no_word(tmp_path: Path) -> None:
+    quiet = {"grad_norm": 5.0, "norm_feedback": 4.0, "norm_ce": 3.0}
+    for clip in ({"teacher_clip": None}, {"teacher_clip": 6.0}, {}):
+        text = logged(tmp_path, clip, quiet)
+        assert "What the teachers learnt" in text
+        assert "hardly counted" not in text
+        assert "longer than teacher_clip" not in text
+
+
+def test_a_student_that_is_not_heard_is_said_so(tmp_path: Path) -> None:
+    text = logged(tmp_path, {"weight": 0.0}, {"grad_norm": 5.0, "norm_feedback": 0.0, "norm_ce": 5.0})
+    assert "the teacher did not hear the student (feedback.weight is 0) and learnt from the other terms alone." in text
+    assert "hardly counted" not in text
+    assert "quiz" not in text
+
+
 def test_gradients_without_signal_are_called_so(
     make_run: Folder, result: dict[str, Any], make_feedback: Feedback
 ) -> None:
