@@ -6,11 +6,12 @@ Command:
         --lrs 2e-4 --teacher-lrs 1e-3,3e-3 --rounds "teacher_optimizer: sgd, every: 8, quiz_batches: 2"
 
 Arms: `kd` (frozen teacher, all rows), `same_rows` (the same without the rows that the others hold out for the quiz),
-`finetuned` (the teacher goes on with its own cross-entropy for as many steps, ω = 0), `metadistil`, `centred` (the same
-without what all rows of a batch have in common) and `ikd`. Each has four points to be tuned at, on one seed and on rows
-carved from train: the frozen ones the student's rate, the others the teacher's, at the student's rate that was best for
-`same_rows`. The seeds are then scored on the published validation rows, and each arm is compared with `kd` and
-`same_rows` seed by seed.
+`finetuned` (the teacher goes on with its own cross-entropy for as many steps, ω = 0), `metadistil`, `centred` (the
+same without what all rows of a batch have in common), `ikd`, and `balanced` and `ikd_balanced` (feedback and cross-
+entropy with gradients of one length, by the norms that the report of `ikd` and `finetuned` gives on SST-2). Each has
+four points to be tuned at, on one seed and on rows carved from train: the frozen ones the student's rate, the others
+the teacher's, at the student's rate that was best for `same_rows`. The seeds are then scored on the published
+validation rows, and each arm is compared with `kd` and `same_rows` seed by seed.
 Every run is a folder of its own: interrupt it and give the command again, finished runs are not done again.
 """
 
@@ -33,8 +34,10 @@ ROUNDS = "teacher_optimizer: sgd, every: 8, quiz_batches: 4"
 ARMS = {
     "finetuned": "type: metadistil, weight: 0, teacher_ce: 1",
     "metadistil": "type: metadistil",
+    "balanced": "type: metadistil, weight: 0.01, teacher_ce: 1",
     "centred": "type: metadistil, centred: true",
     "ikd": "type: ikd",
+    "ikd_balanced": "type: ikd, weight: 1.0e-4",
 }
 
 
