@@ -12,15 +12,15 @@ from raykd import config as configuration
 from raykd import runtime
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
-from raykd.observe.metrics_log import MetricsLog
-from raykd.observe.progress import Progress
-from raykd.observe.study_board import StudyProgress
+from raykd.records.log import MetricsLog
+from raykd.display.progress import Progress
+from raykd.display.study_view import StudyProgress
 from raykd.report import card, page, study_page
-from raykd.student import trainer
-from raykd.student.folder import RunFolder
-from raykd.student.plan import make_plan
-from raykd.student.result import score
-from raykd.student.scene import Scene, open_corpus
+from raykd.run import driver as trainer
+from raykd.run.folder import RunFolder
+from raykd.run.plan import make_plan
+from raykd.run.result import score
+from raykd.run.context import Scene, open_corpus
 from raykd.training.interrupt import interruptible
 from raykd.training.job import Signal
 

@@ -37,7 +37,7 @@ def quickstart(overrides: Overrides = None, output: Output = None, as_json: Json
 def check(config: ConfigFile, overrides: Overrides = None, as_json: Json = False) -> None:
     """Validates a configuration and its data and prints the plan; runs nothing."""
     from raykd import api
-    from raykd.report.table import plan_table
+    from raykd.display.tables import plan_table
 
     plan = api.check(configuration.load(config, overrides or []))
     _show(plan, as_json, plan_table)
@@ -53,7 +53,7 @@ def teach(
 ) -> None:
     """Prepares the teachers; skips those that the cache has."""
     from raykd import api
-    from raykd.report.table import teachers_table
+    from raykd.display.tables import teachers_table
 
     _show({"teachers": api.teach(_loaded(config, overrides, address), output)}, as_json, teachers_table)
 
@@ -81,7 +81,7 @@ def study(
 ) -> None:
     """Searches over configurations on shared teachers: trials, the best over seeds, a report."""
     from raykd import api
-    from raykd.report.study_table import study_table
+    from raykd.display.study_table import study_table
 
     loaded = _loaded(config, overrides, address)
     result = api.study(loaded, output, resume)
@@ -98,7 +98,7 @@ def evaluate(
 ) -> None:
     """Scores a checkpoint on the validation rows (and test rows) of a configuration."""
     from raykd import api
-    from raykd.report.table import scores_table
+    from raykd.display.tables import scores_table
 
     _show(api.evaluate(checkpoint, configuration.load(config, overrides or [])), as_json, scores_table)
 
@@ -152,7 +152,7 @@ def _loaded(path: Path, overrides: list[str] | None, address: str | None) -> Run
 
 def _distilled(config: RunConfig, output: Path | None, as_json: bool) -> None:
     from raykd import api
-    from raykd.report.table import final_table
+    from raykd.display.tables import final_table
 
     result = api.distill(config, output)
     _show(result, as_json, final_table)

@@ -19,14 +19,14 @@ from raykd import models
 from raykd.config import ModelConfig, RunConfig
 from raykd.data.batch import Batch
 from raykd.data.rows import Rows
-from raykd.student.scene import open_corpus
+from raykd.run.context import open_corpus
 from raykd.teachers import finetune
 from raykd.teachers.finetune import Workshop
 from raykd.teachers.local import LocalTeacher
-from raykd.teachers.prepared import Prepared
-from raykd.teachers.store import Store
-from raykd.weighting.policy import load
-from raykd.weighting.states import States
+from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.store import Store
+from raykd.weighting.policy.model import load
+from raykd.weighting.policy.state import States
 
 SHAPE = ModelConfig(layers=1, hidden_size=32, heads=2, vocab_size=400, dropout=0.0)
 SURE = 2.0

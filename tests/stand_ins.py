@@ -13,9 +13,9 @@ from raykd import models
 from raykd.data.corpus import Corpus
 from raykd.data.splits import Split
 from raykd.data.tasks import Task
-from raykd.teachers.prepared import Prepared
-from raykd.teachers.replica import Answer, Replica, Seat
-from raykd.teachers.service import ServiceSpec
+from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.replica import Answer, Replica, Seat
+from raykd.teachers.serving.service import ServiceSpec
 
 SEAT = Seat(num_cpus=1, num_gpus=0, threads=1, resources={}, node_labels={})
 TASK = Task("classification", "accuracy", ("negative", "positive"))

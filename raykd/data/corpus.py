@@ -9,9 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from raykd.config import DataConfig, TaskConfig
-from raykd.data import checks, files, generator, labels
-from raykd.data.carving import carve, in_domains
-from raykd.data.columns import Source
+from raykd.data.load import checks
+from raykd.data.load import files
+from raykd.data.generated import generator
+from raykd.data.load import labels
+from raykd.data.holdout import carve, in_domains
+from raykd.data.load.columns import Source
 from raykd.data.rows import Rows
 from raykd.data.splits import Split, keep
 from raykd.errors import DataError
@@ -86,7 +89,7 @@ def _read(data: DataConfig) -> dict[str, Source]:
         return {name: files.read(files.find(path, split, name), data) for name, split in wanted.items()}
     if path.is_absolute() or data.source.startswith((".", "~")) or path.suffix in files.READERS:
         raise DataError(data.source, "no such file or folder", "set data.source")
-    from raykd.data import hub  # `datasets` takes a second to import, and local files do not need it
+    from raykd.data.load import hub  # `datasets` takes a second to import, and local files do not need it
 
     return {name: hub.read(data, split) for name, split in wanted.items()}
 

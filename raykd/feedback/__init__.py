@@ -4,11 +4,11 @@
 quiz belong to the global batch.
 """
 
-from raykd.feedback.classroom import Classroom, Lessons
-from raykd.feedback.exam import Exam
+from raykd.feedback.context import Classroom, Lessons
+from raykd.feedback.quiz import Exam
 from raykd.feedback.ikd import IKD
 from raykd.feedback.metadistil import MetaDistil
 from raykd.feedback.none import NoFeedback
-from raykd.feedback.round import Feedback, Round
+from raykd.feedback.base import Feedback, Round
 
 __all__ = ["IKD", "Classroom", "Exam", "Feedback", "Lessons", "MetaDistil", "NoFeedback", "Round"]

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from raykd.feedback import cotangent
-from raykd.feedback.classroom import Lessons
-from raykd.feedback.round import Round
-from raykd.feedback.teaching import Teaching
+from raykd.feedback.context import Lessons
+from raykd.feedback.base import Round
+from raykd.feedback.cotangent_feedback import Teaching
 
 
 class IKD(Teaching):

@@ -12,8 +12,8 @@ import torch
 
 from raykd.data.batch import Batch
 from raykd.feedback import cotangent
-from raykd.feedback.round import Round
-from raykd.feedback.teaching import Teaching
+from raykd.feedback.base import Round
+from raykd.feedback.cotangent_feedback import Teaching
 
 
 class MetaDistil(Teaching):

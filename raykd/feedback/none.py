@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raykd.feedback.round import Feedback
+from raykd.feedback.base import Feedback
 
 
 class NoFeedback(Feedback):

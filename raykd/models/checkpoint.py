@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from raykd.errors import ModelError
-from raykd.models.reading import quiet, reading
+from raykd.models.hub_errors import quiet, reading
 from raykd.models.tokenizers import TOKENIZER_FILES, read_tokenizer
 
 logger = logging.getLogger(__name__)

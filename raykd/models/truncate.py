@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from raykd.errors import ModelError
-from raykd.models.reading import reading
+from raykd.models.hub_errors import reading
 
 
 def which_layers(layers: int | Sequence[int], depth: int, where: str) -> list[int]:

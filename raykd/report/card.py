@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from raykd.report.wording import BASELINES, METRICS, RULES, caution, count, layers, number, reached, taught, verdict
+from raykd.display.text import BASELINES, METRICS, RULES, caution, count, layers, number, reached, taught, verdict
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from raykd.observe.metrics_log import Event
+from raykd.records.log import Event
 
 LOSSES = ("loss", "soft", "hard")
 

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from raykd.report.canvas import DPI
+from raykd.report.figures.canvas import DPI
 
 CSS_DPI = 96
 VOID = {"img", "source", "meta"}

@@ -6,19 +6,19 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from raykd.observe.durations import duration
+from raykd.records.durations import duration
 from raykd.report import sections
-from raykd.report.canvas import DARK
-from raykd.report.chosen import Chosen
-from raykd.report.chosen_section import chosen
+from raykd.report.figures.canvas import DARK
+from raykd.report.weighting_data import Chosen
+from raykd.report.weighting_section import chosen
 from raykd.report.headline import headline, tiles
 from raykd.report.html import NOTHING, Html, picture, table, tag
 from raykd.report.pictures import Picture, pictures, write_figures
 from raykd.report.run_files import Run, read_run
 from raykd.report.style import CSS
-from raykd.report.taught import Teaching
-from raykd.report.taught_section import taught
-from raykd.report.wording import share
+from raykd.report.feedback_data import Teaching
+from raykd.report.feedback_section import taught
+from raykd.display.text import share
 
 # Nothing may be fetched and nothing may run, whatever a run's names contain.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

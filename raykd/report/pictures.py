@@ -10,16 +10,16 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from raykd.report.answers import confusion_matrix, predicted_true
-from raykd.report.canvas import LIGHT, Theme
-from raykd.report.chosen import Chosen
-from raykd.report.chosen_figures import choices_over_steps, mind_and_reward, weights_by_group
+from raykd.report.figures.prediction_figures import confusion_matrix, predicted_true
+from raykd.report.figures.canvas import LIGHT, Theme
+from raykd.report.weighting_data import Chosen
+from raykd.report.figures.weighting_figures import choices_over_steps, mind_and_reward, weights_by_group
 from raykd.report.curves import Curves
-from raykd.report.figures import efficiency, loss_curves, metric_curves, value_comparison
+from raykd.report.figures.training_figures import efficiency, loss_curves, metric_curves, value_comparison
 from raykd.report.run_files import Run
-from raykd.report.taught import Teaching
-from raykd.report.taught_figures import cosines, quiz_losses, teachers_over_steps
-from raykd.report.wording import METRICS, number, validation_rows
+from raykd.report.feedback_data import Teaching
+from raykd.report.figures.feedback_figures import cosines, quiz_losses, teachers_over_steps
+from raykd.display.text import METRICS, number, validation_rows
 
 
 @dataclass(frozen=True)

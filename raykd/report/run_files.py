@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from raykd.errors import ConfigError, RaykdError
-from raykd.observe.metrics_log import Event, read_events
+from raykd.records.log import Event, read_events
 from raykd.report.curves import Curves
 
 Result = dict[str, Any]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from raykd.observe.durations import duration
+from raykd.records.durations import duration
 from raykd.report.html import NOTHING, Html, table, tag
 from raykd.report.run_files import Result, Run
-from raykd.report.wording import BASELINES, METRICS, SHORT, count, difference, number, taught
+from raykd.display.text import BASELINES, METRICS, SHORT, count, difference, number, taught
 
 MOST_CLASSES = 30
 

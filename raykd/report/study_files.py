@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from raykd.errors import ConfigError
-from raykd.observe.metrics_log import read_events
-from raykd.observe.study_state import StudyState, TrialState
+from raykd.records.log import read_events
+from raykd.records.study_state import StudyState, TrialState
 from raykd.report.run_files import Result, read_result
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raykd.observe.durations import duration
-from raykd.observe.study_state import TrialState
-from raykd.report import study_words as words
+from raykd.records.durations import duration
+from raykd.records.study_state import TrialState
+from raykd.display import study_text as words
 from raykd.report.headline import tile
 from raykd.report.html import NOTHING, Html, prose, table, tag
 from raykd.report.page import drawn, page_of, written
 from raykd.report.pictures import Picture
 from raykd.report.study_files import Study, is_study, read_study
 from raykd.report.study_pictures import study_pictures
-from raykd.report.wording import METRICS, count, number
+from raykd.display.text import METRICS, count, number
 
 __all__ = ["is_study", "render"]
 

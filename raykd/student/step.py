@@ -19,7 +19,7 @@ from raykd.feedback import Feedback, NoFeedback, Round
 from raykd.models import forward
 from raykd.objective import Objective
 from raykd.training.job import Loss, Step
-from raykd.training.masks import MaskTape, dropout_seed
+from raykd.training.dropout import MaskTape, dropout_seed
 from raykd.weighting import Stepped, Weighting
 
 

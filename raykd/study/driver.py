@@ -10,8 +10,8 @@ from typing import Any
 
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
-from raykd.student.result import score_test
-from raykd.student.scene import Scene
+from raykd.run.result import score_test
+from raykd.run.context import Scene
 from raykd.study import results, space, tuner
 from raykd.study.shared import Shared, prepare
 from raykd.study.trial import Setup

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 
-from raykd.observe.study_state import TrialState
+from raykd.records.study_state import TrialState
 
 FEWEST = 8
 """Trials below which a forest only learns noise by heart."""

@@ -16,8 +16,8 @@ import pandas as pd
 from raykd import __version__
 from raykd.config import RunConfig
 from raykd.errors import RunError
-from raykd.observe.metrics_log import read_events
-from raykd.observe.study_state import StudyState, TrialState
+from raykd.records.log import read_events
+from raykd.records.study_state import StudyState, TrialState
 from raykd.study.importance import importance
 from raykd.study.shared import Shared
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from raykd.student.insight import gather
-from raykd.student.result import teacher_entry
-from raykd.student.scene import Scene
-from raykd.student.trainer import all_rows, prepare_teachers, soft_targets
+from raykd.run.weighting_inputs import gather
+from raykd.run.result import teacher_entry
+from raykd.run.context import Scene
+from raykd.run.driver import all_rows, prepare_teachers, soft_targets
 from raykd.study import space
-from raykd.teachers.prepared import Prepared
-from raykd.teachers.serving import Serving, Wanted
+from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.session import Serving, Wanted
 from raykd.training.job import Signal
 
 log = logging.getLogger(__name__)

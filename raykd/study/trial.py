@@ -32,17 +32,17 @@ from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
 from raykd.errors import Interrupted, RunError
 from raykd.models import forward
-from raykd.observe.metrics_log import MetricsLog
-from raykd.student import trainer
-from raykd.student.distil import Distil
-from raykd.student.folder import RunFolder
-from raykd.student.insight import gather
-from raykd.student.result import assemble, save_predictions
-from raykd.student.scene import Scene
+from raykd.records.log import MetricsLog
+from raykd.run import driver as trainer
+from raykd.student.factory import Distil
+from raykd.run.folder import RunFolder
+from raykd.run.weighting_inputs import gather
+from raykd.run.result import assemble, save_predictions
+from raykd.run.context import Scene
 from raykd.study import population, space
 from raykd.study.shared import trained_on
-from raykd.teachers.client import Source
-from raykd.teachers.prepared import Prepared
+from raykd.teachers.serving.client import Source
+from raykd.teachers.teacher_model import Prepared
 from raykd.training.interrupt import StopFile
 from raykd.training.job import Signal
 

@@ -27,7 +27,7 @@ from ray.tune.search.optuna import OptunaSearch
 from raykd.config import RangeConfig, RunConfig, StudyConfig
 from raykd.errors import ConfigError, RaykdError, RunError
 from raykd.study import space
-from raykd.study.diary import Diary
+from raykd.study.trial_logger import Diary
 from raykd.study.trial import Setup, run_trial
 from raykd.training.optim import steps_per_epoch, total_steps
 

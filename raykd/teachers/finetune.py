@@ -17,14 +17,14 @@ from filelock import FileLock
 
 from raykd import models
 from raykd.config import TeacherConfig
-from raykd.data.carving import in_domains
+from raykd.data.holdout import in_domains
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.errors import Interrupted
 from raykd.models import forward
 from raykd.models.checkpoint import read_config
-from raykd.observe.metrics_log import MetricsLog
-from raykd.teachers.prepared import Prepared
+from raykd.records.log import MetricsLog
+from raykd.teachers.teacher_model import Prepared
 from raykd.training.job import Job, Signal
 from raykd.training.launch import launch
 from raykd.training.supervised import Supervised

@@ -12,7 +12,7 @@ from raykd.data.encoding import Encoder
 from raykd.data.rows import Rows
 from raykd.data.splits import Split
 from raykd.models import forward
-from raykd.teachers.prepared import Prepared
+from raykd.teachers.teacher_model import Prepared
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 

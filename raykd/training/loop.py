@@ -18,14 +18,14 @@ from raykd.data import order
 from raykd.data.batch import Batch
 from raykd.data.encoding import Encoder
 from raykd.models import forward
-from raykd.observe.metrics_log import MetricsLog
+from raykd.records.log import MetricsLog
 from raykd.training import collective
 from raykd.training.checkpoint import load_cut, save_cut
-from raykd.training.course import Course
+from raykd.training.batch_schedule import Course
 from raykd.training.evaluate import mean_loss, predict_shared
 from raykd.training.job import Job, Outcome, Place
-from raykd.training.masks import dropout_seed
-from raykd.training.meter import Meter
+from raykd.training.dropout import dropout_seed
+from raykd.training.train_metrics import Meter
 from raykd.training.optim import build_optimizer, learning_rate, steps_per_epoch, total_steps
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import pytest
 from corpus_files import Load, Write, reviews
 
 from raykd.config import DataConfig
-from raykd.data import hub
+from raykd.data.load import hub
 from raykd.errors import DataError
 
 TRICKY = ['a comma, a "quote"', "a\ttab", "two\nlines", "Grüße 🙂", "plain", "six"]

@@ -11,8 +11,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from raykd.config import GeneratorConfig
-from raykd.data.generator import LABELS, WAYS, generate
-from raykd.data.lexicon import DOMAINS, NEGATIVE, POSITIVE
+from raykd.data.generated.generator import LABELS, WAYS, generate
+from raykd.data.generated.vocabulary import DOMAINS, NEGATIVE, POSITIVE
 
 
 def texts(table: pa.Table) -> list[str]:

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from tiny import tiny_config
 
-from raykd.observe.metrics_log import read_events
+from raykd.records.log import read_events
 
 TRAIN = {"epochs": 3, "batch_size": 16, "lr": 2e-3, "log_every": 1, "eval_every": 5, "threads": 1}
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from tiny import tiny_config
 
-from raykd.observe.metrics_log import read_events
+from raykd.records.log import read_events
 
 EPOCHS, STEPS = 12, 12 * 15
 TEMPERATURES = [1.0, 2.0, 3.0, 4.0]

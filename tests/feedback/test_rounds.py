@@ -20,10 +20,10 @@ from raykd import api, models
 from raykd.config import RunConfig
 from raykd.data.encoding import Encoder
 from raykd.models import forward
-from raykd.observe.metrics_log import Event, read_events
-from raykd.student.scene import open_corpus
-from raykd.training.course import Course
-from raykd.training.drawn import Drawn
+from raykd.records.log import Event, read_events
+from raykd.run.context import open_corpus
+from raykd.training.batch_schedule import Course
+from raykd.training.replacement_sampler import Drawn
 from raykd.training.job import Job, Place, Signal
 from raykd.training.supervised import Supervised
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from raykd.observe.metrics_log import MetricsLog
+from raykd.records.log import MetricsLog
 
 STEPS, EPOCHS, EVALS = 600, 5, 10
 

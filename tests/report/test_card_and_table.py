@@ -10,8 +10,8 @@ import yaml
 from rich.console import Console
 
 from raykd.report import final_table, model_card
-from raykd.report.table import plan_table, scores_table, teachers_table
-from raykd.report.wording import count, difference, interval, share
+from raykd.display.tables import plan_table, scores_table, teachers_table
+from raykd.display.text import count, difference, interval, share
 
 
 def front_matter(card: str) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from raykd.errors import ConfigError
-from raykd.observe.metrics_log import MetricsLog
+from raykd.records.log import MetricsLog
 from raykd.report import study_page
-from raykd.report import study_words as words
+from raykd.display import study_text as words
 from raykd.report.study_files import read_study
 from raykd.report.study_pictures import study_pictures
-from raykd.report.study_table import study_table
+from raykd.display.study_table import study_table
 
 KEYS = ["objective.temperature", "feedback.teacher_lr", "student.layers", "weighting"]
 

@@ -12,7 +12,7 @@ from raykd.config import ObjectiveConfig
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
 from raykd.student.step import Blend, DistilStep, Mine
-from raykd.training.masks import dropout_seed
+from raykd.training.dropout import dropout_seed
 from raykd.weighting import Stepped
 from raykd.weighting.rules import Uniform
 

@@ -19,8 +19,8 @@ from tiny import TINY_TEACHER, Configure
 from raykd import api
 from raykd.config import RULES, RunConfig
 from raykd.errors import ConfigError, Interrupted
-from raykd.observe.metrics_log import Event, read_events
-from raykd.weighting import policy
+from raykd.records.log import Event, read_events
+from raykd.weighting.policy import model as policy
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 

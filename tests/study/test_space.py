@@ -14,7 +14,7 @@ from tiny import Configure
 from raykd import api
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
-from raykd.report.table import plan_table
+from raykd.display.tables import plan_table
 from raykd.study import space, tuner
 
 TEMPERATURE = {"objective.temperature": {"loguniform": [1, 10]}}

@@ -16,7 +16,7 @@ from tiny import Configure
 from raykd import api, models
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
-from raykd.observe.metrics_log import read_events
+from raykd.records.log import read_events
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 

@@ -9,7 +9,7 @@ from raykd import models
 from raykd.config import DataConfig, GeneratorConfig, ModelConfig, TaskConfig
 from raykd.data import corpus as corpora
 from raykd.data.corpus import Corpus
-from raykd.teachers.prepared import Prepared
+from raykd.teachers.teacher_model import Prepared
 
 SHAPE = ModelConfig(layers=1, hidden_size=32, heads=2, vocab_size=400, dropout=0.0)
 

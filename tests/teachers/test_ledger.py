@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from raykd.teachers.ledger import Ledger
+from raykd.teachers.serving.ledger import Ledger
 
 
 def ledger(rows: int = 200, seed: int = 0) -> Ledger:

@@ -18,11 +18,11 @@ from stand_ins import DyingReplica, SlowReplica, WrongVersionReplica, ids_of, sp
 
 from raykd.data.corpus import Corpus
 from raykd.errors import TeacherError
-from raykd.teachers.client import Source, TeacherClient, enlist
+from raykd.teachers.serving.client import Source, TeacherClient, enlist
 from raykd.teachers.local import LocalTeacher
-from raykd.teachers.prepared import Prepared
-from raykd.teachers.replica import Replica
-from raykd.teachers.service import ServiceSpec, connect
+from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.replica import Replica
+from raykd.teachers.serving.service import ServiceSpec, connect
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 

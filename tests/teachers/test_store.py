@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raykd.teachers.store import Address, Store
+from raykd.teachers.serving.store import Address, Store
 
 ADDRESS = Address("weights", "tokenizer", "corpus", 64, "longest_first", "float32", (0, 1, 2), ("a", "b", "c"), 0)
 IDS = np.array([5, 1, 9, 3])

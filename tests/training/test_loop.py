@@ -20,7 +20,7 @@ from raykd import models
 from raykd.config import DataConfig, GeneratorConfig, ModelConfig, OptimConfig, TaskConfig
 from raykd.data import corpus as corpora
 from raykd.data.tasks import Task
-from raykd.observe.metrics_log import read_events
+from raykd.records.log import read_events
 from raykd.training import checkpoint, loop
 from raykd.training.job import Job, Outcome, Place, Signal
 from raykd.training.optim import learning_rate

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from raykd.errors import ConfigError
-from raykd.weighting import policy
-from raykd.weighting.policy import Exported, Layout, Policy
-from raykd.weighting.selection import Calendar
+from raykd.weighting.policy import model as policy
+from raykd.weighting.policy.model import Exported, Layout, Policy
+from raykd.weighting.policy.weighting import Calendar
 
 LOGITS_BK = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

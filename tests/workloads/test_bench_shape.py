@@ -12,7 +12,7 @@ from raykd.workloads.bench._measure import Blocks
 from raykd.workloads.bench._stage import Shape
 
 from raykd.student.step import DistilStep
-from raykd.teachers.learning import LearningEnsemble
+from raykd.teachers.feedback.ensemble import LearningEnsemble
 
 TINY = Shape(layers=1, width=16, heads=2)
 FIELDS = {"bench", "ratio", "goal", "holds", "threads"}

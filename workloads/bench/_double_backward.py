@@ -15,13 +15,13 @@ from raykd import objective
 from raykd.config import FeedbackConfig, ObjectiveConfig, OptimConfig, WeightingConfig
 from raykd.feedback import Exam, Feedback, Round
 from raykd.models import forward
-from raykd.student import weigh
+from raykd.student import weighting as weigh
 from raykd.student.step import Blend, DistilStep
-from raykd.teachers.client import Source
+from raykd.teachers.serving.client import Source
 from raykd.teachers.local import LocalTeacher
-from raykd.training.drawn import Drawn
+from raykd.training.replacement_sampler import Drawn
 from raykd.training.job import Job, Place, Signal
-from raykd.training.masks import dropout_seed
+from raykd.training.dropout import dropout_seed
 from raykd.training.optim import build_optimizer
 
 

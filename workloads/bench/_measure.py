@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import ray
 
-from raykd.observe.metrics_log import MetricsLog
-from raykd.teachers.client import Source, TeacherClient
-from raykd.teachers.service import ServiceSpec, connect
-from raykd.teachers.serving import Serving
+from raykd.records.log import MetricsLog
+from raykd.teachers.serving.client import Source, TeacherClient
+from raykd.teachers.serving.service import ServiceSpec, connect
+from raykd.teachers.serving.session import Serving
 from raykd.training import loop
 from raykd.training.job import Job, Place, Step, StepFactory
 

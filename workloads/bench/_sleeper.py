@@ -11,8 +11,8 @@ import numpy as np
 import ray
 
 from raykd.data.splits import Split
-from raykd.teachers.prepared import Prepared
-from raykd.teachers.replica import Answer, Seat
+from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.replica import Answer, Seat
 
 
 class Sleeper:

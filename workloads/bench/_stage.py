@@ -20,14 +20,14 @@ import torch
 from raykd import config as configuration
 from raykd import models
 from raykd.config import GeneratorConfig, ModelConfig, RunConfig
-from raykd.data import generator
+from raykd.data.generated import generator
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
-from raykd.student.distil import Distil
-from raykd.student.scene import open_corpus
-from raykd.teachers.client import Source
-from raykd.teachers.prepared import Prepared
-from raykd.teachers.serving import Wanted
+from raykd.student.factory import Distil
+from raykd.run.context import open_corpus
+from raykd.teachers.serving.client import Source
+from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.session import Wanted
 from raykd.training.job import Job, Place, Signal, StepFactory
 
 REVIEWS_A_ROW = 3

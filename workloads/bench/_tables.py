@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from raykd.teachers.client import Source
-from raykd.teachers.prepared import Prepared
-from raykd.teachers.store import Store
+from raykd.teachers.serving.client import Source
+from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.store import Store
 
 from ._sleeper import made_up_logits
 from ._stage import MAX_LENGTH, Stage

@@ -22,10 +22,10 @@ from typing import Any
 
 from raykd import runtime
 from raykd.data import order
-from raykd.teachers.client import Source
+from raykd.teachers.serving.client import Source
 from raykd.teachers.local import LocalTeacher
-from raykd.teachers.prepared import Prepared
-from raykd.teachers.serving import service_spec
+from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.session import service_spec
 from raykd.training.supervised import Supervised
 
 from ._measure import median, teachers_pass, train, warm_service

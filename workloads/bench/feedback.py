@@ -30,13 +30,13 @@ import torch
 from raykd import runtime
 from raykd.config import FeedbackConfig
 from raykd.feedback import cotangent
-from raykd.feedback.teaching import Teaching
-from raykd.student.distil import Distil, Teach
+from raykd.feedback.cotangent_feedback import Teaching
+from raykd.student.factory import Distil, Teach
 from raykd.student.step import DistilStep
-from raykd.teachers.client import Source
+from raykd.teachers.serving.client import Source
 from raykd.teachers.local import LocalTeacher
-from raykd.teachers.replica import Seat
-from raykd.teachers.store import Store
+from raykd.teachers.serving.replica import Seat
+from raykd.teachers.serving.store import Store
 from raykd.training.job import StepFactory
 
 from . import _memory

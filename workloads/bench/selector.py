@@ -17,8 +17,8 @@ from typing import Any
 
 from raykd import runtime
 from raykd.config import RewardConfig, WeightingConfig
-from raykd.student.distil import Distil
-from raykd.student.weigh import Insight
+from raykd.student.factory import Distil
+from raykd.student.weighting import Insight
 
 from ._measure import Blocks, median
 from ._stage import Shape, Stage, staged

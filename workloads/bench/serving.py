@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from raykd import runtime
-from raykd.observe.metrics_log import MetricsLog
-from raykd.teachers.service import ServiceSpec
-from raykd.teachers.serving import Serving, service_spec
+from raykd.records.log import MetricsLog
+from raykd.teachers.serving.service import ServiceSpec
+from raykd.teachers.serving.session import Serving, service_spec
 from raykd.training.job import Job, Place, Step, StepFactory
 from raykd.training.supervised import Supervised
 

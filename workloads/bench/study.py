@@ -27,13 +27,13 @@ from raykd import config as configuration
 from raykd import runtime
 from raykd.config import RunConfig
 from raykd.data import order
-from raykd.observe.metrics_log import MetricsLog, read_events
-from raykd.student import trainer
-from raykd.student.folder import RunFolder
-from raykd.student.scene import Scene, open_corpus
+from raykd.records.log import MetricsLog, read_events
+from raykd.run import driver as trainer
+from raykd.run.folder import RunFolder
+from raykd.run.context import Scene, open_corpus
 from raykd.study import driver
 from raykd.teachers.local import LocalTeacher
-from raykd.teachers.prepared import Prepared
+from raykd.teachers.teacher_model import Prepared
 
 from ._measure import median
 from ._stage import MAX_LENGTH, Shape, Stage, staged, untaught_teacher

@@ -1,0 +1,29 @@
+"""Data sets of the Hugging Face hub to columns."""
+
+from __future__ import annotations
+
+import datasets
+from datasets.exceptions import DatasetsError
+
+from raykd.config import DataConfig
+from raykd.data.load.columns import Source, choose, class_names, pick
+from raykd.errors import DataError
+
+
+def read(config: DataConfig, split: str) -> Source:
+    """Fetches one split, or takes it from the hub's own cache.
+
+    Raises:
+        DataError: it cannot be fetched, or a column is missing.
+    """
+    name = config.source if config.subset is None else f"{config.source} ({config.subset})"
+    where = f"{name}, split {split!r}"
+    try:
+        data = datasets.load_dataset(config.source, config.subset, split=split)
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        mend = "check the name, data.subset and the network; for local files, data.source is an existing folder"
+        raise DataError(where, f"cannot be fetched from the hub: {said:.300}", mend) from None
+    names = choose(config, data.column_names, where)
+    schema = data.features.arrow_schema
+    return Source(pick(data.with_format("arrow")[:], names, config), where, names, class_names(schema, names["label"]))

@@ -1,0 +1,85 @@
+"""What a feedback is given: the teachers as it may ask and teach them, and what it must know of its run and worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from raykd.config import FeedbackConfig
+from raykd.data.batch import Batch
+from raykd.data.splits import Split
+from raykd.data.tasks import Task
+from raykd.feedback.quiz import Exam
+from raykd.records.log import MetricsLog
+from raykd.teachers.feedback.message import Key, Lesson
+from raykd.training.job import Place, Signal
+
+Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Batch], torch.Tensor]
+"""logits_BC, targets_KBC, weights_BK, batch → Σ_i L_i / global rows."""
+
+
+class Classroom(Protocol):
+    """The K teachers, of which some learn; see `teachers.learning`."""
+
+    wire_bytes: int
+
+    @property
+    def learns(self) -> Mapping[int, Any]:
+        """Those that learn, by their place among the K."""
+
+    def get(self, ids: np.ndarray) -> np.ndarray:
+        """Logits [K, len(ids), C] of the newest version."""
+
+    def forks(self, ids: np.ndarray) -> np.ndarray:
+        """Logits [K, len(ids), C] of version 0."""
+
+    def teach(self, key: Key, lessons: dict[int, Lesson]) -> None:
+        """A lesson for each teacher that learns."""
+
+    def step(self, measure: bool) -> dict[str, dict[str, float]]:
+        """They learn; by name what they tell, on worker 0."""
+
+    def evaluate(self, split: Split, ids: np.ndarray) -> dict[str, tuple[np.ndarray, float]]:
+        """Logits and drift by name, on worker 0."""
+
+    def save(self, folder: Path) -> None:
+        """Into a checkpoint's folder."""
+
+    def restore(self, folder: Path) -> None:
+        """From there."""
+
+    def export(self, folder: Path) -> dict[str, Path]:
+        """As Hugging Face checkpoints, by name."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a feedback needs to know of its run and worker.
+
+    Attributes:
+        loss: the student's own, for the pilot.
+        dtype: in which targets and logits meet.
+        autocast: whether the student's own step runs in half precision; a pilot never does.
+        lr: the student's peak rate, η where nothing else is said.
+        steps_per_epoch: of the student.
+        log: of worker 0, None elsewhere.
+    """
+
+    settings: FeedbackConfig
+    classroom: Classroom
+    loss: Loss
+    exam: Exam
+    task: Task
+    validation: Signal
+    place: Place
+    dtype: torch.dtype
+    autocast: bool
+    seed: int
+    lr: float
+    steps_per_epoch: int
+    log: MetricsLog | None

@@ -1,0 +1,235 @@
+"""What MetaDistil and IKD share: the student as pure functions, cotangents to every teacher, their step, the log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from raykd.data.batch import Batch
+from raykd.feedback import cotangent
+from raykd.feedback.context import Lessons
+from raykd.feedback.cotangent import Micro, Outputs, Params
+from raykd.feedback.base import Feedback, Round
+from raykd.models import forward
+from raykd.teachers.feedback.message import Lesson
+from raykd.training import collective
+from raykd.training.dropout import MaskTape, dropout_seed
+
+FILE = "feedback.json"
+
+
+@dataclass
+class _Tally:
+    """What the result will say; part of a checkpoint."""
+
+    rounds: int = 0
+    seconds: float = 0.0
+    wire_bytes: int = 0
+    quiz_before: list[float] = field(default_factory=list)
+    quiz_after: list[float] = field(default_factory=list)
+    cosines: list[float] = field(default_factory=list)
+    began: dict[str, dict[str, float]] = field(default_factory=dict)
+    ended: dict[str, dict[str, float]] = field(default_factory=dict)
+    drift: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+
+
+class Teaching(Feedback):
+    """Base of the two methods."""
+
+    surrogate: str | None = None
+
+    def __init__(self, lessons: Lessons) -> None:
+        self.lessons, self.settings = lessons, lessons.settings
+        weights = torch.float64 if lessons.dtype == torch.float64 else torch.float32
+        self.route, self.reason = cotangent.choose_route(self.settings.route, weights, lessons.place.device)
+        self.tally = _Tally()
+
+    def due(self, step: int) -> bool:
+        """Each `every` steps from `start` on."""
+        return step >= self.settings.start and (step - self.settings.start) % self.settings.every == 0
+
+    def kernels(self) -> contextlib.AbstractContextManager[Any]:
+        """Forward mode has a rule for the math kernel alone, and other kernels draw other masks from the same seed."""
+        return sdpa_kernel(SDPBackend.MATH) if self.route == "forward" else contextlib.nullcontext()
+
+    def evaluated(self, step: int, epoch: float) -> None:
+        """Scores the teachers on the validation rows."""
+        signal, tally = self.lessons.validation, self.tally
+        found = self.lessons.classroom.evaluate(signal.split, signal.ids)
+        if self.lessons.log is None or not found:
+            return
+        labels = signal.rows().labels(signal.ids)
+        scores = {name: self.lessons.task.scores(logits, labels) for name, (logits, _) in found.items()}
+        tally.began = tally.began or scores
+        tally.ended, tally.drift = scores, {name: drift for name, (_, drift) in found.items()}
+        said = {
+            name: {"version": tally.versions.get(name, 0), "scores": scores[name], "drift": tally.drift[name]}
+            for name in scores
+        }
+        self.lessons.log.write("teacher_eval", step=step, epoch=epoch, teachers=said)
+
+    def save(self, folder: Path) -> None:
+        """The tally, and every teacher that learns."""
+        (folder / FILE).write_text(json.dumps(asdict(self.tally)), encoding="utf-8")
+        self.lessons.classroom.save(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Both of them."""
+        self.tally = _Tally(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+        self.lessons.classroom.restore(folder)
+        self.lessons.classroom.wire_bytes = self.tally.wire_bytes
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        """Writes the taught teachers beside the student and sums up."""
+        if self.lessons.log is None:
+            return {}
+        tally, best_by = self.tally, self.lessons.task.best_by
+        folders = self.lessons.classroom.export(folder / "teachers")
+        teachers = {
+            name: {
+                "began": tally.began.get(name, {}),
+                "ended": tally.ended.get(name, {}),
+                "verdict": _verdict(tally.began.get(name, {}).get(best_by), tally.ended.get(name, {}).get(best_by)),
+                "drift": tally.drift.get(name),
+                "versions": tally.versions.get(name, 0),
+                "folder": str(path.relative_to(folder)),
+            }
+            for name, path in folders.items()
+        }
+        return {
+            "type": self.settings.type,
+            "route": self.route,
+            "route_reason": self.reason,
+            "surrogate": self.surrogate,
+            "split": "quiz" if self.settings.needs_quiz else "train",
+            "rounds": tally.rounds,
+            "seconds": tally.seconds,
+            "wire_bytes": tally.wire_bytes,
+            "quiz_before": _mean(tally.quiz_before),
+            "quiz_after": _mean(tally.quiz_after),
+            "cosine_quiz": _mean(tally.cosines),
+            "teachers": teachers,
+        }
+
+    # For the two methods
+
+    def _measure_now(self) -> bool:
+        return self.tally.rounds % self.settings.measure_every == 0
+
+    def _parameters(self, now: Round) -> dict[str, torch.Tensor]:
+        """θ_S: what the student trains."""
+        return {name: p for name, p in now.model.named_parameters() if p.requires_grad}
+
+    def _micros(self, now: Round) -> list[Micro]:
+        return [self._micro(now, k) for k in range(len(now.batches))]
+
+    def _micro(self, now: Round, k: int) -> Micro:
+        batch, weights_BK, model = now.batches[k], now.weights[k], now.model
+        seed = dropout_seed(self.lessons.seed, batch.step, batch.micro, self.lessons.place.rank)
+        tape = MaskTape() if self.route != "forward" else contextlib.nullcontext()
+
+        def at(parameters: Params) -> Outputs:
+            torch.manual_seed(seed)
+            with tape:
+                return (forward.logits_at(model, parameters, batch.encoded),)
+
+        def loss(outputs: Outputs, served: Outputs) -> torch.Tensor:
+            return self.lessons.loss(outputs[0].to(self.lessons.dtype), served[0], weights_BK, batch)
+
+        return Micro(at, loss, (now.targets[k],))
+
+    def _reduce(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        return collective.sum_tensors(tensors, self.lessons.place.world)
+
+    def _teach(
+        self,
+        now: Round,
+        micros: Sequence[Micro],
+        theta: Params,
+        outputs: list[Outputs],
+        directions: Sequence[Params],
+        quiz: dict[str, torch.Tensor],
+        measure: bool,
+        begun: float,
+    ) -> None:
+        """u and c of each micro-batch to each teacher, then their step.
+
+        Args:
+            micros: of this worker.
+            outputs: the student's at θ.
+            directions: v, and of an independent quiz where the round is measured; none where nobody was asked.
+            quiz: this worker's shares of the quiz losses `before` and `after`, for the log.
+        """
+        classroom, rank = self.lessons.classroom, self.lessons.place.rank
+        along = [self._derivatives(now, theta, v, micros, outputs) for v in directions]
+        for k, (batch, micro, at) in enumerate(zip(now.batches, micros, outputs, strict=True)):
+            parts = [cotangent.cotangents(micro, at, us[k])[0] for us in along] or [torch.zeros_like(micro.served[0])]
+            classroom.teach((batch.step, rank, batch.micro), self._lessons(batch, at, parts))
+        told = classroom.step(measure)
+        self._count(now.step, told, quiz, begun)
+
+    def _derivatives(
+        self, now: Round, theta: Params, v: Params, micros: Sequence[Micro], outputs: list[Outputs]
+    ) -> list[Outputs]:
+        us = [cotangent.derivative(self.route, theta, v, micro, at) for micro, at in zip(micros, outputs, strict=True)]
+        if not self.settings.centred:
+            return us
+        like = next(iter(theta.values())).new_zeros(self.lessons.task.classes)
+        rows = now.batches[0].global_rows if now.batches else 1
+        return [(u,) for u in cotangent.centred([u for (u,) in us], like, rows, self._reduce)]
+
+    def _lessons(self, batch: Batch, outputs: Outputs, cotangents_KBC: list[torch.Tensor]) -> dict[int, Lesson]:
+        wire = np.float64 if self.lessons.dtype == torch.float64 else np.float32
+        parts = [part.cpu().numpy().astype(wire) for part in cotangents_KBC]
+        student = outputs[0].detach().cpu().numpy().astype(wire) if self.settings.teacher_kd else None
+        forks = self.lessons.classroom.forks(batch.ids) if self.settings.teacher_anchor else None
+        return {
+            k: Lesson(
+                cotangent=parts[0][k],
+                global_rows=batch.global_rows,
+                second=parts[1][k] if len(parts) > 1 else None,
+                student=student,
+                fork=forks[k] if forks is not None else None,
+            )
+            for k in self.lessons.classroom.learns
+        }
+
+    def _count(self, step: int, told: dict[str, dict[str, float]], quiz: dict[str, torch.Tensor], begun: float) -> None:
+        place, tally = self.lessons.place, self.tally
+        sums = collective.sum_scalars([float(value) for value in quiz.values()], place.device, place.world)
+        losses = dict(zip(quiz, sums, strict=True))
+        seconds = time.perf_counter() - begun
+        tally.rounds, tally.seconds = tally.rounds + 1, tally.seconds + seconds
+        tally.wire_bytes = self.lessons.classroom.wire_bytes
+        if self.lessons.log is None:
+            return
+        if "before" in losses:
+            tally.quiz_before.append(losses["before"])
+            tally.quiz_after.append(losses["after"])
+        tally.cosines += [one["cosine_quiz"] for one in told.values() if "cosine_quiz" in one]
+        tally.versions = {name: int(one["version"]) for name, one in told.items()}
+        said = {f"quiz_{name}": value for name, value in losses.items()}
+        epoch = (step + 1) / self.lessons.steps_per_epoch
+        self.lessons.log.write(
+            "feedback", step=step + 1, epoch=epoch, teachers=told, seconds=seconds, wire_bytes=tally.wire_bytes, **said
+        )
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _verdict(began: float | None, ended: float | None) -> str | None:
+    if began is None or ended is None:
+        return None
+    return "better" if ended > began else "worse" if ended < began else "same"

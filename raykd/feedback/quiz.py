@@ -1,0 +1,38 @@
+"""ℓ = CE(z_S(x_q; θ), y_q) on quiz rows drawn with replacement, dropout off; a worker takes its share of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from transformers import PreTrainedModel
+
+from raykd.data.tasks import Task
+from raykd.models import forward
+from raykd.training.replacement_sampler import Drawn
+
+
+class Exam:
+    """The quiz's loss as a function of the student's parameters."""
+
+    def __init__(self, task: Task, drawn: Drawn) -> None:
+        self.task, self.drawn = task, drawn
+
+    def loss(
+        self, model: PreTrainedModel, step: int, draw: int
+    ) -> Callable[[Mapping[str, torch.Tensor]], torch.Tensor]:
+        """This worker's share of ℓ, each row weighing 1 / rows."""
+        encoded, labels_B = self.drawn.mine(step, draw)
+
+        def loss(parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            if not len(labels_B):
+                return torch.zeros((), dtype=next(iter(parameters.values())).dtype, device=labels_B.device)
+            training = model.training
+            model.eval()
+            try:
+                logits_BC = forward.logits_at(model, parameters, encoded)
+            finally:
+                model.train(training)
+            return self.task.hard_loss(logits_BC, labels_B).sum() / self.drawn.rows
+
+        return loss

@@ -1,0 +1,123 @@
+"""The pictures of what teachers learn from their student: their metric and drift, the quiz, the cosines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from raykd.report.figures.canvas import LIGHT, Theme, dress, end_labels, new_figure, short
+from raykd.report.curves import Series
+from raykd.report.figures.training_figures import limits, smoothed
+from raykd.display.text import METRICS, number, percent
+
+STYLES = ("-", (0, (5, 2)), (0, (1, 1.3)), "-.")
+MOST_LABELS = 6
+
+
+def teachers_over_steps(
+    scores: Mapping[str, Series], drift: Mapping[str, Series], metric: str, theme: Theme = LIGHT
+) -> Figure:
+    """Left each taught teacher's metric on validation with a thin line where it began, right how far it went."""
+    figure, panels = _panels(bool(scores) + bool(drift), 3.7, theme)
+    if scores:
+        axes = panels.pop(0)
+        dress(axes, theme, f"Their own validation {METRICS.get(metric, metric)}", "step", "")
+        for colour, (_, series) in zip(teacher_colours(theme, len(scores)), scores.items(), strict=True):
+            axes.axhline(series.y[0], color=colour, linewidth=0.8, alpha=0.55)
+        ends = _lines(axes, scores, theme, markers=True)
+        limits(axes, [value for series in scores.values() for value in series.y])
+        end_labels(axes, [(value, f"{name} {number(value)}", colour) for value, name, colour in ends], theme)
+    if drift:
+        axes = panels.pop(0)
+        dress(axes, theme, "Drift from where they began", "step", "% of the weights' length")
+        in_percent = {name: Series(one.x, tuple(100 * y for y in one.y)) for name, one in drift.items()}
+        ends = _lines(axes, in_percent, theme, markers=True)
+        limits(axes, [0.0, *(value for series in in_percent.values() for value in series.y)])
+        end_labels(axes, [(value, f"{name} {percent(value / 100)}", colour) for value, name, colour in ends], theme)
+    return figure
+
+
+def quiz_losses(before: Series, after: Series, gain: Series, step: str = "pilot", theme: Theme = LIGHT) -> Figure:
+    """Left the quiz loss before and after each pilot step, right the one less the other around zero.
+
+    Two panels: the difference is a small part of the loss, and the same quiz batch has both of its ends.
+    """
+    figure, panels = _panels(1 + bool(gain), 3.4, theme)
+    left = panels[0]
+    dress(left, theme, "Quiz loss", "step", "loss")
+    ends, smooth = [], []
+    for name, series, colour in (
+        (f"before the {step}", before, theme.muted),
+        (f"after the {step}", after, theme.student),
+    ):
+        if series:
+            values = _thin(left, series, colour)
+            ends.append((values[-1], name, colour))
+            smooth += values
+    limits(left, smooth)
+    end_labels(left, ends, theme)
+    if gain:
+        right = panels[1]
+        dress(right, theme, f"What the {step} took off it", "step", "before less after")
+        values = _thin(right, gain, theme.student)
+        _zero(right, theme)
+        limits(right, [0.0, *values])
+        end_labels(right, [(values[-1], f"{values[-1]:+.2g}", theme.student)], theme)
+    return figure
+
+
+def cosines(quiz: Mapping[str, Series], last: Mapping[str, Series], theme: Theme = LIGHT) -> Figure:
+    """Cosines of a teacher's gradients: of two independent quiz batches, and of one measurement and the one before."""
+    titled = (("Two quiz batches of one round", quiz), ("A round and the one measured before", last))
+    drawn = [(title, series) for title, series in titled if series]
+    figure, panels = _panels(len(drawn), 3.4, theme)
+    for axes, (title, series) in zip(panels, drawn, strict=True):
+        dress(axes, theme, title, "step", "cosine")
+        ends = _lines(axes, series, theme, markers=False)
+        _zero(axes, theme)
+        both = [value for _, some in drawn for one in some.values() for value in smoothed(one)]
+        limits(axes, [0.0, *both])  # one scale, so that the panels compare
+        end_labels(axes, [(value, name, colour) for value, name, colour in ends], theme)
+    return figure
+
+
+def _panels(number_of: int, height: float, theme: Theme) -> tuple[Figure, list[Axes]]:
+    figure = new_figure(9.2, height, theme)
+    return figure, list(figure.subplots(1, number_of, squeeze=False)[0])
+
+
+def _lines(axes: Axes, series: Mapping[str, Series], theme: Theme, markers: bool) -> list[tuple[float, str, str]]:
+    """Draws each teacher's line; returns (last value, name, colour) of those that get a label."""
+    ends = []
+    for k, (colour, (name, one)) in enumerate(zip(teacher_colours(theme, len(series)), series.items(), strict=True)):
+        style = STYLES[k % len(STYLES)]
+        if markers:
+            axes.plot(one.x, one.y, color=colour, linewidth=1.7, linestyle=style, marker="o", markersize=3.5)
+            values: Sequence[float] = one.y
+        else:
+            values = _thin(axes, one, colour, style)
+        if k < MOST_LABELS:
+            ends.append((values[-1], short(name), colour))
+    return ends
+
+
+def _thin(axes: Axes, series: Series, colour: str, style: str | tuple = "-") -> list[float]:
+    """A thin running mean, where there is one over the faint values themselves; returns the mean."""
+    smooth = smoothed(series)
+    if len(series.x) >= 20:
+        axes.plot(series.x, series.y, color=colour, linewidth=0.6, alpha=0.22)
+    marker = "o" if len(series.x) < 20 else ""
+    axes.plot(series.x, smooth, color=colour, linewidth=1.2, linestyle=style, marker=marker, markersize=3)
+    return smooth
+
+
+def _zero(axes: Axes, theme: Theme) -> None:
+    axes.axhline(0.0, color=theme.ink, linewidth=0.9, alpha=0.7, zorder=1)
+
+
+def teacher_colours(theme: Theme, teachers: int) -> list[str]:
+    """Of teachers by their place: none that stands for the student or a baseline; after four they come again."""
+    own = (theme.teacher, theme.others[0], theme.others[2], theme.others[1])
+    return [own[k % len(own)] for k in range(teachers)]

@@ -1,0 +1,90 @@
+"""The pictures of who taught what: choices over time, the policy's mind and reward, weights by group of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from raykd.report.figures.canvas import LIGHT, SMALL, Theme, dress, end_labels, new_figure, short
+from raykd.report.weighting_data import Group
+from raykd.report.curves import Series
+from raykd.report.figures.training_figures import limits, smoothed
+from raykd.report.figures.feedback_figures import MOST_LABELS, STYLES, teacher_colours
+
+MOST_GROUPS = 12
+CELL = 0.34
+
+
+def choices_over_steps(shares: Mapping[str, Series], theme: Theme = LIGHT) -> Figure:
+    """How likely each teacher was to be chosen on the rows of each update, 0 to 1."""
+    figure = new_figure(9.2, 3.4, theme)
+    axes = figure.subplots()
+    dress(axes, theme, "Chosen on a row, share", "step", "")
+    ends = []
+    for k, (colour, (name, series)) in enumerate(zip(teacher_colours(theme, len(shares)), shares.items(), strict=True)):
+        smooth = smoothed(series)
+        if len(series.x) >= 20:
+            axes.plot(series.x, series.y, color=colour, linewidth=0.6, alpha=0.25)
+        axes.plot(series.x, smooth, color=colour, linewidth=1.7, linestyle=STYLES[k % len(STYLES)],
+                  marker="" if len(series.x) > 1 else "o")  # fmt: skip
+        if k < MOST_LABELS:
+            ends.append((smooth[-1], short(name), colour))
+    limits(axes, [0.0, 1.0])
+    axes.set_ylim(-0.02, 1.02)
+    end_labels(axes, ends, theme)
+    return figure
+
+
+def mind_and_reward(entropy: Series, undecided: float | None, rewards: Series, theme: Theme = LIGHT) -> Figure:
+    """Left the policy's entropy under the level of one that is undecided, right the reward."""
+    figure = new_figure(9.2, 3.2, theme)
+    left, right = figure.subplots(1, 2)
+    dress(left, theme, "The policy's entropy", "step", "nats a row")
+    left.plot(entropy.x, entropy.y, color=theme.student, linewidth=1.5, marker="o" if len(entropy.x) < 2 else "")
+    ends = [(entropy.y[-1], f"{entropy.y[-1]:.2f}", theme.student)]
+    top = [*entropy.y, 0.0]
+    if undecided is not None:
+        left.axhline(undecided, color=theme.muted, linewidth=1.1, linestyle=(0, (7, 3)))
+        ends.append((undecided, f"undecided {undecided:.2f}", theme.muted))
+        top.append(undecided)
+    limits(left, top)
+    end_labels(left, ends, theme)
+    dress(right, theme, "Reward", "step", "mean of the rows")
+    smooth = smoothed(rewards)
+    if len(rewards.x) >= 20:
+        right.plot(rewards.x, rewards.y, color=theme.student, linewidth=0.6, alpha=0.25)
+    right.plot(rewards.x, smooth, color=theme.student, linewidth=1.5, marker="o" if len(rewards.x) < 2 else "")
+    limits(right, smooth)
+    end_labels(right, [(smooth[-1], f"{smooth[-1]:.3g}", theme.student)], theme)
+    return figure
+
+
+def weights_by_group(
+    groups: Mapping[str, Sequence[Group]], teachers: Sequence[str], title: str, theme: Theme = LIGHT
+) -> Figure:
+    """A panel for each way of grouping; a row for each group, a column for each teacher, darker is more."""
+    shown = {key: list(some)[:MOST_GROUPS] for key, some in groups.items()}
+    tallest = max(len(some) for some in shown.values())
+    figure = new_figure(9.2, 1.5 + CELL * tallest, theme)
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axes, (key, some) in zip(panels, shown.items(), strict=True):
+        dress(axes, theme, f"By {key}", grid=None)
+        values = np.array([[group.weight[name] for name in teachers] for group in some])
+        colour = np.array([int(theme.student[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+        ground = np.array([int(theme.ground[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+        strength = (0.12 + 0.88 * values)[..., None]
+        axes.imshow(ground + (colour - ground) * strength, aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            ink = theme.ground if value > 0.5 else theme.ink
+            axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=SMALL, color=ink)
+        axes.set_yticks(range(len(some)), [short(group.name, 14) for group in some], parse_math=False)
+        axes.set_xticks(range(len(teachers)), [short(name, 12) for name in teachers], parse_math=False)
+        axes.tick_params(axis="x", rotation=90 if len(teachers) > 3 or len(shown) > 2 else 0)
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=SMALL, color=theme.muted)
+    return figure

@@ -1,0 +1,205 @@
+"""From what the arms of a run gave to the fields of result.json (DESIGN section 5)."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import confusion_matrix
+
+from raykd import __version__, models
+from raykd.config import FITTED, RunConfig
+from raykd.data.corpus import Corpus
+from raykd.data.encoding import Encoder
+from raykd.data.tasks import Task
+from raykd.teachers.serving.client import TeacherClient
+from raykd.teachers.serving.session import Served, Serving
+from raykd.training.evaluate import predict
+from raykd.training.job import Outcome, Signal
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One trained student: the distilled one or a baseline."""
+
+    outcome: Outcome
+    signal: Signal
+
+    @property
+    def logits(self) -> np.ndarray:
+        """The best checkpoint's logits on the validation rows."""
+        return np.load(Path(self.outcome.best) / "logits.npy")
+
+    @property
+    def samples_per_s(self) -> float:
+        """Rows of all workers per second of training."""
+        return self.outcome.samples / self.outcome.train_s if self.outcome.train_s else 0.0
+
+
+def teacher_entry(served: Served, serving: Serving, task: Task) -> dict[str, Any]:
+    """What a teacher is, how good it is on the validation rows, and what its soft targets cost."""
+    (source,) = [s for s in serving.sources("validation") if s.teacher is served.teacher]
+    client = TeacherClient(source)
+    ids = source.wanted
+    logits = client.get(ids)
+    client.close()
+    labels = Signal(source.split, ids).rows().labels(ids)
+    scores = task.scores(logits, labels)
+    cost = served.cost
+    return {
+        "name": served.teacher.name,
+        "metric": scores[task.best_by],
+        "scores": scores,
+        "version": served.teacher.version,
+        "forwards": cost.forwards,
+        "rows_computed": cost.rows_computed,
+        "rows_reused": serving.rows_wanted() - cost.rows_computed,
+        "seconds": cost.seconds,
+        "parameters": served.teacher.parameters,
+        "address": served.teacher.address(source.split.fingerprint).digest,
+    }
+
+
+def assemble(
+    config: RunConfig,
+    corpus: Corpus,
+    task: Task,
+    teachers: list[dict[str, Any]],
+    arms: dict[str, Arm],
+    test: dict[str, float] | None,
+    warnings: list[str],
+) -> dict[str, Any]:
+    """The whole result; `seconds` is added by the caller."""
+    student = arms["student"]
+    outcome, signal = student.outcome, student.signal
+    labels = signal.rows().labels(signal.ids)
+    result: dict[str, Any] = {
+        "name": config.name,
+        "kind": "distill",
+        "status": "done",
+        "metric": task.best_by,
+        "value": outcome.best_value,
+        "scores": outcome.best_scores,
+        "best_step": outcome.best_step,
+        "steps": outcome.step,
+        "epochs": outcome.epochs,
+        "teachers": teachers,
+        "baselines": {name: _baseline_entry(arm) for name, arm in arms.items() if name != "student"},
+        "gap": _gap(teachers, arms),
+        "efficiency": _efficiency(arms),
+        "student": models.describe(Path(outcome.best)),
+        "splits": _splits(corpus, config),
+        "data": {"overlap": corpus.overlap, "fingerprint": corpus.splits["train"].fingerprint},
+        "warnings": [*corpus.warnings, *warnings, *_weak_teachers(teachers, task, labels)],
+        "seed": config.seed,
+        "versions": {"raykd": __version__, "python": platform.python_version()}
+        | {package: version(package) for package in ("ray", "torch", "transformers")},
+    }
+    if test is not None:
+        result["test"] = test
+    if task.classes > 1:
+        predicted = student.logits.argmax(1)
+        result["confusion"] = confusion_matrix(labels, predicted, labels=range(task.classes)).tolist()
+        result["labels"] = list(task.labels)
+    return result
+
+
+def _baseline_entry(arm: Arm) -> dict[str, Any]:
+    return {
+        "value": arm.outcome.best_value,
+        "scores": arm.outcome.best_scores,
+        "seconds": arm.outcome.train_s,
+        "samples_per_s": arm.samples_per_s,
+    }
+
+
+def _gap(teachers: list[dict[str, Any]], arms: dict[str, Arm]) -> dict[str, Any]:
+    """How much of the way from the student alone to the best teacher was made."""
+    best = max(teacher["metric"] for teacher in teachers)
+    student = arms["student"].outcome.best_value
+    alone = arms["alone"].outcome.best_value if "alone" in arms else None
+    closed = (student - alone) / (best - alone) if alone is not None and best > alone else None
+    return {"teacher": best, "alone": alone, "student": student, "closed": closed}
+
+
+def _efficiency(arms: dict[str, Arm]) -> dict[str, Any]:
+    """How close the student came to one that needs no teacher: the time that its own steps spent on targets is taken
+    off. Not the speed of the baseline `alone`, which ran at another time: a busy machine would make the ratio."""
+    outcome, clock = arms["student"].outcome, arms["student"].outcome.clock
+    speed = arms["student"].samples_per_s
+    own_s = max(1e-9, outcome.train_s - clock.wait_s - clock.targets_s - clock.feedback_s)
+    return {
+        "samples_per_s": speed,
+        "student_only_samples_per_s": outcome.samples / own_s,
+        "ratio": own_s / outcome.train_s if outcome.train_s else 0.0,
+        "wait_share": clock.wait_s / outcome.train_s if outcome.train_s else 0.0,
+        "hit_rate": clock.hits / clock.asked if clock.asked else 1.0,
+        "train_s": outcome.train_s,
+        "feedback_s": clock.feedback_s,
+    }
+
+
+def _splits(corpus: Corpus, config: RunConfig) -> dict[str, Any]:
+    used = {
+        "train": ["student"] + (["teachers"] if any(t.prepare == "finetune" for t in config.teachers) else []),
+        "validation": ["evaluation", "best checkpoint"],
+        "quiz": ["feedback to the teachers"] if config.feedback.needs_quiz else [],
+        "reward": _reward_used_for(config),
+        "test": ["scored once, at the end"],
+    }
+    return {
+        purpose: {"split": corpus.source[purpose], "rows": len(ids), "used_for": used[purpose]}
+        for purpose, ids in corpus.ids.items()
+        if len(ids)
+    }
+
+
+def _reward_used_for(config: RunConfig) -> list[str]:
+    fits = [name for name in (config.weighting.type, *config.baselines) if name in FITTED]
+    used = [f"fitting {', '.join(dict.fromkeys(fits))}"] if fits else []
+    if config.weighting.type == "policy" and config.weighting.needs_reward_split:
+        used.append("the policy's reward")
+    return used
+
+
+def _weak_teachers(teachers: list[dict[str, Any]], task: Task, labels: np.ndarray) -> list[str]:
+    """Teachers that know no more than the majority class."""
+    floor = task.majority(labels)
+    return [
+        f"teacher {teacher['name']}: {task.best_by} {teacher['metric']:.3f} on validation is no better than always"
+        f" answering the commonest ({floor:.3f}); are its labels in the right order?"
+        for teacher in teachers
+        if teacher["metric"] <= floor
+    ]
+
+
+def save_predictions(path: Path, student: Path, signal: Signal, task: Task) -> None:
+    """The best student's answers on the validation rows, as parquet."""
+    logits = np.load(student / "logits.npy")
+    columns: dict[str, Any] = {"id": signal.ids, "label": signal.rows().labels(signal.ids)}
+    if task.classes == 1:
+        columns["prediction"] = logits[:, 0]
+    else:
+        columns["prediction"] = logits.argmax(1)
+        probabilities = torch.softmax(torch.from_numpy(logits), -1).numpy()
+        columns |= {f"prob_{label}": probabilities[:, c] for c, label in enumerate(task.labels)}
+    pd.DataFrame(columns).to_parquet(path, index=False)
+
+
+def score_test(corpus: Corpus, task: Task, student: Path, max_length: int) -> dict[str, float] | None:
+    """The best student on the test split, where there is one."""
+    return score(student, Signal.of(corpus, "test"), task, max_length) if "test" in corpus.ids else None
+
+
+def score(checkpoint: Path, signal: Signal, task: Task, max_length: int) -> dict[str, float]:
+    """A checkpoint's scores on given rows."""
+    model, tokenizer = models.load(checkpoint, torch.float32)
+    rows = signal.rows()
+    logits = predict(model, Encoder(tokenizer, rows, max_length), signal.ids, torch.device("cpu"))
+    return task.scores(logits, rows.labels(signal.ids))

@@ -1,0 +1,90 @@
+"""Ray Tune's callback that writes what becomes of each trial into the study's log, and ends the search on request."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from raykd.errors import Interrupted
+from raykd.records.log import MetricsLog
+from raykd.study.trial import FAILURE, PAUSED
+from raykd.training.interrupt import StopFile
+
+PATIENCE_S = 60.0
+"""How long running trials may take to save a checkpoint when the user stops the study."""
+REPORTED = ("step", "epoch", "value", "now", "asked", "parameters", "latency_ms")
+
+
+class Diary(tune.Callback):
+    """Lives in the driver; holds paths only, since Ray Tune pickles it along with the search."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._asked: float | None = None
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial begins, or goes on."""
+        self._write("trial_started", trial, point=_point(trial), of=_spec(trial).get("of"))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial has evaluated its student."""
+        said = {key: result[key] for key in REPORTED if key in result}
+        self._write("trial_report", trial, point=_point(trial), **said)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial is finished, or its scheduler or the time has ended it."""
+        whole = (self._folder(trial) / "result.json").exists()
+        self._write("trial_ended", trial, state="done" if whole else "stopped", reason="" if whole else "stopped early")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial has failed: by its own word, or by that of Ray where its process died."""
+        path = self._folder(trial) / FAILURE
+        if path.exists():
+            reason = path.read_text(encoding="utf-8")
+        else:
+            error = trial.get_error()
+            said = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = f"its process died: {said[0] if said else type(error).__name__}"
+        self._write("trial_ended", trial, state="failed", reason=reason)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Ends the search once all running trials have saved their checkpoints after a request to stop.
+
+        Raises:
+            Interrupted: it is ended; Ray Tune's last snapshot has the running trials as unfinished.
+        """
+        stop = StopFile(self.folder / "STOP")
+        if not stop.is_set():
+            return
+        self._asked = self._asked or time.monotonic()
+        running = [trial for trial in trials if trial.status == Trial.RUNNING]
+        saved = all((self._folder(trial) / PAUSED).exists() for trial in running)
+        if saved or time.monotonic() - self._asked > PATIENCE_S:
+            done = sum(trial.status == Trial.TERMINATED for trial in trials)
+            what = f"stopped with {done} trials ended and {len(running)} running"
+            stop.clear()  # those that have saved may return now: nothing more is written of the search
+            raise Interrupted("study", what, "the same command with --resume goes on")
+
+    def _folder(self, trial: Trial) -> Path:
+        return self.folder / "trials" / _name(trial)
+
+    def _write(self, event: str, trial: Trial, **fields: Any) -> None:
+        MetricsLog(self.folder / "metrics.jsonl").write(event, trial=_name(trial), **fields)
+
+
+def _spec(trial: Trial) -> dict[str, Any]:
+    return dict(trial.config.get("trial", {}))
+
+
+def _name(trial: Trial) -> str:
+    return str(_spec(trial).get("name", trial.trial_id))
+
+
+def _point(trial: Trial) -> dict[str, Any]:
+    return dict(trial.config.get("trial", trial.config)["point"])

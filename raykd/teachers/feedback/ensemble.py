@@ -1,0 +1,241 @@
+"""The student's end of teachers that learn: worker 0 starts their ranks, every worker asks one rank of each teacher.
+
+Version 0 is the frozen teacher that they are forked from, so until the first round the remembered soft targets serve.
+The ranks live as long as worker 0: a restarted run begins with new ones and puts the last checkpoint back into them, so
+nothing that an earlier attempt has sent can reach them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayError, RayTaskError
+
+from raykd.data.splits import Split
+from raykd.errors import LearnerLost, TeacherError
+from raykd.teachers.serving.client import Ensemble, Source, cause_of
+from raykd.teachers.feedback.trainer import Learner, LearnerSpec
+from raykd.teachers.feedback.message import Key, Lesson
+from raykd.teachers.serving.parity import TOLERANCE
+from raykd.teachers.serving.service import NAMESPACE
+from raykd.training import collective
+from raykd.training.job import Place
+
+START_S = 600.0
+"""A rank that cannot be had for so long ends the run instead of hanging it."""
+
+
+class LearningEnsemble:
+    """K teachers as one source of targets, some of which learn.
+
+    Args:
+        sources: of all K, as `Ensemble` takes them.
+        specs: of those that learn, None for the others.
+        ranks: processes of each that learns.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], specs: Sequence[LearnerSpec | None], ranks: int, place: Place
+    ) -> None:
+        self.stored = Ensemble(sources)
+        self.place, self.version, self.wire_bytes = place, 0, 0
+        self._specs = {k: spec for k, spec in enumerate(specs) if spec is not None}
+        self._split = sources[0].split
+        nonce = collective.broadcast(uuid.uuid4().hex[:12], place.world)
+        self._ranks: dict[int, list[ActorHandle]] = {}
+        self._sent: list[ray.ObjectRef] = []
+        self._compared = False
+        if place.rank == 0:
+            self._ranks = {k: _start(spec, ranks, f"learner-{nonce}-{k}") for k, spec in self._specs.items()}
+        collective.barrier(place.world)
+        if place.rank > 0:
+            names = {k: [f"learner-{nonce}-{k}-{rank}" for rank in range(ranks)] for k in self.learns}
+            self._ranks = {k: [ray.get_actor(name, NAMESPACE) for name in some] for k, some in names.items()}
+
+    @property
+    def learns(self) -> Mapping[int, LearnerSpec]:
+        """Those that learn, by their place among the K."""
+        return self._specs
+
+    # What a step asks for
+
+    def expect(self, batches: list[np.ndarray]) -> None:
+        """Remembered targets are asked for ahead of time; those of a version that is still to come cannot be."""
+        if self.version == 0:
+            self.stored.expect(batches)
+
+    def at_hand(self, ids: np.ndarray) -> int:
+        """Rows times teachers that need no waiting."""
+        if self.version == 0:
+            return self.stored.at_hand(ids)
+        return sum(client.at_hand(ids) for k, client in enumerate(self.stored.clients) if k not in self.learns)
+
+    def get(self, ids: np.ndarray) -> np.ndarray:
+        """Logits [K, len(ids), C] of the version that the teachers have now."""
+        return self.stored.get(ids) if self.version == 0 else self._ask(ids, None)
+
+    def open(self, ids: np.ndarray, key: Key) -> np.ndarray:
+        """As `get`, and every teacher that learns keeps in mind what it served until its lesson comes."""
+        served_KBC = self._ask(ids, key)
+        if not self._compared and self.version == 0:
+            self._compare(served_KBC, self.stored.get(ids))
+        self._compared = True
+        return served_KBC
+
+    def forks(self, ids: np.ndarray) -> np.ndarray:
+        """Logits [K, len(ids), C] of version 0."""
+        return self.stored.get(ids)
+
+    def teach(self, key: Key, lessons: dict[int, Lesson]) -> None:
+        """Sends each teacher (by its place among the K) what the student says of the rows opened under `key`."""
+        for k, lesson in lessons.items():
+            self.wire_bytes += lesson.nbytes
+            self._sent.append(self._mine(k).feedback.remote(self.version, key, lesson))
+
+    def step(self, measure: bool) -> dict[str, dict[str, float]]:
+        """All lessons have come: the teachers learn. Called by every worker.
+
+        Returns:
+            By teacher's name, on worker 0, what `Learner.step` tells; empty elsewhere.
+        """
+        self._wait(self._sent)
+        self._sent = []
+        collective.barrier(self.place.world)
+        told = {}
+        if self.place.rank == 0:
+            refs = {k: [rank.step.remote(self.version, measure) for rank in self._ranks[k]] for k in self.learns}
+            told = {self._name(k): self._wait(some)[0] for k, some in refs.items()}
+        collective.barrier(self.place.world)
+        self.version += 1
+        return told
+
+    # Beside the steps
+
+    def evaluate(self, split: Split, ids: np.ndarray) -> dict[str, tuple[np.ndarray, float]]:
+        """By teacher's name its logits [len(ids), C] on these rows and its drift; on worker 0, empty elsewhere."""
+        if self.place.rank > 0:
+            return {}
+        refs = {
+            k: [rank.evaluate.remote(split, ids[r :: len(ranks)]) for r, rank in enumerate(ranks)]
+            for k, ranks in self._ranks.items()
+        }
+        drifts = {k: ranks[0].drift.remote() for k, ranks in self._ranks.items()}
+        out = {}
+        for k, some in refs.items():
+            parts = self._wait(some)
+            logits = np.empty((len(ids), parts[0].shape[1]), parts[0].dtype)
+            for r, part in enumerate(parts):
+                logits[r :: len(parts)] = part
+            out[self._name(k)] = (logits, self._wait([drifts[k]])[0])
+        return out
+
+    def save(self, folder: Path) -> None:
+        """Worker 0: every teacher that learns writes its state into a checkpoint's folder."""
+        self._wait([ranks[0].save.remote(folder) for ranks in self._ranks.values()])
+
+    def restore(self, folder: Path) -> None:
+        """Puts a checkpoint's state into all ranks; every worker calls it."""
+        version = 0
+        if self.place.rank == 0:
+            version = self._wait([rank.restore.remote(folder) for ranks in self._ranks.values() for rank in ranks])[0]
+        self.version = int(collective.broadcast(str(version), self.place.world))
+
+    def export(self, folder: Path) -> dict[str, Path]:
+        """Worker 0: the taught teachers as checkpoints, by name."""
+        folders = {k: folder / self._name(k) for k in self.learns}
+        for path in folders.values():
+            path.mkdir(parents=True, exist_ok=True)
+        self._wait([self._ranks[k][0].export.remote(path) for k, path in folders.items()])
+        return {self._name(k): path for k, path in folders.items()}
+
+    def close(self) -> None:
+        """Ends the ranks that this worker has started."""
+        self.stored.close()
+        if self.place.rank == 0:
+            for ranks in self._ranks.values():
+                for rank in ranks:
+                    ray.kill(rank)
+        self._ranks = {}
+
+    def _ask(self, ids: np.ndarray, key: Key | None) -> np.ndarray:
+        refs = {k: self._mine(k).serve.remote(self.version, self._split, ids, key) for k in self.learns}
+        out = []
+        for k, client in enumerate(self.stored.clients):
+            if k not in refs:
+                out.append(client.get(ids))
+                continue
+            (answer,) = self._wait([refs[k]])
+            mine = client.source.teacher
+            for what, got, wanted in (
+                ("teacher", answer.teacher, mine.identity),
+                ("version", answer.version, self.version),
+                ("corpus", answer.corpus, self._split.fingerprint),
+            ):
+                if got != wanted:
+                    what = f"answered with {what} {got}, asked was {wanted}"
+                    raise TeacherError(f"teacher {mine.name}", what, "it was not used")
+            self.wire_bytes += answer.logits.nbytes + ids.nbytes
+            out.append(answer.logits)
+        return np.stack(out)
+
+    def _compare(self, served_KBC: np.ndarray, stored_KBC: np.ndarray) -> None:
+        """The fork must say what the frozen teacher said: another model would be taught otherwise."""
+        for k, spec in self._specs.items():
+            gap = np.abs(served_KBC[k] - stored_KBC[k]).max(initial=0.0)
+            if gap > TOLERANCE[spec.teacher.dtype] * max(1.0, float(np.abs(stored_KBC[k]).max(initial=0.0))):
+                what = f"the fork that learns differs from its remembered soft targets by {gap:.2g}"
+                raise TeacherError(f"teacher {spec.teacher.name}", what, "is every node reading the same checkpoint?")
+
+    def _mine(self, k: int) -> Any:
+        ranks = self._ranks[k]
+        return ranks[self.place.rank % len(ranks)]
+
+    def _name(self, k: int) -> str:
+        return self._specs[k].teacher.name
+
+    def _wait(self, refs: Sequence[ray.ObjectRef]) -> list[Any]:
+        return _answers(refs, ", ".join(spec.teacher.name for spec in self._specs.values()))
+
+
+def _start(spec: LearnerSpec, ranks: int, name: str) -> list[ActorHandle]:
+    make: Any = ray.remote(Learner)
+    options = {
+        **spec.seat.options,
+        "namespace": NAMESPACE,
+        "max_restarts": 0,  # a rank that came back would be the fork again: the run goes back to its last cut
+        # Never inside the placement group of the worker that starts it.
+        "scheduling_strategy": "DEFAULT",
+    }
+    actors = [make.options(name=f"{name}-{rank}", **options).remote(spec) for rank in range(ranks)]
+    if ranks > 1:
+        (address,) = _answers([actors[0].address.remote()], spec.teacher.name)
+        _answers([actor.join.remote(address, rank, ranks) for rank, actor in enumerate(actors)], spec.teacher.name)
+    return actors
+
+
+def _answers(refs: Sequence[ray.ObjectRef], who: str) -> list[Any]:
+    """The values, the first error first: a rank that waits for a dead one never answers.
+
+    Raises:
+        LearnerLost: a rank has died.
+        TeacherError: a rank refused, or answered nothing for long.
+    """
+    waiting = list(refs)
+    try:
+        while waiting:
+            ready, waiting = ray.wait(waiting, num_returns=1, timeout=START_S)
+            if not ready:
+                raise TeacherError(f"teacher {who}", f"answered nothing for {START_S:.0f} s", "are its resources free?")
+            ray.get(ready)
+        return ray.get(list(refs))
+    except RayTaskError as error:
+        raise cause_of(error) from None
+    except RayError as error:
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise LearnerLost(f"teacher {who}", f"a process of it has died ({said[0] if said else error})") from None

@@ -1,0 +1,251 @@
+"""The student's end: asks ahead of time, takes rows from the sealed table or the service, checks whose they are."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
+
+from raykd.data.splits import Split
+from raykd.errors import RaykdError, StoreError, TeacherError
+from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.service import Reply, ServiceSpec, find
+from raykd.teachers.serving.store import Store, Table
+
+log = logging.getLogger(__name__)
+PATIENCE_S = 600.0
+"""A teacher that answers nothing for so long ends the run instead of hanging it."""
+RESTART_S = 20.0
+"""A service that Ray calls dead may be on its way back; after so long it is not."""
+POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one teacher's soft targets for one corpus come from; picklable.
+
+    Attributes:
+        wanted: ids that this run will ask for, in order.
+        service: None where the sealed table holds them all.
+    """
+
+    teacher: Prepared
+    split: Split
+    cache: str
+    run: str
+    wanted: np.ndarray
+    service: ServiceSpec | None
+
+
+def cause_of(error: RayTaskError) -> Exception:
+    """What was raised on the other side: ours as it is, one line; another's with its remote traceback."""
+    return error.cause if isinstance(error.cause, RaykdError) else error
+
+
+def enlist(source: Source) -> ActorHandle:
+    """The source's service, knowing this run's corpus and the rows that it will want; waits while it restarts.
+
+    Raises:
+        TeacherError: the service is not to be had.
+    """
+    assert source.service is not None
+    begun = time.monotonic()
+    while True:
+        try:
+            service = find(source.service)
+            ray.get(service.register.remote(source.split, source.run))
+            ray.get(service.announce.remote(source.split.fingerprint, source.run, source.wanted))
+            return service
+        except RayTaskError as error:
+            raise cause_of(error) from None
+        except (RayError, ValueError) as error:  # ValueError: there is no actor of that name
+            gone = isinstance(error, (ActorDiedError, ValueError))
+            if time.monotonic() - begun > (RESTART_S if gone else PATIENCE_S):
+                said = [line.strip() for line in str(error).splitlines() if line.strip()]
+                what = f"its service is not to be had: {said[-1]}"
+                raise TeacherError(f"teacher {source.teacher.name}", what) from None
+            time.sleep(0.2)
+
+
+class TeacherClient:
+    """One teacher's logits for one corpus, as one student worker sees them.
+
+    In-flight rows are bounded: only batches that were announced by `expect` are asked for ahead of time.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        teacher = source.teacher
+        self._store = Store(
+            Path(source.cache), teacher.address(source.split.fingerprint), teacher.classes, teacher.wire
+        )
+        self._table: Table | None = None
+        self._known = np.zeros(source.split.rows, bool)
+        self._values = np.empty((0, teacher.classes), teacher.wire)
+        self._asked = np.zeros(source.split.rows, bool)
+        self._replies: dict[ray.ObjectRef, np.ndarray] = {}
+        self._calls: dict[ray.ObjectRef, np.ndarray] = {}
+        self._service: ActorHandle | None = None
+        if source.service is None:
+            self._open_table()
+        else:
+            self._values = np.zeros((source.split.rows, teacher.classes), teacher.wire)
+            self._register()
+
+    def expect(self, batches: Sequence[np.ndarray]) -> None:
+        """Asks for the rows of the next batches, without waiting."""
+        if self._table is None:
+            self._drain(0.0)
+            for ids in batches:
+                self._ask(ids)
+
+    def at_hand(self, ids: np.ndarray) -> int:
+        """How many of these rows need no waiting."""
+        return len(ids) if self._table is not None else int(self._known[ids].sum())
+
+    def get(self, ids: np.ndarray) -> np.ndarray:
+        """Logits [len(ids), C], waiting for them where they are not there yet.
+
+        Raises:
+            TeacherError: the teacher cannot answer, answers nothing for long, or answered as another one.
+            StoreError: the sealed table lacks rows of this run.
+        """
+        deadline, pause = time.monotonic() + PATIENCE_S, POLL_S / 10
+        while self._table is None and not self._known[ids].all():
+            before = self._known.sum()
+            self._ask(ids)
+            self._drain(pause if not (self._replies or self._calls) else 1.0)
+            if self._known.sum() > before:
+                deadline, pause = time.monotonic() + PATIENCE_S, POLL_S / 10
+            elif not (self._replies or self._calls):
+                pause = min(2 * pause, POLL_S)  # every replica is busy with others: ask again a little later
+                time.sleep(pause)
+            if time.monotonic() > deadline:
+                what = f"answered nothing for {PATIENCE_S:.0f} s"
+                raise TeacherError(f"teacher {self.source.teacher.name}", what, "are its resources to be had?")
+        return self._values[ids] if self._table is None else self._table.take(ids)
+
+    def close(self) -> None:
+        """Forgets what is under way."""
+        self._replies.clear()
+        self._calls.clear()
+
+    def _open_table(self) -> None:
+        table = self._store.sealed()
+        if table is None or not table.covers(self.source.wanted).all():
+            what = f"the sealed soft targets of teacher {self.source.teacher.name} lack rows of this run"
+            raise StoreError(str(self._store.folder), what, "start the run again, the missing ones are computed")
+        self._table = table
+        self.close()
+
+    def _register(self) -> None:
+        self._service = enlist(self.source)
+
+    def _ask(self, ids: np.ndarray) -> None:
+        ids = ids[~self._known[ids] & ~self._asked[ids]]
+        if len(ids) and self._service is not None:
+            self._asked[ids] = True
+            ref: ray.ObjectRef = self._service.route.remote(self.source.split.fingerprint, self.source.run, ids)
+            self._replies[ref] = ids
+
+    def _drain(self, timeout: float) -> None:
+        """Takes in what has come, waiting at most `timeout` for the first of it."""
+        waiting = [*self._replies, *self._calls]
+        while waiting and self._table is None:
+            ready, waiting = ray.wait(waiting, num_returns=1, timeout=timeout)
+            if not ready:
+                return
+            timeout = 0.0
+            for ref in ready:
+                if ref in self._replies:
+                    self._take_reply(ref)
+                elif ref in self._calls:
+                    self._take_answer(ref)
+
+    def _take_reply(self, ref: ray.ObjectRef) -> None:
+        ids = self._replies.pop(ref)
+        try:
+            reply: Reply = ray.get(ref)
+        except RayTaskError as error:
+            raise cause_of(error) from None
+        except RayError:
+            self._asked[ids] = False
+            self._register()
+            return
+        if not reply.registered:
+            self._asked[ids] = False
+            self._register()
+            return
+        self._check(reply.teacher, reply.version, reply.corpus)
+        if reply.sealed:
+            self._open_table()
+            return
+        if reply.logits is not None:
+            self._store_rows(reply.known, reply.logits)
+        self._asked[reply.deferred] = False
+        under_way = np.setdiff1d(ids, np.concatenate([reply.known, reply.deferred]))
+        for call in reply.calls.values():
+            self._calls[call] = under_way
+
+    def _take_answer(self, ref: ray.ObjectRef) -> None:
+        asked = self._calls.pop(ref)
+        try:
+            answer = ray.get(ref)
+        except RayTaskError as error:
+            raise cause_of(error) from None
+        except RayError:
+            # The replica or the service died with this call: what it leaves open is asked for again.
+            self._asked[asked[~self._known[asked]]] = False
+            return
+        self._check(answer.teacher, answer.version, answer.corpus)
+        self._store_rows(answer.ids, answer.logits)
+
+    def _store_rows(self, ids: np.ndarray, logits: np.ndarray) -> None:
+        fresh = ~self._known[ids]
+        self._values[ids[fresh]] = logits[fresh]
+        self._known[ids] = True
+
+    def _check(self, teacher: str, version: int, corpus: str) -> None:
+        """Refuses an answer of another teacher, version or corpus."""
+        mine = self.source.teacher
+        for what, got, wanted in (
+            ("teacher", teacher, mine.identity),
+            ("version", version, mine.version),
+            ("corpus", corpus, self.source.split.fingerprint),
+        ):
+            if got != wanted:
+                raise TeacherError(
+                    f"teacher {mine.name}", f"answered with {what} {got}, asked was {wanted}", "it was not used"
+                )
+
+
+class Ensemble:
+    """K teachers as one source of targets."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.clients = [TeacherClient(source) for source in sources]
+
+    def expect(self, batches: list[np.ndarray]) -> None:
+        """Asks every teacher for the rows of the next batches."""
+        for client in self.clients:
+            client.expect(batches)
+
+    def at_hand(self, ids: np.ndarray) -> int:
+        """Rows times teachers that need no waiting."""
+        return sum(client.at_hand(ids) for client in self.clients)
+
+    def get(self, ids: np.ndarray) -> np.ndarray:
+        """Logits [K, len(ids), C]."""
+        return np.stack([client.get(ids) for client in self.clients])
+
+    def close(self) -> None:
+        """Forgets what is under way."""
+        for client in self.clients:
+            client.close()

@@ -1,0 +1,106 @@
+"""A service's replicas: started when there is work, given the freest one's share, replaced when they die."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import ray
+from ray.actor import ActorHandle
+
+from raykd.data.splits import Split
+from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.replica import Seat
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Member:
+    actor: ActorHandle
+    calls: set[int] = field(default_factory=set)
+    leaving: bool = False
+
+
+class Crew:
+    """The replicas of one teacher. Not thread-safe: its service holds a lock around it."""
+
+    def __init__(self, replica: type, teacher: Prepared, seat: Seat, size: int, in_flight: int) -> None:
+        self._class, self._teacher, self._seat = replica, teacher, seat
+        self._size, self._in_flight = size, in_flight
+        self._members: list[_Member] = []
+        self._calls: dict[int, tuple[_Member, ray.ObjectRef]] = {}
+
+    def has_room(self, work: bool) -> bool:
+        """Whether a call can be sent; replicas are started where there is work for them."""
+        if work:
+            while sum(not member.leaving for member in self._members) < self._size:
+                self._members.append(_Member(self._start()))
+        return any(not member.leaving and len(member.calls) < self._in_flight for member in self._members)
+
+    def send(self, call: int, split: Split, ids: np.ndarray) -> None:
+        """Sends a call to the replica with the fewest under way."""
+        member = min((m for m in self._members if not m.leaving), key=lambda m: len(m.calls))
+        member.calls.add(call)
+        self._calls[call] = (member, member.actor.infer.remote(split, ids))
+
+    def ref(self, call: int) -> ray.ObjectRef:
+        """Where a call's answer will be."""
+        return self._calls[call][1]
+
+    def refs(self) -> dict[ray.ObjectRef, int]:
+        """All calls under way."""
+        return {ref: call for call, (_, ref) in self._calls.items()}
+
+    def done(self, call: int) -> None:
+        """A call has answered."""
+        member, _ = self._calls.pop(call)
+        member.calls.discard(call)
+        if member.leaving and not member.calls:
+            self._end(member)
+
+    def lost(self, call: int) -> None:
+        """A call's replica is dead: another is started in its place when there is work."""
+        member, _ = self._calls.pop(call)
+        member.calls.discard(call)
+        member.leaving = True  # its other calls fail one by one
+        if not member.calls:
+            self._end(member)
+
+    def resize(self, size: int) -> None:
+        """Sets the number of replicas; surplus ones finish their calls first."""
+        self._size = size
+        staying = [member for member in self._members if not member.leaving]
+        for member in staying[size:]:
+            member.leaving = True
+            if not member.calls:
+                self._end(member)
+
+    def rest(self) -> None:
+        """Ends all replicas while there is nothing to do; work starts them again."""
+        for member in list(self._members):
+            self._end(member)
+
+    def close(self) -> None:
+        """Ends all replicas and forgets their calls."""
+        self.rest()
+        self._calls.clear()
+
+    def describe(self) -> list[int]:
+        """Calls under way of each replica."""
+        return [len(member.calls) for member in self._members]
+
+    def handles(self) -> list[ActorHandle]:
+        """The replicas' actors."""
+        return [member.actor for member in self._members]
+
+    def _start(self) -> ActorHandle:
+        options: dict[str, Any] = {**self._seat.options, "concurrency_groups": {"health": 1}}
+        actor: Any = ray.remote(**options)(self._class)
+        return actor.remote(self._teacher, self._seat)
+
+    def _end(self, member: _Member) -> None:
+        self._members.remove(member)
+        ray.kill(member.actor)

@@ -1,0 +1,341 @@
+"""One actor per teacher: keeps the ledger, packs and routes calls to its replicas, remembers, seals (DESIGN section 3).
+
+Its methods never wait for a replica: `route` says what is known, which calls are under way and what must be asked for
+again. A thread beside them collects answers, fills announced rows, writes segments and replaces dead replicas. The
+actor's own death loses at most the rows not yet in a segment: it restarts from the files and its clients ask again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from raykd.data.rows import Rows
+from raykd.data.splits import Split
+from raykd.errors import TeacherError
+from raykd.teachers.serving.replica_pool import Crew
+from raykd.teachers.serving.ledger import Ledger
+from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.replica import Replica, Seat
+from raykd.teachers.serving.store import Store
+
+log = logging.getLogger(__name__)
+NAMESPACE = "raykd"
+SEGMENT_ROWS = 4096
+SEGMENT_SECONDS = 2.0
+MAX_ATTEMPTS = 3
+IDLE_S = 0.2
+"""Between two looks at leases while there is nothing to do."""
+IN_FLIGHT = 2
+"""Calls per replica: one that it works on, one at hand so that it never idles."""
+
+
+@dataclass(frozen=True)
+class ServiceSpec:
+    """What a service is made of; it restarts from this.
+
+    Attributes:
+        batch_tokens: tokens of one call.
+        lease_s: a detached service ends so long after its last user; None: it lives and dies with its driver.
+        replica: the actor's class; another one stands in for a slow or distant teacher in benches and tests.
+    """
+
+    teacher: Prepared
+    cache: str
+    replicas: int
+    seat: Seat
+    batch_tokens: int
+    lease_s: float | None = None
+    replica: type = Replica
+
+    @property
+    def name(self) -> str:
+        """The actor's name: whoever wants the same teacher finds the same service."""
+        return f"teacher-{self.teacher.identity[:24]}"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is known of some rows.
+
+    Attributes:
+        registered: False after a restart: the client registers its corpus and announces again.
+        sealed: the whole table is on disk.
+        known: ids whose logits [len(known), C] are here.
+        calls: calls under way for the others, by number.
+        deferred: rows that no replica has room for yet: ask again.
+    """
+
+    teacher: str
+    version: int
+    corpus: str
+    registered: bool = True
+    sealed: bool = False
+    known: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    logits: np.ndarray | None = None
+    calls: dict[int, ray.ObjectRef] = field(default_factory=dict)
+    deferred: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+@dataclass
+class _Corpus:
+    split: Split
+    ledger: Ledger
+    store: Store
+    sealed: bool = False
+    written: float = field(default_factory=time.monotonic)
+
+
+class Service:
+    """See the module."""
+
+    def __init__(self, spec: ServiceSpec) -> None:
+        self.spec = spec
+        self._lock = threading.RLock()
+        self._corpora: dict[str, _Corpus] = {}
+        self._crew = Crew(spec.replica, spec.teacher, spec.seat, spec.replicas, IN_FLIGHT)
+        self._calls: dict[int, tuple[_Corpus, np.ndarray]] = {}
+        self._next_call = 0
+        self._failure: TeacherError | None = None
+        self._leases: dict[str, float] = {}
+        self._forwards, self._seconds, self._answers = 0, 0.0, 0
+        self._born = time.monotonic()
+        self._closed = False
+        self._work = threading.Event()
+        threading.Thread(target=self._pump, daemon=True).start()
+
+    def register(self, split: Split, run: str) -> bool:
+        """Makes a corpus known; true when its sealed table exists already."""
+        with self._lock:
+            self._renew(run)
+            if split.fingerprint not in self._corpora:
+                teacher = self.spec.teacher
+                store = Store(Path(self.spec.cache), teacher.address(split.fingerprint), teacher.classes, teacher.wire)
+                lengths = Rows.open(split.path, split.fingerprint).lengths
+                ledger = Ledger(lengths, np.zeros((len(lengths), teacher.classes), teacher.wire))
+                found = store.load()
+                ledger.restore(found.ids, found.logits)
+                self._corpora[split.fingerprint] = _Corpus(split, ledger, store)
+            return self._corpora[split.fingerprint].sealed
+
+    def announce(self, corpus: str, run: str, ids: np.ndarray) -> None:
+        """A run will want these rows, in this order; replicas fill them when nobody waits for others."""
+        with self._lock:
+            self._renew(run)
+            entry = self._corpora[corpus]
+            entry.ledger.announce(run, ids)
+            self._work.set()
+            entry.sealed = entry.sealed and entry.ledger.missing == 0
+            self._dispatch()
+
+    def route(self, corpus: str, run: str, ids: np.ndarray) -> Reply:
+        """What is known of these rows, and calls for the rest; see `Reply`.
+
+        Raises:
+            TeacherError: this teacher cannot answer.
+        """
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            self._renew(run)
+            teacher, entry = self.spec.teacher, self._corpora.get(corpus)
+            stamp = (teacher.identity, teacher.version, corpus)
+            if entry is None:
+                return Reply(*stamp, registered=False)
+            if entry.sealed:
+                return Reply(*stamp, sealed=True)
+            ledger = entry.ledger
+            ledger.want(run, ids)
+            self._dispatch()
+            known = ids[ledger.known[ids]]
+            under_way = ledger.call[ids]
+            calls = {int(call): self._crew.ref(int(call)) for call in np.unique(under_way[under_way >= 0])}
+            deferred = ids[~ledger.known[ids] & (under_way < 0)]
+            return Reply(*stamp, known=known, logits=ledger.values[known], calls=calls, deferred=deferred)
+
+    def progress(self, run: str) -> dict[str, Any]:
+        """Counters for the display and the result; also renews the run's lease.
+
+        Raises:
+            TeacherError: this teacher cannot answer.
+        """
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            self._renew(run)
+            corpora = {
+                fingerprint: {
+                    "announced": int(entry.ledger.announced.sum()),
+                    "missing": entry.ledger.missing,
+                    "sealed": entry.sealed,
+                    "computed": entry.ledger.computed.get(run, 0),
+                }
+                for fingerprint, entry in self._corpora.items()
+            }
+            return {
+                "corpora": corpora,
+                "forwards": self._forwards,
+                "seconds": self._seconds,
+                "answers": self._answers,
+                "replicas": self._crew.describe(),
+                "pid": os.getpid(),
+            }
+
+    def scale(self, replicas: int) -> None:
+        """Adds replicas, or lets some finish their calls and go."""
+        with self._lock:
+            self._crew.resize(replicas)
+            self._dispatch()
+
+    def release(self, run: str) -> None:
+        """A run needs this service no longer."""
+        with self._lock:
+            self._leases.pop(run, None)
+
+    def close(self) -> None:
+        """Writes what is not yet on disk and ends the replicas."""
+        with self._lock:
+            self._closed = True
+            for entry in self._corpora.values():
+                self._write(entry)
+            self._crew.close()
+
+    def _renew(self, run: str) -> None:
+        if self.spec.lease_s is not None:
+            self._leases[run] = time.monotonic() + self.spec.lease_s
+
+    def _dispatch(self) -> None:
+        """Gives packs to free replicas; called with the lock held whenever work or room may have come."""
+        if self._closed or self._failure is not None:
+            return
+        for entry in self._corpora.values():
+            while self._crew.has_room(entry.ledger.missing > 0 or bool(entry.ledger.urgent)):
+                ids = entry.ledger.next_pack(self.spec.batch_tokens, self.spec.teacher.max_length)
+                if ids is None:
+                    break
+                call, self._next_call = self._next_call, self._next_call + 1
+                entry.ledger.start(call, ids)
+                self._calls[call] = (entry, ids)
+                self._crew.send(call, entry.split, ids)
+                self._work.set()
+
+    def _pump(self) -> None:
+        while not self._closed:
+            try:
+                with self._lock:
+                    self._dispatch()
+                    refs = self._crew.refs()
+                if refs:
+                    ready, _ = ray.wait(list(refs), num_returns=1, timeout=0.1)
+                    for ref in ready:
+                        self._collect(refs[ref])
+                else:
+                    # With nothing under way it leaves the cores to the students.
+                    self._work.wait(IDLE_S)
+                self._work.clear()
+                with self._lock:
+                    self._keep_house()
+            except Exception as error:  # nothing else would see it: the thread must say why it ends
+                log.exception("the service of teacher %s fails", self.spec.teacher.name)
+                self._fail(f"its service failed: {error}")
+
+    def _collect(self, call: int) -> None:
+        try:
+            answer = ray.get(self._crew.ref(call))
+        except RayTaskError as error:
+            cause = error.cause
+            self._fail(cause.what if isinstance(cause, TeacherError) else f"{type(cause).__name__}: {cause}")
+            return
+        except RayError as error:
+            self._lost(call, error)
+            return
+        with self._lock:
+            entry, ids = self._calls.pop(call)
+            self._crew.done(call)
+            entry.ledger.finish(ids, answer.logits)
+            self._forwards += len(ids)
+            self._answers += 1
+            self._seconds += answer.seconds
+            self._dispatch()
+
+    def _lost(self, call: int, error: RayError) -> None:
+        """A replica died with this call: its rows go to another, unless they have ended several replicas already."""
+        with self._lock:
+            entry, ids = self._calls.pop(call)
+            self._crew.lost(call)
+            entry.ledger.fail(ids)
+            said = [line.strip() for line in str(error).splitlines() if line.strip()]
+            log.warning("teacher %s lost a replica: %s", self.spec.teacher.name, said[-1] if said else error)
+            if int(entry.ledger.attempts[ids].max()) >= MAX_ATTEMPTS:
+                kind = "could not start" if isinstance(error, RayActorError) and not self._answers else "died"
+                self._fail(f"its replicas {kind} {MAX_ATTEMPTS} times: {said[-1] if said else error}")
+            self._dispatch()
+
+    def _fail(self, what: str) -> None:
+        with self._lock:
+            mend = "mend the cause and start again, finished rows are kept"
+            self._failure = self._failure or TeacherError(f"teacher {self.spec.teacher.name}", what, mend)
+            for entry in self._corpora.values():
+                self._write(entry)
+            self._crew.close()
+            self._calls.clear()
+
+    def _keep_house(self) -> None:
+        now = time.monotonic()
+        for entry in self._corpora.values():
+            ledger = entry.ledger
+            if not entry.sealed and ledger.announced.any() and ledger.missing == 0:
+                ledger.unwritten()
+                ids = np.flatnonzero(ledger.known)
+                entry.store.seal(ids, ledger.values[ids])
+                entry.sealed = True
+            elif ledger.unwritten_rows >= SEGMENT_ROWS or now - entry.written > SEGMENT_SECONDS:
+                self._write(entry)
+        if all(entry.sealed for entry in self._corpora.values()) and not self._calls:
+            self._crew.rest()
+        if self.spec.lease_s is not None and self._leases and max(self._leases.values()) < now:
+            self._leases.clear()
+        if self.spec.lease_s is not None and not self._leases and now - self._born > self.spec.lease_s:
+            self.close()
+            ray.kill(ray.get_runtime_context().current_actor)
+
+    def _write(self, entry: _Corpus) -> None:
+        entry.written = time.monotonic()
+        ids = entry.ledger.unwritten()
+        if len(ids):
+            entry.store.append(ids, entry.ledger.values[ids])
+
+
+def find(spec: ServiceSpec) -> ActorHandle:
+    """The service that a driver has started; a detached one whose lease had run out is started again.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return ray.get_actor(spec.name, namespace=NAMESPACE) if spec.lease_s is None else connect(spec)
+
+
+def connect(spec: ServiceSpec) -> ActorHandle:
+    """The service of this teacher: the one that is there, or a new one.
+
+    One without a lease lives as long as the handle that created it: handles got by name do not keep it.
+    """
+    actor: Any = ray.remote(Service)
+    return actor.options(
+        name=spec.name,
+        namespace=NAMESPACE,
+        get_if_exists=True,
+        lifetime=None if spec.lease_s is None else "detached",
+        num_cpus=0,
+        max_restarts=-1,
+    ).remote(spec)

@@ -1,0 +1,252 @@
+"""The driver's end: which rows of which teacher are missing, the services that compute them, waiting for the pass."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayError, RayTaskError
+
+from raykd.config import RunConfig, TeacherConfig
+from raykd.data.splits import Split
+from raykd.errors import ConfigError, Interrupted, RaykdError
+from raykd.records.log import MetricsLog
+from raykd.teachers.serving.client import Source, cause_of, enlist
+from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.replica import Replica, Seat
+from raykd.teachers.serving.service import ServiceSpec, connect
+from raykd.teachers.serving.store import Store
+
+log = logging.getLogger(__name__)
+POLL_S = 0.1
+CPU_TOKENS, GPU_TOKENS = 2048, 32768
+"""Tokens of a call: on a CPU larger ones leave its caches (measured 20 % slower at 4096, 6 layers of 384)."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Rows of a split that a run needs soft targets of, in the order in which it needs them."""
+
+    split: Split
+    ids: np.ndarray
+
+
+@dataclass
+class Counters:
+    """Work of a teacher's replicas: rows computed for this run, rows forwarded for anybody, seconds of forwards."""
+
+    rows_computed: int = 0
+    forwards: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Served:
+    """One teacher of a run and what it cost."""
+
+    teacher: Prepared
+    spec: ServiceSpec
+    handle: ActorHandle | None = None
+    pid: int = 0
+    shown: int = -1
+    earlier: Counters = field(default_factory=lambda: Counters())
+    latest: Counters = field(default_factory=lambda: Counters())
+
+    @property
+    def cost(self) -> Counters:
+        """What this run's pass took, over restarts of the service."""
+        pairs = zip(vars(self.earlier).values(), vars(self.latest).values(), strict=True)
+        return Counters(*(before + now for before, now in pairs))
+
+
+class Serving:
+    """The teachers of one run; a context manager that gives back what it started."""
+
+    def __init__(
+        self,
+        specs: Sequence[ServiceSpec],
+        wanted: dict[str, Wanted],
+        run: str,
+    ) -> None:
+        self.wanted, self.run = wanted, run
+        self.served = [Served(spec.teacher, spec) for spec in specs]
+        self._watcher: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._failure: RaykdError | None = None
+
+    def __enter__(self) -> Serving:
+        for served in self.served:
+            if any(source.service is not None for source in self._sources(served)):
+                _check_resources(served.spec)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        if self._watcher is not None:
+            self._watcher.join()
+        for served in self.served:
+            if served.handle is None:
+                continue
+            try:
+                if served.spec.lease_s is None:
+                    ray.get(served.handle.close.remote(), timeout=10)
+                    ray.kill(served.handle)
+                else:
+                    served.handle.release.remote(self.run)
+            except RayError:
+                log.debug("the service of teacher %s was gone already", served.teacher.name)
+            served.handle = None
+
+    def sources(self, purpose: str) -> list[Source]:
+        """Every teacher's source of the soft targets for one purpose (train, validation)."""
+        return [self._source(served, purpose) for served in self.served]
+
+    def start(self, metrics: MetricsLog) -> None:
+        """Starts (or joins) the services of teachers with missing rows; they begin to fill them at once.
+
+        A thread follows them until all is sealed: it feeds the display, keeps the leases of shared services and the
+        counters of what this run's rows cost.
+        """
+        for served in self.served:
+            self._enlist(served)
+        if any(served.handle is not None for served in self.served):
+            self._watcher = threading.Thread(target=self._watch, args=(metrics,), daemon=True)
+            self._watcher.start()
+
+    def wait(self, stop: threading.Event) -> None:
+        """Waits until every table is sealed.
+
+        Raises:
+            TeacherError: a teacher cannot answer.
+            Interrupted: `stop` was set; finished rows are kept.
+        """
+        while self._watcher is not None and self._watcher.is_alive():
+            if stop.is_set():
+                raise Interrupted("soft targets", "stopped; finished rows are kept", "the same command goes on")
+            self._watcher.join(POLL_S)
+        if self._failure is not None:
+            raise self._failure
+
+    def _enlist(self, served: Served) -> None:
+        for source in self._sources(served):
+            if source.service is not None:
+                # A local service lives as long as this first handle; a shared one may have ended with its lease.
+                served.handle = connect(served.spec) if served.spec.lease_s else served.handle or connect(served.spec)
+                enlist(source)
+
+    def _watch(self, metrics: MetricsLog) -> None:
+        try:
+            open_ones = [served for served in self.served if served.handle is not None]
+            while open_ones and not self._ended.wait(POLL_S):
+                open_ones = [served for served in open_ones if not self._poll(served, metrics)]
+        except RaykdError as error:  # carried over to the waiting thread, which raises it
+            self._failure = error
+
+    def _poll(self, served: Served, metrics: MetricsLog) -> bool:
+        """Takes in a service's counters; true when all that this run wants of it is sealed."""
+        assert served.handle is not None
+        try:
+            state: dict[str, Any] = cast(Any, ray.get(served.handle.progress.remote(self.run)))
+        except RayTaskError as error:
+            raise cause_of(error) from None
+        except RayError as error:
+            log.warning("the service of teacher %s restarts: %s", served.teacher.name, str(error).splitlines()[0])
+            return self._again(served)
+        corpora = state["corpora"]
+        if state["pid"] != served.pid:  # a restarted service counts from 0
+            served.pid, served.earlier = state["pid"], served.cost
+        computed = sum(entry["computed"] for entry in corpora.values())
+        served.latest = Counters(computed, state["forwards"], state["seconds"])
+        mine = {wanted.split.fingerprint for wanted in self.wanted.values()}
+        if not mine <= set(corpora):
+            return self._again(served)
+        total = sum(corpora[corpus]["announced"] for corpus in mine)
+        missing = sum(corpora[corpus]["missing"] for corpus in mine)
+        if total - missing != served.shown:
+            served.shown = total - missing
+            metrics.write("targets", teacher=served.teacher.name, rows=served.shown, of=total)
+        return all(corpora[corpus]["sealed"] for corpus in mine)
+
+    def _again(self, served: Served) -> bool:
+        """After a restart, or the end of a lease: nothing is to be done where all is on disk by now."""
+        if all(source.service is None for source in self._sources(served)):
+            return True
+        self._enlist(served)
+        return False
+
+    def rows_wanted(self) -> int:
+        """Rows of one teacher that this run uses."""
+        by_split: dict[str, list[np.ndarray]] = {}
+        for wanted in self.wanted.values():
+            by_split.setdefault(wanted.split.fingerprint, []).append(wanted.ids)
+        return sum(len(np.unique(np.concatenate(parts))) for parts in by_split.values())
+
+    def _sources(self, served: Served) -> list[Source]:
+        return [self._source(served, purpose) for purpose in self.wanted]
+
+    def _source(self, served: Served, purpose: str) -> Source:
+        wanted, teacher, spec = self.wanted[purpose], served.teacher, served.spec
+        store = Store(Path(spec.cache), teacher.address(wanted.split.fingerprint), teacher.classes, teacher.wire)
+        table = store.sealed()
+        whole = table is not None and bool(table.covers(wanted.ids).all())
+        return Source(teacher, wanted.split, spec.cache, self.run, wanted.ids, None if whole else spec)
+
+
+def service_spec(
+    teacher: Prepared, config: TeacherConfig, cache: Path, threads: int, lease_s: float | None
+) -> ServiceSpec:
+    """A service as the configuration asks for it."""
+    seat = Seat(config.num_cpus, config.num_gpus, threads, config.resources, config.node_labels)
+    tokens = config.batch_tokens or (GPU_TOKENS if config.num_gpus else CPU_TOKENS)
+    return ServiceSpec(teacher, str(cache), config.replicas, seat, tokens, lease_s, Replica)
+
+
+def choose_threads(configs: Sequence[TeacherConfig], students: int, remote: bool, overlap: bool) -> list[int]:
+    """Torch threads of each teacher's replicas, logged with their reason.
+
+    On a cluster a replica has the cores that it asked for. On one machine the replicas share the cores, with the
+    students too where they run at the same time: Ray alone would give each of them a single thread.
+    """
+    cores = os.cpu_count() or 1
+    at_once = sum(config.replicas for config in configs if not config.num_gpus) + (students if overlap else 0)
+    shared = max(1, cores // max(1, at_once))
+    chosen = [config.threads or (max(1, int(config.num_cpus)) if remote else shared) for config in configs]
+    log.info("teacher threads %s: %d cores, %d processes at once", chosen, cores, at_once)
+    return chosen
+
+
+def learner_seats(config: RunConfig, remote: bool) -> list[Seat | None]:
+    """What the ranks of each teacher that learns run on, None for the others; as `choose_threads` decides threads.
+
+    Student and teachers take turns within a round, so on one machine the ranks share all its cores.
+    """
+    ranks = sum(config.learners) * config.feedback.ranks
+    cores = max(1, (os.cpu_count() or 1) // max(1, ranks))
+    return [
+        Seat(one.num_cpus, one.num_gpus, one.threads or (max(1, int(one.num_cpus)) if remote else cores),
+             one.resources, one.node_labels)
+        if learns
+        else None
+        for one, learns in zip(config.teachers, config.learners, strict=True)
+    ]  # fmt: skip
+
+
+def _check_resources(spec: ServiceSpec) -> None:
+    """Refuses what this Ray can never have; a cluster may still grow into it, so there it only warns."""
+    there = ray.cluster_resources()
+    asked = {"CPU": spec.seat.num_cpus, "GPU": spec.seat.num_gpus, **spec.seat.resources}
+    for name, amount in asked.items():
+        if amount > there.get(name, 0):
+            what = f"asks for {amount:g} {name}, this Ray has {there.get(name, 0):g}"
+            if spec.lease_s is None:
+                mend = "lower num_cpus, num_gpus or resources, or raise cluster.num_cpus"
+                raise ConfigError(f"teacher {spec.teacher.name}", what, mend)
+            log.warning("teacher %s %s; waiting for the cluster to grow", spec.teacher.name, what)

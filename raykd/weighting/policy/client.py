@@ -1,0 +1,161 @@
+"""The student's end of the selector: starts its actor or finds it by name, sends experience, asks for weights."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayError, RayTaskError
+
+from raykd.errors import ConfigError, LearnerLost, RaykdError, RunError
+from raykd.training import collective
+from raykd.training.job import Place
+from raykd.weighting.policy.experience import Experience, Published, SelectorSpec
+from raykd.weighting.policy.model import Layout
+
+NAMESPACE = "raykd"
+PATIENCE_S = 300.0
+"""A selector that makes no progress for so long ends the run instead of hanging it."""
+WHERE = "selector"
+
+
+class Feed:
+    """One worker's line to the run's selector, or to one that many runs share.
+
+    A private selector lives as long as worker 0 of this attempt and is made anew by the next, so nothing that an
+    earlier attempt has sent can reach it. A shared one is known by its name and outlives the run by its lease; the
+    first run that names it decides its rate, clip and bonus.
+
+    Raises:
+        ConfigError: a shared one was made for other teachers or states.
+    """
+
+    def __init__(self, spec: SelectorSpec, place: Place, run: str, shared: str | None) -> None:
+        self.spec, self.place, self.run, self.shared = spec, place, run, shared
+        self._sent: list[ray.ObjectRef] = []
+        name = (
+            f"selector-{shared}" if shared else f"selector-{collective.broadcast(uuid.uuid4().hex[:12], place.world)}"
+        )
+        self._actor: ActorHandle | None = None
+        if place.rank == 0:
+            self._actor = _start(spec, name, shared is not None)
+        collective.barrier(place.world)
+        if place.rank > 0:
+            self._actor = ray.get_actor(name, NAMESPACE)
+        if shared:
+            self._check(shared)
+
+    def push(self, step: int, experience: Experience) -> None:
+        """Sends what this worker saw in a step, without waiting."""
+        place = self.place
+        self._sent.append(self._call.push.remote(self.run, step, place.rank, place.world, experience))
+
+    def weights(self, version: int | None) -> Published:
+        """The weights of a version, waiting until it is made; None: the newest there is.
+
+        Raises:
+            LearnerLost: the selector has died.
+            RunError: it does not get there.
+        """
+        deadline, pause = time.monotonic() + PATIENCE_S, 0.002
+        while True:
+            found = self._get(self._call.weights.remote(version))
+            if found is not None:
+                for ref in self._sent:
+                    self._get(ref)
+                self._sent = []
+                published: Published = found
+                return published
+            if time.monotonic() > deadline:
+                raise RunError(WHERE, f"version {version} of the policy was not made in {PATIENCE_S:.0f} s")
+            time.sleep(pause)
+            pause = min(2 * pause, 0.1)
+
+    def state(self, step: int) -> bytes:
+        """Everything after a rewarded step, once it has come from all workers; errors as for `weights`."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (packed := self._get(self._call.state.remote(self.run, step))) is None:
+            if time.monotonic() > deadline:
+                raise RunError(WHERE, f"what the workers saw in step {step} did not come in {PATIENCE_S:.0f} s")
+            time.sleep(0.01)
+        return bytes(packed)
+
+    def restore(self, packed: bytes) -> None:
+        """Puts a state back; errors as for `weights`."""
+        self._get(self._call.restore.remote(packed))
+
+    def close(self) -> None:
+        """Ends a private selector; a shared one goes on."""
+        if self._actor is not None and self.place.rank == 0 and self.shared is None:
+            ray.kill(self._actor)
+        self._actor = None
+
+    def _check(self, shared: str) -> None:
+        """Refuses a selector that other runs feed with states of another kind."""
+        theirs: Layout = self._get(self._call.layout.remote())
+        if theirs != self.spec.layout:
+            what = f"is fed by runs with teachers {', '.join(theirs.teachers)} and {theirs.features} features a state"
+            mine = f"this run has {', '.join(self.spec.layout.teachers)} and {self.spec.layout.features}"
+            raise ConfigError(f"weighting.shared {shared}", f"{what}; {mine}", "give this run's another name")
+
+    @property
+    def _call(self) -> Any:
+        assert self._actor is not None
+        return self._actor
+
+    def _get(self, ref: Any) -> Any:
+        try:
+            return ray.get(ref, timeout=PATIENCE_S)
+        except RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, RaykdError) else error) from None
+        except RayError as error:
+            said = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise LearnerLost(WHERE, f"the policy's process has died ({said[0] if said else error})") from None
+
+
+class _Selector:
+    """The actor. RLlib takes seconds and 200 MB to import, and no process but this one needs it."""
+
+    def __init__(self, spec: SelectorSpec) -> None:
+        from raykd.weighting.policy.trainer import SelectorLearner
+
+        self.learner = SelectorLearner(spec)
+
+    def push(self, run: str, step: int, rank: int, world: int, experience: Experience) -> None:
+        """See `SelectorLearner`."""
+        self.learner.push(run, step, rank, world, experience)
+
+    def layout(self) -> Layout:
+        """What its states are made of."""
+        return self.learner.spec.layout
+
+    def weights(self, version: int | None) -> Published | None:
+        """See `SelectorLearner`."""
+        return self.learner.weights(version)
+
+    def state(self, run: str, step: int) -> bytes | None:
+        """See `SelectorLearner`."""
+        return self.learner.state(run, step)
+
+    def restore(self, packed: bytes) -> None:
+        """See `SelectorLearner`."""
+        self.learner.restore(packed)
+
+
+def _start(spec: SelectorSpec, name: str, shared: bool) -> ActorHandle:
+    options: dict[str, Any] = {
+        "name": name,
+        "namespace": NAMESPACE,
+        "num_cpus": 0,
+        "max_restarts": 0,  # one that came back would know nothing: the run goes back to its last cut
+        # Never inside the placement group of the worker that starts it.
+        "scheduling_strategy": "DEFAULT",
+        "lifetime": "detached" if shared else None,
+        "get_if_exists": shared,
+    }
+    make: Any = ray.remote(_Selector)
+    actor: ActorHandle = make.options(**options).remote(spec)
+    return actor

@@ -1,0 +1,298 @@
+"""The policy at work in a student: acts, waits for the student's step, rewards, tells (RL-KD; METHODS section 3).
+
+Yuan et al., "Reinforced Multi-Teacher Selection for Knowledge Distillation" (AAAI 2021), section 3.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from raykd.config import RewardConfig, WeightingConfig
+from raykd.data.batch import Batch
+from raykd.data.tasks import Task
+from raykd.models import forward
+from raykd.records.log import MetricsLog
+from raykd.training import collective
+from raykd.training.replacement_sampler import Drawn
+from raykd.training.job import Place
+from raykd.weighting.policy import model as policy
+from raykd.weighting.base import Stepped, Weighting
+from raykd.weighting.policy.experience import Experience, Published
+from raykd.weighting.policy.model import Exported, Policy
+from raykd.weighting.policy.state import States
+
+log = logging.getLogger(__name__)
+STATE, TALLY = "selector.zip", "selection.json"
+
+
+class Line(Protocol):
+    """To the selector; see `weighting.feed`."""
+
+    def push(self, step: int, experience: Experience) -> None:
+        """Without waiting."""
+
+    def weights(self, version: int | None) -> Published:
+        """Waits until there are."""
+
+    def state(self, step: int) -> bytes:
+        """After a rewarded step."""
+
+    def restore(self, packed: bytes) -> None:
+        """Back from `state`."""
+
+    def close(self) -> None:
+        """Lets go of it."""
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Which steps are rewarded, and which version of the policy a step uses: both follow from the step alone.
+
+    A step uses what was learnt up to the rewarded step before the last one, so that the selector has `every` steps to
+    learn from the last one while the student goes on.
+    """
+
+    start: int
+    every: int
+    update_every: int
+
+    def rewarded(self, step: int) -> bool:
+        """Whether the choices of this step are rewarded."""
+        return step >= self.start and (step + 1) % self.every == 0
+
+    def count(self, step: int) -> int:
+        """Rewarded steps up to this one."""
+        return max(0, (step + 1) // self.every - self.start // self.every)
+
+    def version(self, step: int) -> int:
+        """The policy's version at this step."""
+        return self.count(step - self.every) // self.update_every
+
+
+class Reward:
+    """r1 = −CE_S, r2 = −CE_S − KD, r3 = γ·r2 + (1 − γ)·accuracy, of the stepped student.
+
+    Args:
+        split: draws the rows of r3's accuracy (in a regression: of its negative squared error).
+    """
+
+    def __init__(self, config: RewardConfig, task: Task, split: Drawn | None) -> None:
+        self.config, self.task, self.split = config, task, split
+
+    def rows(self, one: Stepped) -> tuple[torch.Tensor, torch.Tensor]:
+        """The rows' own part of the reward, and what of it −CE before the step does not explain, [B] both."""
+        soft_B, hard_B = one.after()
+        reward_B = -hard_B if self.config.type == "r1" else -(hard_B + soft_B)
+        share = self.config.gamma if self.config.type == "r3" else 1.0
+        return share * reward_B, share * (reward_B + one.before_B)
+
+    def metric(self, model: PreTrainedModel, step: int) -> float:
+        """What all rows of the batch get on top: (1 − γ)·metric for r3, else 0. All workers call it."""
+        if self.config.type != "r3":
+            return 0.0
+        assert self.split is not None
+        encoded, labels_B = self.split.mine(step)
+        good = 0.0
+        if len(labels_B):
+            logits_BC = forward.predicted(model, encoded)
+            if self.task.classes > 1:
+                good = float((logits_BC.argmax(-1) == labels_B).sum())
+            else:
+                good = -float(self.task.hard_loss(logits_BC, labels_B).sum())
+        place = self.split.place
+        (total,) = collective.sum_scalars([good], place.device, place.world)
+        return (1 - self.config.gamma) * total / self.split.rows
+
+
+@dataclass
+class _Tally:
+    """What the result will say, and where the policy stands; part of a checkpoint."""
+
+    last: int = -1
+    version: int = 0
+    began: dict[str, float] = field(default_factory=dict)
+    ended: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Acted:
+    states_BKF: torch.Tensor
+    actions_BK: torch.Tensor
+    log_likelihood_B: torch.Tensor
+
+
+class Selection(Weighting):
+    """Weights by the policy's choices.
+
+    Args:
+        line: to the selector that learns.
+        steps_per_epoch: of the student.
+        start: the exported policy to start from.
+        log: of worker 0, None elsewhere.
+    """
+
+    def __init__(
+        self,
+        config: WeightingConfig,
+        states: States,
+        line: Line,
+        reward: Reward,
+        place: Place,
+        seed: int,
+        steps_per_epoch: int,
+        start: Exported | None,
+        log: MetricsLog | None,
+    ) -> None:
+        self.config, self.states, self.line, self.reward, self.place, self.seed = (
+            config, states, line, reward, place, seed,
+        )  # fmt: skip
+        self.steps_per_epoch, self.log = steps_per_epoch, log
+        self.needs_student = config.student_state
+        self.calendar = Calendar(config.student_warmup, config.reward.every, config.update_every)
+        layout = states.layout
+        self.policy = Policy(len(layout.teachers), layout.features) if start is None else start.policy
+        self.tally = _Tally()
+        self._acted: dict[int, _Acted] = {}
+        self._asked = -1
+
+    def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
+        """Weights [B, K] of this step's choices; equal ones while the student warms up, and while the policy does."""
+        teachers, rows, _ = logits_KBC.shape
+        equal_BK = logits_KBC.new_full((rows, teachers), 1.0 / teachers)
+        if batch.step < self.config.student_warmup:
+            return equal_BK
+        self._refresh(batch.step)
+        states_BKF = self.states.of(batch, logits_KBC, student_BC)
+        with torch.no_grad():
+            logits_BK = self.policy(states_BKF)
+        warming = batch.step < self.config.student_warmup + self.config.policy_warmup
+        rewarded = self.calendar.rewarded(batch.step)
+        if warming:
+            actions_BK = torch.ones_like(logits_BK)
+        elif rewarded or self.config.mode == "sample":
+            drawn = torch.from_numpy(policy.uniforms(self.seed, batch.step, batch.ids, teachers))
+            actions_BK = policy.act(logits_BK, "sample", drawn)
+        else:
+            actions_BK = policy.act(logits_BK, self.config.mode)
+        if rewarded:
+            self._acted[batch.micro] = _Acted(states_BKF, actions_BK, policy.log_likelihood(logits_BK, actions_BK))
+        if self.config.mode == "prob" and not (warming or rewarded):
+            return policy.proportional(logits_BK).to(equal_BK)
+        return policy.blend(actions_BK, logits_BK).to(equal_BK)
+
+    def observes(self, step: int) -> bool:
+        """On rewarded steps."""
+        return self.calendar.rewarded(step)
+
+    def observe(self, model: PreTrainedModel, step: int, stepped: list[Stepped]) -> None:
+        """On rewarded steps, one forward pass of the stepped student, and its rewards to the selector."""
+        if not self.calendar.rewarded(step):
+            return
+        metric = self.reward.metric(model, step)
+        layout = self.states.layout
+        parts = [Experience.none(len(layout.teachers), layout.features)]
+        for one in stepped:
+            acted = self._acted[one.batch.micro]
+            reward_B, gain_B = self.reward.rows(one)
+            classes_B = one.batch.labels_B if self.reward.task.classes > 1 else torch.zeros_like(one.batch.labels_B)
+            parts.append(
+                Experience(
+                    ids=one.batch.ids,
+                    states_BKF=acted.states_BKF.numpy(),
+                    actions_BK=acted.actions_BK.numpy(),
+                    log_likelihood_B=acted.log_likelihood_B.numpy(),
+                    reward_B=reward_B.float().cpu().numpy(),
+                    gain_B=gain_B.float().cpu().numpy(),
+                    metric_B=np.full(len(one.batch.ids), metric, np.float32),
+                    class_B=classes_B.cpu().numpy().astype(np.int64),
+                )
+            )
+        self._acted = {}
+        self.tally.last = step
+        self.line.push(step, Experience.joined(parts))
+
+    def preference(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None) -> torch.Tensor:
+        """π, [B, K]: how likely each teacher is to speak."""
+        with torch.no_grad():
+            return self.policy(self.states.of(batch, logits_KBC, student_BC)).sigmoid()
+
+    def save(self, folder: Path) -> None:
+        """The selector after the last rewarded step, unless it is shared, and where this run stands."""
+        (folder / TALLY).write_text(json.dumps(asdict(self.tally)), encoding="utf-8")
+        if self.config.shared is None:
+            (folder / STATE).write_bytes(self.line.state(self.tally.last))
+
+    def restore(self, folder: Path) -> None:
+        """Both of them; no worker goes on before the selector is back."""
+        self.tally = _Tally(**json.loads((folder / TALLY).read_text(encoding="utf-8")))
+        if self.config.shared is None and self.place.rank == 0:
+            self.line.restore((folder / STATE).read_bytes())
+        collective.barrier(self.place.world)
+        self._asked = -1
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        """Takes the policy after its last update, writes it as `policy/`, sums up."""
+        if self.place.rank > 0:
+            return {}
+        last = self.tally.last
+        final = None if self.config.shared else self.calendar.count(last) // self.config.update_every
+        self._take(self.line.weights(final), last)
+        target = folder / "policy"
+        policy.export(target, Exported(self.states.layout, self.policy, self.states.scaling, self.tally.version))
+        with zipfile.ZipFile(io.BytesIO(self.line.state(-1))) as archive:
+            archive.extractall(target, [name for name in archive.namelist() if name.startswith("rllib/")])
+        tally, teachers = self.tally, self.states.layout.teachers
+        return {
+            "mode": self.config.mode,
+            "reward": self.config.reward.type,
+            "updates": tally.version,
+            "began": _named(tally.began, teachers),
+            "ended": _named(tally.ended, teachers),
+            "entropy_undecided": len(teachers) * float(np.log(2)),
+        }
+
+    def close(self) -> None:
+        """Ends a private selector."""
+        self.line.close()
+
+    def _refresh(self, step: int) -> None:
+        """The version that this step is to use; a shared selector's newest, asked for once a rewarded step."""
+        if self.config.shared is not None:
+            if self.calendar.rewarded(step) or self._asked < 0:
+                self._take(self.line.weights(None), step)
+                self._asked = step
+            return
+        wanted = self.calendar.version(step)
+        # Version 0 is what the run began with: no need to wait for the selector's start.
+        if wanted != self._asked and (wanted > 0 or self._asked > 0):
+            self._take(self.line.weights(wanted), step)
+        self._asked = wanted
+
+    def _take(self, found: Published, step: int) -> None:
+        self.policy.load_state_dict({name: torch.tensor(value) for name, value in found.weights.items()})
+        fresh, self.tally.version = found.version > self.tally.version, found.version
+        if not fresh or not found.told:
+            return
+        self.tally.began, self.tally.ended = self.tally.began or found.told, found.told
+        if self.log is not None:
+            said = _named(found.told, self.states.layout.teachers)
+            epoch = (step + 1) / self.steps_per_epoch
+            self.log.write("selector", step=step + 1, epoch=epoch, version=found.version, **said)
+
+
+def _named(told: dict[str, float], teachers: tuple[str, ...]) -> dict[str, Any]:
+    """With the shares by teacher's name."""
+    if not told:
+        return {}
+    plain = {key: value for key, value in told.items() if not key.startswith("share_")}
+    return {**plain, "share": {name: told[f"share_{k}"] for k, name in enumerate(teachers)}}

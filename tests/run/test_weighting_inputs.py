@@ -1,0 +1,100 @@
+"""What a weighting knows before the student begins: honest losses, sentence vectors; and specialists."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import TINY_TEACHER, Configure
+
+from raykd import api, models
+from raykd.config import RunConfig
+from raykd.data.encoding import Encoder
+from raykd.errors import DataError, ModelError
+from raykd.records.log import MetricsLog, read_events
+from raykd.run.folder import RunFolder
+from raykd.run.weighting_inputs import gather
+from raykd.run.context import Scene, open_corpus
+from raykd.run.driver import prepare_teachers
+from raykd.student.weighting import CrossFitted
+from raykd.teachers.serving.client import TeacherClient
+from raykd.teachers.local import LocalTeacher
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+TEACHERS = [
+    {**TINY_TEACHER, "name": kind, "model": {**TINY_TEACHER["model"], "tokenizer": kind}}
+    for kind in ("wordpiece", "bpe")
+]
+
+
+@pytest.mark.slow
+def test_cross_fitted_losses_are_of_copies_that_have_not_seen_the_row(configure: Configure, tmp_path: Path) -> None:
+    config = configure("weighting={type: policy, reward: {every: 2}, cross_fit: 2}", teachers=TEACHERS)
+    assert api.distill(config, tmp_path / "run")["weighting"]["updates"] == 8
+    insight = gather(scene := scene_of(config, tmp_path / "run"), teachers := prepare_teachers(scene)[0])
+    train = scene.corpus.ids["train"]
+    for k, copies in enumerate(insight.folds):
+        assert np.array_equal(np.sort(np.concatenate([copy.wanted for copy in copies])), train)
+        for copy in copies:
+            assert copy.teacher.weights != teachers[k].weights
+            events = read_events(tmp_path / f"run/teachers/{copy.teacher.name}.jsonl")
+            (plan,) = [one for one in events if one["event"] == "plan"]
+            assert plan["samples"] == len(train) - len(copy.wanted) == 120
+    plain = [replace(insight.folds[k][0], teacher=teacher, wanted=train) for k, teacher in enumerate(teachers)]
+    honest = CrossFitted(tuple(plain), insight.folds)(train[::-1])
+    for k, copies in enumerate(insight.folds):
+        for copy in copies:
+            own = LocalTeacher(copy.teacher, torch.device("cpu")).logits(copy.split, copy.wanted)
+            mine = np.isin(train[::-1], copy.wanted)
+            np.testing.assert_allclose(honest[k][mine], own[::-1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_sentence_vectors_are_any_encoders_pooled_states(configure: Configure, tmp_path: Path) -> None:
+    """An encoder by its folder, whose classifier is of no use here; through the same store as soft targets."""
+    encoder = tmp_path / "encoder"
+    model, tokenizer = models.load(api.teach(configure(teachers=TEACHERS), tmp_path / "teach")[1]["folder"])
+    model.classifier = torch.nn.Linear(32, 7)
+    model.config.num_labels = 7
+    models.save(model, tokenizer, encoder)
+    given = {"type": "policy", "reward": {"every": 2}, "sentence_encoder": str(encoder)}
+    config = configure(teachers=TEACHERS, weighting=given)
+    assert api.distill(config, tmp_path / "run")["weighting"]["updates"] == 8
+    scene = scene_of(config, tmp_path / "run")
+    sentences = gather(scene, prepare_teachers(scene)[0]).sentences
+    assert sentences is not None
+    assert sentences.service is None
+    ids = scene.corpus.ids["train"][:5]
+    encoded = Encoder(tokenizer, scene.corpus.rows("train"), 24).encode(ids)
+    with torch.no_grad():
+        hidden_BLH = model.eval().base_model(**encoded).last_hidden_state
+    for i, length in enumerate(encoded["attention_mask"].sum(1)):
+        wanted = hidden_BLH[i, :length].mean(0)
+        np.testing.assert_allclose(TeacherClient(sentences).get(ids)[i], wanted, rtol=1e-4, atol=1e-5)
+    given["sentence_encoder"] = str(tmp_path / "nothing")
+    with pytest.raises(ModelError, match="no such folder"):
+        api.check(configure(teachers=TEACHERS, weighting=given))
+
+
+def test_a_specialist_learns_the_rows_of_its_domain(configure: Configure, tmp_path: Path) -> None:
+    teachers = [{**TEACHERS[0], "domains": ["books"]}, TEACHERS[1]]
+    config = configure(teachers=teachers)
+    books = sum(domain == "books" for domain in open_corpus(config)[0].rows("train").domains(np.arange(240)) or [])
+    plan = api.check(config)["teachers"]
+    assert [one["steps_per_epoch"] for one in plan] == [-(-books // 32), 8]
+    api.teach(config, tmp_path)
+    (plan_event,) = [one for one in read_events(tmp_path / "teachers/wordpiece.jsonl") if one["event"] == "plan"]
+    assert plan_event["samples"] == books
+    with pytest.raises(DataError, match="no row of the domain 'gardens'"):
+        api.check(configure(teachers=[{**TEACHERS[0], "domains": ["gardens"]}]))
+
+
+def scene_of(config: RunConfig, folder: Path) -> Scene:
+    corpus, task = open_corpus(config)
+    log = MetricsLog(folder / "again.jsonl")
+    return Scene(config, RunFolder(folder), corpus, task, False, threading.Event(), log)

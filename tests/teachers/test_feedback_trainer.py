@@ -1,0 +1,177 @@
+"""The teacher that learns, without Ray: its own losses against autograd, what it refuses, saving, recomputing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from raykd import models
+from raykd.config import DataConfig, FeedbackConfig, GeneratorConfig, ModelConfig, TaskConfig
+from raykd.data import corpus as corpora
+from raykd.data.tasks import Task
+from raykd.errors import ModelError, TeacherError
+from raykd.models import forward
+from raykd.teachers.feedback import trainer as learner
+from raykd.teachers.feedback.trainer import Learner, LearnerSpec
+from raykd.teachers.feedback.message import Lesson
+from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.replica import Seat
+from raykd.training.job import Signal
+
+KEY = (0, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> LearnerSpec:
+    folder = tmp_path_factory.mktemp("learner")
+    data = DataConfig(source="generated", generated=GeneratorConfig(rows=100, validation_rows=50))
+    corpus = corpora.load(data, TaskConfig(), folder / "cache")
+    task = Task("classification", "accuracy", tuple(corpus.labels or ()))
+    shape = ModelConfig(layers=2, hidden_size=16, heads=2, vocab_size=300, dropout=0.1)
+    model, tokenizer = models.build(shape, task, Signal.of(corpus, "train").texts(), 0, 24)
+    models.save(model.double(), tokenizer, folder / "teacher")
+    prepared = Prepared(
+        name="one", folder=str(folder / "teacher"), columns=(1, 0), labels=task.labels, max_length=24,
+        dtype="float64", weights="w", tokenizer="t", parameters=1,
+    )  # fmt: skip
+    feedback = FeedbackConfig(type="metadistil", teacher_optimizer="sgd", teacher_lr=0.5, teacher_clip=None)
+    global SPLIT
+    SPLIT = corpus.splits["train"]
+    return LearnerSpec(prepared, task, feedback, 2.0, 4, Seat(1, 0, 1, {}, {}))
+
+
+SPLIT: Any = None
+IDS = np.array([5, 3, 17, 40])
+
+
+def changed(spec: LearnerSpec, **settings: Any) -> LearnerSpec:
+    return replace(spec, feedback=spec.feedback.model_copy(update=settings))
+
+
+def taught(spec: LearnerSpec, lesson: Lesson, measure: bool = False) -> tuple[Learner, dict[str, float]]:
+    learner = Learner(spec)
+    learner.serve(0, SPLIT, IDS, KEY)
+    learner.feedback(0, KEY, lesson)
+    return learner, learner.step(0, measure)
+
+
+def random_lesson(seed: int = 0) -> Lesson:
+    draw = np.random.default_rng(seed).normal
+    return Lesson(draw(size=(4, 2)), 6, draw(size=(4, 2)), draw(size=(4, 2)), draw(size=(4, 2)))
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_every_term_is_the_gradient_of_its_loss(spec: LearnerSpec, recompute: bool) -> None:
+    """θ₁ = θ₀ − μ ∇(ω⟨c, z⟩ + γ CE + κ τ² KL(S ‖ T) + a KL(fork ‖ T)), rows weigh 1/6, columns are swapped."""
+    settings = {"weight": 0.7, "teacher_ce": 0.4, "teacher_kd": 0.3, "teacher_anchor": 0.2, "recompute": recompute}
+    lesson = random_lesson()
+    learner, told = taught(changed(spec, **settings), lesson, measure=True)
+    model, _ = models.load(spec.teacher.folder, torch.float64)
+    encoder = learner._local.encoder(SPLIT)
+    z = forward.logits(model, encoder.encode(IDS))[:, [1, 0]]
+    assert lesson.student is not None
+    assert lesson.fork is not None
+    student, fork = torch.from_numpy(lesson.student), torch.from_numpy(lesson.fork)
+    labels = torch.from_numpy(encoder.rows.labels(IDS))
+    kd = 4 * F.kl_div(F.log_softmax(z / 2, -1), F.softmax(student / 2, -1), reduction="sum")
+    anchor = F.kl_div(F.log_softmax(z, -1), F.softmax(fork, -1), reduction="sum")
+    terms = {
+        "feedback": 0.7 * (torch.from_numpy(lesson.cotangent) * z).sum(),
+        "ce": 0.4 * F.cross_entropy(z, labels, reduction="sum") / 6,
+        "kd": 0.3 * kd / 6,
+        "anchor": 0.2 * anchor / 6,
+    }
+    for name, term in terms.items():
+        grads = torch.autograd.grad(term, list(model.parameters()), retain_graph=True, allow_unused=True)
+        norm = torch.stack([g.norm() for g in grads if g is not None]).norm()
+        assert told[f"norm_{name}"] == pytest.approx(float(norm), rel=1e-9)
+    gradients = torch.autograd.grad(sum(terms.values()), list(model.parameters()), allow_unused=True)  # type: ignore[arg-type]
+    for before, after, gradient in zip(model.parameters(), learner._model.parameters(), gradients, strict=True):
+        wanted = before.detach() - 0.5 * (torch.zeros_like(before) if gradient is None else gradient)
+        torch.testing.assert_close(after.detach(), wanted, rtol=1e-9, atol=1e-12)
+    assert (told["version"], learner.version) == (1, 1)
+
+
+def test_measuring_changes_nothing_and_noise_is_told_from_signal(spec: LearnerSpec) -> None:
+    lesson = random_lesson()
+    plain, _ = taught(spec, lesson)
+    measured, told = taught(spec, lesson, measure=True)
+    for one, other in zip(plain._parameters, measured._parameters, strict=True):
+        assert torch.equal(one, other)
+    assert -1 < told["cosine_quiz"] < 1
+    assert taught(spec, replace(lesson, second=2 * lesson.cotangent), True)[1]["cosine_quiz"] == pytest.approx(1)
+    assert taught(spec, replace(lesson, second=-lesson.cotangent), True)[1]["cosine_quiz"] == pytest.approx(-1)
+
+
+def test_what_it_refuses(spec: LearnerSpec) -> None:
+    learner, lesson = Learner(spec), random_lesson()
+    learner.serve(0, SPLIT, IDS, KEY)
+    with pytest.raises(TeacherError, match="was served for feedback and none came"):
+        learner.step(0, False)
+    with pytest.raises(TeacherError, match="was not served"):
+        learner.feedback(0, (0, 0, 1), lesson)
+    with pytest.raises(TeacherError, match=r"shape \(3, 2\) for logits of shape \(4, 2\)"):
+        learner.feedback(0, KEY, Lesson(lesson.cotangent[:3], 6))
+    with pytest.raises(TeacherError, match="not finite"):
+        learner.feedback(0, KEY, Lesson(lesson.cotangent * np.nan, 6))
+    learner.feedback(0, KEY, lesson)
+    with pytest.raises(TeacherError, match="came twice"):
+        learner.feedback(0, KEY, lesson)
+    learner.step(0, False)
+    for call in (
+        lambda: learner.feedback(0, KEY, lesson),
+        lambda: learner.serve(0, SPLIT, IDS, None),
+        lambda: learner.step(2, False),
+    ):
+        with pytest.raises(TeacherError, match="it is at 1"):
+            call()
+
+
+def test_saved_and_restored_goes_on_bit_equal(spec: LearnerSpec, tmp_path: Path) -> None:
+    adam = changed(spec, teacher_optimizer="adamw", teacher_clip=1.0)
+    learner, _ = taught(adam, random_lesson(), measure=True)
+    learner.save(tmp_path)
+    other = Learner(adam)
+    assert other.restore(tmp_path) == 1
+    told = []
+    for one in (learner, other):
+        one.serve(1, SPLIT, IDS, (1, 0, 0))
+        one.feedback(1, (1, 0, 0), random_lesson(1))
+        told.append(one.step(1, True))
+    assert told[0] == told[1]
+    assert all(torch.equal(a, b) for a, b in zip(learner._parameters, other._parameters, strict=True))
+    assert learner.drift() == other.drift() > 0
+
+
+@pytest.mark.parametrize(
+    ("which", "share"), [("all", 1.0), ("head", 0.1), ("last_1", 0.5), ("layer.0.attention", 0.5), ("last_2", 0.9)]
+)
+def test_only_what_is_trainable_learns(spec: LearnerSpec, which: str, share: float) -> None:
+    learner, _ = taught(changed(spec, trainable=which), random_lesson())
+    model, _ = models.load(spec.teacher.folder, torch.float64)
+    chosen = set(models.trainable_names(model, which, "here"))
+    moved = {
+        name
+        for (name, before), after in zip(model.named_parameters(), learner._model.parameters(), strict=True)
+        if not torch.equal(before, after)
+    }
+    assert moved
+    assert moved <= chosen
+    assert len(chosen) <= share * len(list(model.parameters())) + 2
+    with pytest.raises(ModelError, match="fits none of its parameters"):
+        Learner(changed(spec, trainable="nowhere"))
+    with pytest.raises(ModelError, match="has 2 layers"):
+        Learner(changed(spec, trainable="last_3"))
+
+
+def test_a_cosine_stays_exact_over_as_many_terms_as_a_teacher_has() -> None:
+    one = torch.randn(3_000_001, generator=torch.Generator().manual_seed(0)) * 1e-3 + 1e-2
+    other = -3 * one
+    assert learner._cosine(one, one) == pytest.approx(1, abs=1e-9)
+    assert learner._cosine(one, other) == pytest.approx(-1, abs=1e-6)  # -3 * one is rounded to float32
