@@ -11,18 +11,18 @@ from typing import Any
 from raykd import config as configuration
 from raykd import runtime
 from raykd.config import RunConfig
-from raykd.errors import ConfigError
-from raykd.records.log import MetricsLog
 from raykd.display.progress import Progress
 from raykd.display.study_view import StudyProgress
+from raykd.errors import ConfigError
+from raykd.records.log import MetricsLog
 from raykd.report import card, page, study_page
 from raykd.run import driver as trainer
+from raykd.run.context import RunContext, open_corpus
 from raykd.run.folder import RunFolder
 from raykd.run.plan import make_plan
 from raykd.run.result import score
-from raykd.run.context import Scene, open_corpus
 from raykd.training.interrupt import interruptible
-from raykd.training.job import Signal
+from raykd.training.job import Subset
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +58,9 @@ def distill(config: RunConfig, output: Path | None = None) -> dict[str, Any]:
         if done is not None:
             log.info("%s is finished; its result stands", folder.path)
             return done
-        with _scene(config, folder) as scene:
-            result = trainer.distill(scene)
-            scene.metrics.write("done")
+        with _run_context(config, folder) as context:
+            result = trainer.distill(context)
+            context.metrics.write("done")
         text = card.model_card(result, config.model_dump(mode="json", by_alias=True))
         (folder.path / "student" / "README.md").write_text(text, encoding="utf-8")
         # The result stands before the page that is drawn from it: a finished run is finished, whatever the page does.
@@ -96,9 +96,9 @@ def study(config: RunConfig, output: Path | None = None, resume: bool = False) -
         if (folder.path / "tune").exists() and not resume:
             mend = "add --resume to go on with it, or give another --output"
             raise ConfigError(str(folder.path), "holds an unfinished study", mend)
-        with _scene(config, folder, StudyProgress) as scene:
-            result = driver.run(scene)
-            scene.metrics.write("done")
+        with _run_context(config, folder, StudyProgress) as context:
+            result = driver.run(context)
+            context.metrics.write("done")
         _finish_best(folder, result)
         folder.write_json(folder.path / "result.json", result)
         report(folder.path)
@@ -125,8 +125,8 @@ def teach(config: RunConfig, output: Path | None = None) -> list[dict[str, Any]]
         Name, folder and parameters of each teacher.
     """
     folder = _folder(config, output)
-    with folder.claimed(config), _scene(config, folder) as scene:
-        teachers, warnings = trainer.prepare_teachers(scene)
+    with folder.claimed(config), _run_context(config, folder) as context:
+        teachers, warnings = trainer.prepare_teachers(context)
     for warning in warnings:
         log.warning("%s", warning)
     return [{"name": t.name, "folder": t.folder, "parameters": t.parameters} for t in teachers]
@@ -143,7 +143,7 @@ def evaluate(checkpoint: Path, config: RunConfig) -> dict[str, Any]:
     corpus, task = open_corpus(config)
     length = config.data.max_length
     purposes = [purpose for purpose in ("validation", "test") if purpose in corpus.ids]
-    return {purpose: score(checkpoint, Signal.of(corpus, purpose), task, length) for purpose in purposes}
+    return {purpose: score(checkpoint, Subset.of(corpus, purpose), task, length) for purpose in purposes}
 
 
 def export(checkpoint: Path, kind: str = "onnx", output: Path | None = None, push: str | None = None) -> dict[str, Any]:
@@ -183,13 +183,13 @@ def report(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _scene(config: RunConfig, folder: RunFolder, display: type[Progress] = Progress) -> Iterator[Scene]:
+def _run_context(config: RunConfig, folder: RunFolder, display: type[Progress] = Progress) -> Iterator[RunContext]:
     """Data and checkpoints looked at first, so that a mistake in them costs seconds and no teacher; then Ray."""
     corpus, task = open_corpus(config)
     make_plan(config, corpus, task)
-    folder.settle(config)
+    folder.write_config(config)
     with interruptible() as stop, runtime.connected(config) as remote, display(folder.path):
-        yield Scene(config, folder, corpus, task, remote, stop, MetricsLog(folder.path / "metrics.jsonl"))
+        yield RunContext(config, folder, corpus, task, remote, stop, MetricsLog(folder.path / "metrics.jsonl"))
 
 
 def _folder(config: RunConfig, output: Path | None) -> RunFolder:

@@ -44,7 +44,7 @@ class TeacherError(RaykdError, RuntimeError):
     """A teacher cannot answer, or answered something that must not be trained on."""
 
 
-class LearnerLost(TeacherError):
+class TrainerLost(TeacherError):
     """A process that learns along with the student (a teacher's, the policy's) died: back to the last checkpoint."""
 
 

@@ -21,12 +21,12 @@ from raykd.data.batch import Batch
 from raykd.data.rows import Rows
 from raykd.run.context import open_corpus
 from raykd.teachers import finetune
-from raykd.teachers.finetune import Workshop
+from raykd.teachers.finetune import TeacherPrepContext
 from raykd.teachers.local import LocalTeacher
-from raykd.teachers.teacher_model import Prepared
 from raykd.teachers.serving.store import Store
+from raykd.teachers.teacher_model import TeacherModel
 from raykd.weighting.policy.model import load
-from raykd.weighting.policy.state import States
+from raykd.weighting.policy.state import StateEncoder
 
 SHAPE = ModelConfig(layers=1, hidden_size=32, heads=2, vocab_size=400, dropout=0.0)
 SURE = 2.0
@@ -78,9 +78,9 @@ def plant(raw: dict[str, Any], answers: dict[str, Answers], folder: Path, overri
     raw = raw | {"teachers": [{"name": name, "model": str(folder / name)} for name in answers]}
     config = configuration.parse(raw, overrides)
     corpus, task = open_corpus(config)
-    shop = Workshop(corpus, task, config.cache_folder, folder, config.data.max_length, False, None, None)  # type: ignore[arg-type]
+    prep = TeacherPrepContext(corpus, task, config.cache_folder, folder, config.data.max_length, False, None, None)  # type: ignore[arg-type]
     for (name, answer), settings in zip(answers.items(), config.teachers, strict=True):
-        teacher, _ = finetune.prepare(name, settings, shop)
+        teacher, _ = finetune.prepare(name, settings, prep)
         for signal in ("train", "validation"):
             rows = corpus.rows(signal)
             ids = np.arange(len(rows))
@@ -95,7 +95,7 @@ def held_out_choices(config: RunConfig, run: Path, answers: dict[str, Answers]) 
     rows = corpus.rows("validation")
     ids = corpus.ids["validation"]
     vectors = sentence_vectors(config, corpus.splits[corpus.source["validation"]], ids)
-    states = States(exported.layout, task, vectors.__getitem__)
+    states = StateEncoder(exported.layout, task, vectors.__getitem__)
     states.scaling = exported.scaling
     logits_KBC = torch.from_numpy(np.stack([answer(rows, ids) for answer in answers.values()])).float()
     batch = Batch(ids, torch.from_numpy(rows.labels(ids)), {}, 0, 0, len(ids))
@@ -107,7 +107,7 @@ def sentence_vectors(config: RunConfig, split: Any, ids: np.ndarray) -> np.ndarr
     """The pooled state of the first teacher, by id."""
     folder = Path(str(config.teachers[0].model.from_))
     width = models.describe(folder)["hidden_size"]
-    encoder = Prepared(
+    encoder = TeacherModel(
         name="sentences", folder=str(folder), columns=tuple(range(width)), labels=(),
         max_length=config.data.max_length, dtype="float32", weights="", tokenizer="", parameters=0, output="pooled",
     )  # fmt: skip

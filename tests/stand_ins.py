@@ -13,11 +13,11 @@ from raykd import models
 from raykd.data.corpus import Corpus
 from raykd.data.splits import Split
 from raykd.data.tasks import Task
-from raykd.teachers.teacher_model import Prepared
-from raykd.teachers.serving.replica import Answer, Replica, Seat
-from raykd.teachers.serving.service import ServiceSpec
+from raykd.teachers.serving.replica import ActorResources, Answer, Replica
+from raykd.teachers.serving.service import TeacherServiceSpec
+from raykd.teachers.teacher_model import TeacherModel
 
-SEAT = Seat(num_cpus=1, num_gpus=0, threads=1, resources={}, node_labels={})
+SEAT = ActorResources(num_cpus=1, num_gpus=0, threads=1, resources={}, node_labels={})
 TASK = Task("classification", "accuracy", ("negative", "positive"))
 
 
@@ -48,8 +48,8 @@ class WrongVersionReplica(Replica):
         return replace(super().infer(split, ids), version=7)
 
 
-def prepared(folder: Path, name: str = "t", dtype: str = "float64") -> Prepared:
-    return Prepared(
+def prepared(folder: Path, name: str = "t", dtype: str = "float64") -> TeacherModel:
+    return TeacherModel(
         name=name,
         folder=str(folder),
         columns=(0, 1),
@@ -62,8 +62,10 @@ def prepared(folder: Path, name: str = "t", dtype: str = "float64") -> Prepared:
     )
 
 
-def spec_of(teacher: Prepared, cache: Path, replica: type, replicas: int = 1, tokens: int = 512) -> ServiceSpec:
-    return ServiceSpec(teacher, str(cache), replicas, SEAT, tokens, None, replica)
+def spec_of(
+    teacher: TeacherModel, cache: Path, replica: type, replicas: int = 1, tokens: int = 512
+) -> TeacherServiceSpec:
+    return TeacherServiceSpec(teacher, str(cache), replicas, SEAT, tokens, None, replica)
 
 
 def ids_of(corpus: Corpus, seed: int = 0) -> np.ndarray:

@@ -38,7 +38,7 @@ def choose(config: Path, output: Path, arm: str, key: str, values: list[str], ov
     """The value of a key, of the learning rate say, that is best for this arm on carved rows."""
     if len(values) == 1:
         return values[0]
-    carved = [*overrides, "data.carve_validation=0.1", "seed=0"]
+    carved = [*overrides, "data.validation_from_train=0.1", "seed=0"]
     scores = {
         value: run(config, output / f"tune-{arm}-{value}", [*carved, f"{key}={value}"])["value"] for value in values
     }

@@ -41,7 +41,9 @@ class FeedbackConfig(Section):
     )
     teacher_ce: float | None = Field(None, ge=0, description="γ, its own cross-entropy; null: 0, for ikd 1")
     teacher_kd: float = Field(0.0, ge=0, description="κ, its divergence from the student (LGTM)")
-    teacher_anchor: float = Field(0.0, ge=0, description="weight of its divergence from the teacher it was forked from")
+    teacher_reference_kl: float = Field(
+        0.0, ge=0, description="weight of its divergence from the teacher it was forked from"
+    )
     teacher_lr: float = Field(5e-6, gt=0, description="peak learning rate of the teacher")
     teacher_optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the teacher")
     teacher_schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="decay of its rate")

@@ -53,7 +53,7 @@ def nearest(section: type[BaseModel], name: str, above: Sequence[str] = ()) -> s
     return f"did you mean {'.'.join([*above, near[0]])}?" if near else f"known here: {', '.join(names)}"
 
 
-def misfit(root: type[BaseModel], key: str, value: Any) -> str | None:
+def validation_error(root: type[BaseModel], key: str, value: Any) -> str | None:
     """Why a value cannot stand under a key, whatever stands beside it; None where it can."""
     field = field_at(root, key)
     annotated: Any = Annotated[field.annotation, field]

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from raykd.config.base import Section
 from raykd.config.feedback import FeedbackConfig
-from raykd.config.keys import field_at, misfit
+from raykd.config.keys import field_at, validation_error
 from raykd.config.model import ModelConfig, TeacherConfig
 from raykd.config.study import StudyConfig
 from raykd.config.training import TrainConfig
@@ -83,7 +83,7 @@ class DataConfig(Section):
         None, ge=2, description="keep so many (stratified) of the training rows that validation, quiz and reward leave"
     )
     fraction: float = Field(1.0, gt=0, le=1, description="keep this share of the training rows (stratified)")
-    carve_validation: float = Field(
+    validation_from_train: float = Field(
         0.0, ge=0, lt=0.9, description="share of train that takes the validation's place, for tuning"
     )
     quiz: float | None = Field(
@@ -105,8 +105,8 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _room(self) -> DataConfig:
-        if self.carve_validation + (self.quiz or 0) + (self.reward or 0) >= 0.95:
-            raise ValueError("carve_validation, quiz and reward together leave no rows to train on")
+        if self.validation_from_train + (self.quiz or 0) + (self.reward or 0) >= 0.95:
+            raise ValueError("validation_from_train, quiz and reward together leave no rows to train on")
         return self
 
 
@@ -215,7 +215,7 @@ class RunConfig(Section):
             except ValueError as error:
                 raise ValueError(f"study.space: {error}") from None
             for value in given.examples:
-                why = misfit(type(self), key, value)
+                why = validation_error(type(self), key, value)
                 if why is not None:
                     raise ValueError(f"study.space.{key}: {value!r}: {why}")
         if self.study.metric is not None:
@@ -236,7 +236,7 @@ class RunConfig(Section):
         return self.data.model_copy(update=decided)
 
     @property
-    def learners(self) -> list[bool]:
+    def trainable_teachers(self) -> list[bool]:
         """For each teacher, whether it learns from the student."""
         if self.feedback.type == "none":
             return [False] * len(self.teachers)

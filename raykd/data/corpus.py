@@ -9,14 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from raykd.config import DataConfig, TaskConfig
-from raykd.data.load import checks
-from raykd.data.load import files
 from raykd.data.generated import generator
-from raykd.data.load import labels
-from raykd.data.holdout import carve, in_domains
-from raykd.data.load.columns import Source
+from raykd.data.holdout import holdout, in_domains
+from raykd.data.load import checks, files, labels
+from raykd.data.load.columns import RawSplit
 from raykd.data.rows import Rows
-from raykd.data.splits import Split, keep
+from raykd.data.splits import Split, write_split
 from raykd.errors import DataError
 
 __all__ = ["Corpus", "Rows", "Split", "load"]
@@ -60,11 +58,11 @@ def load(data: DataConfig, task: TaskConfig, cache: Path) -> Corpus:
     for source in sources.values():
         checks.not_empty(source)
     _alike(sources)
-    classes = labels.settle(sources["train"], task) if task.type == "classification" else None
-    splits = {name: keep(name, _checked(source, classes), cache) for name, source in sources.items()}
+    classes = labels.resolve_classes(sources["train"], task) if task.type == "classification" else None
+    splits = {name: write_split(name, _checked(source, classes), cache) for name, source in sources.items()}
     opened = {name: Rows.open(split.path, split.fingerprint) for name, split in splits.items()}
     kept = {name: in_domains(opened[name], data.domains, source.where) for name, source in sources.items()}
-    ids = {**kept, **carve(opened["train"], kept["train"], data, sources["train"].where)}
+    ids = {**kept, **holdout(opened["train"], kept["train"], data, sources["train"].where)}
     origin = {signal: signal if signal in splits else "train" for signal in ids}
     kept_labels = opened["train"].labels(ids["train"])
     _learnable(kept_labels, sources["train"], classes)
@@ -74,10 +72,10 @@ def load(data: DataConfig, task: TaskConfig, cache: Path) -> Corpus:
     return Corpus(splits, ids, origin, names, named, overlap, warnings)
 
 
-def _read(data: DataConfig) -> dict[str, Source]:
+def _read(data: DataConfig) -> dict[str, RawSplit]:
     """The splits that are used; a carved validation takes the place of the published one, which is then not read."""
     wanted = {"train": data.train}
-    if data.carve_validation == 0:
+    if data.validation_from_train == 0:
         wanted["validation"] = data.validation
     if data.test is not None:
         wanted["test"] = data.test
@@ -94,13 +92,13 @@ def _read(data: DataConfig) -> dict[str, Source]:
     return {name: hub.read(data, split) for name, split in wanted.items()}
 
 
-def _generated(made: dict[str, pa.Table], data: DataConfig, split: str) -> Source:
+def _generated(made: dict[str, pa.Table], data: DataConfig, split: str) -> RawSplit:
     if split not in made:
         raise DataError("generated corpus", f"no split {split!r}", f"it has {' and '.join(made)}")
-    return Source(made[split], f"generated corpus, {split}", {name: name for name in made[split].column_names})
+    return RawSplit(made[split], f"generated corpus, {split}", {name: name for name in made[split].column_names})
 
 
-def _checked(source: Source, classes: labels.Classes | None) -> pa.Table:
+def _checked(source: RawSplit, classes: labels.Classes | None) -> pa.Table:
     """The split in the form in which it is kept."""
     columns = {"text": checks.text(source, "text")}
     if "text_pair" in source.table.column_names:
@@ -111,7 +109,7 @@ def _checked(source: Source, classes: labels.Classes | None) -> pa.Table:
     return pa.table(columns)
 
 
-def _alike(sources: dict[str, Source]) -> None:
+def _alike(sources: dict[str, RawSplit]) -> None:
     """Refuses splits of which some have pairs and others have not."""
     paired = {name: "text_pair" in source.table.column_names for name, source in sources.items()}
     for name, has in paired.items():
@@ -121,7 +119,7 @@ def _alike(sources: dict[str, Source]) -> None:
             raise DataError(sources[without].where, what, "set data.text_pair to a column that both have")
 
 
-def _learnable(kept: np.ndarray, train: Source, classes: labels.Classes | None) -> None:
+def _learnable(kept: np.ndarray, train: RawSplit, classes: labels.Classes | None) -> None:
     """Refuses training rows that all have one label."""
     if len(np.unique(kept)) > 1:
         return

@@ -34,7 +34,7 @@ def in_domains(rows: Rows, wanted: list[str] | None, where: str, key: str = "dat
     return everything[np.isin(np.array(domains), wanted)]
 
 
-def carve(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> dict[str, np.ndarray]:
+def holdout(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> dict[str, np.ndarray]:
     """Signal → ids: validation, quiz and reward where asked, disjoint; and what train keeps.
 
     The validation is taken first and the quiz second, so that runs with and without the others share them.
@@ -45,7 +45,7 @@ def carve(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> dict[s
     strata = _strata(rows, ids)
     total, parts = len(ids), {}
     shares = (
-        ("validation", "carve_validation", config.carve_validation),
+        ("validation", "validation_from_train", config.validation_from_train),
         ("quiz", "quiz", config.quiz or 0.0),
         ("reward", "reward", config.reward or 0.0),
     )

@@ -37,7 +37,7 @@ class Split:
     rows: int
 
 
-def keep(name: str, table: pa.Table, cache: Path) -> Split:
+def write_split(name: str, table: pa.Table, cache: Path) -> Split:
     """Writes a checked split to `cache`/corpora/FINGERPRINT/NAME.arrow, unless it stands there whole."""
     fingerprint = _fingerprint(table)
     path = cache / "corpora" / fingerprint / f"{name}.arrow"

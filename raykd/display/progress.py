@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.logging import RichHandler
 
-from raykd.display.run_view import Board, choices, lessons
+from raykd.display.run_view import RunView, choices, feedback_text
 from raykd.records.durations import clock, duration
 from raykd.records.log import Event, Tail
 from raykd.records.run_state import STUDENT, RunState, Training
@@ -123,7 +123,7 @@ class Progress:
             case "eval":
                 return self._evaluation(name, self.state.training[name])
             case "teacher_eval" if event.get("step"):  # at step 0 they stand where they began
-                learnt = lessons(self.state.training[name])
+                learnt = feedback_text(self.state.training[name])
                 return f"teachers at step {event['step']:,}: {', '.join(learnt)}" if learnt else None
         return None
 
@@ -148,7 +148,7 @@ class Progress:
         self.state.apply(name, event)
 
     def _board(self, stopped: bool) -> RenderableType:
-        return Board(self.state, time.time(), self._start, stopped)
+        return RunView(self.state, time.time(), self._start, stopped)
 
     def _draw(self, stopped: bool = False) -> None:
         if self._live is None:

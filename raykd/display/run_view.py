@@ -16,7 +16,7 @@ OLD_PHASES = 6
 MOST_TAUGHT = 3
 
 
-class Board:
+class RunView:
     """A rich renderable of a `RunState` at a given time (unix seconds)."""
 
     def __init__(self, state: RunState, now: float, start: float, stopped: bool = False) -> None:
@@ -86,7 +86,7 @@ class Board:
         parts: list[RenderableType] = [table, self._below(self._numbers(one), "dim" if one.done else "")]
         if one.chosen:
             parts.append(self._below(choices(one, self._mark(" · ", ", ")), "dim"))
-        learnt = lessons(one, self._mark("→", "->"))
+        learnt = feedback_text(one, self._mark("→", "->"))
         if learnt:
             parts.append(self._below(self._mark(" · ", ", ").join(learnt), "dim"))
         return Group(*parts)
@@ -130,11 +130,11 @@ def choices(one: Training, between: str = ", ") -> str:
     return f"chosen: {between.join([*said, *more])}"
 
 
-def lessons(one: Training, arrow: str = "->") -> list[str]:
+def feedback_text(one: Training, arrow: str = "->") -> list[str]:
     """The last quiz loss and where each taught teacher stands, in few words; nothing where none is taught."""
-    if one.lessons is None:
+    if one.feedback_text is None:
         return []
-    seen, said = one.lessons, []
+    seen, said = one.feedback_text, []
     if seen.quiz_after is not None:
         before = "" if seen.quiz_before is None else f"{seen.quiz_before:.4f} {arrow} "
         said.append(f"quiz loss {before}{seen.quiz_after:.4f}")

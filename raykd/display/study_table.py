@@ -30,7 +30,7 @@ def study_table(result: dict[str, Any]) -> Table:
             str(len(group["values"])),
             count(group["parameters"]),
         ]
-        table.add_row(*map(Text, cells), Text(words.values(group["point"])), style=style)
+        table.add_row(*map(Text, cells), Text(words.values(group["params"])), style=style)
     parts = [words.won(result), words.sure(result), words.mattered(result), words.ended(result), words.shared(result)]
     table.caption = Text("\n".join(part for part in parts if part), "dim")
     return table

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from raykd.display.text import METRICS, article, count, interval, number, share
 from raykd.records.durations import duration
 from raykd.report.run_files import Result
-from raykd.display.text import METRICS, article, count, interval, number, share
 
 SEARCHERS = {"random": "at random", "grid": "over the whole grid", "optuna": "by Optuna"}
 MOST_VALUES = 6
 
 
-def values(point: dict[str, Any]) -> str:
+def values(params: dict[str, Any]) -> str:
     """`objective.temperature 3.2, student.layers 2`."""
-    return ", ".join(f"{key} {value(at)}" for key, at in point.items())
+    return ", ".join(f"{key} {value(at)}" for key, at in params.items())
 
 
 def value(given: Any) -> str:
@@ -28,7 +28,7 @@ def value(given: Any) -> str:
 def won(result: Result) -> str:
     """The best configuration and its spread."""
     best, name = result["best"], str(METRICS.get(result["metric"], result["metric"]))
-    said = f"The best of {sum(result['trials'].values())} trials has {values(best['point'])}"
+    said = f"The best of {sum(result['trials'].values())} trials has {values(best['params'])}"
     if len(best["values"]) > 1:
         said += (
             f": its students reached {article(name)} {name} of {number(best['mean'])} ± {number(best['deviation'])}"

@@ -11,10 +11,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from raykd.display.run_view import Board
+from raykd.display.progress import Progress
+from raykd.display.run_view import RunView
 from raykd.records.durations import clock, duration
 from raykd.records.log import Event
-from raykd.display.progress import Progress
 from raykd.records.study_state import StudyState, TrialState
 
 MOST_ROWS = 16
@@ -22,10 +22,10 @@ MOST_KEYS = 5
 STYLES = {"running": "cyan", "done": "", "stopped": "dim", "failed": "red"}
 
 
-class StudyBoard:
+class StudyView:
     """A rich renderable of a `StudyState` below the phases and teachers of a run's board."""
 
-    def __init__(self, above: Board, state: StudyState, now: float) -> None:
+    def __init__(self, above: RunView, state: StudyState, now: float) -> None:
         self.above, self.state, self.now = above, state, now
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -55,7 +55,7 @@ class StudyBoard:
         for one in self._shown():
             spent = one.seconds + (self.now - one.begun if one.ended is None else 0.0)
             value = "" if one.value is None else f"{one.value:.4f}"
-            cells = [one.name, *(written(one.point.get(key)) for key in keys), value, f"{one.step:,}", clock(spent)]
+            cells = [one.name, *(written(one.params.get(key)) for key in keys), value, f"{one.step:,}", clock(spent)]
             table.add_row(*map(Text, cells), Text(one.reason or one.state), style=STYLES[one.state])
         return table
 
@@ -78,14 +78,14 @@ class StudyProgress(Progress):
 
     def _board(self, stopped: bool) -> RenderableType:
         above = super()._board(stopped)
-        assert isinstance(above, Board)
-        return StudyBoard(above, self.study, time.time())
+        assert isinstance(above, RunView)
+        return StudyView(above, self.study, time.time())
 
     def _line(self, name: str, event: Event, known: set[str]) -> str | None:
         if event["event"] != "trial_ended":
             return super()._line(name, event, known)
         one = self.study.all[str(event["trial"])]
-        said = ", ".join(f"{key.split('.')[-1]} {written(value)}" for key, value in one.point.items())
+        said = ", ".join(f"{key.split('.')[-1]} {written(value)}" for key, value in one.params.items())
         value = "" if one.value is None else f": {self.study.metric} {one.value:.4f}"
         why = f" ({one.reason})" if one.reason else ""
         return f"trial {one.name} {one.state}{value} after {duration(one.seconds)}{why}; {said}"

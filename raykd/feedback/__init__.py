@@ -4,11 +4,11 @@
 quiz belong to the global batch.
 """
 
-from raykd.feedback.context import Classroom, Lessons
-from raykd.feedback.quiz import Exam
+from raykd.feedback.base import Feedback, Round
+from raykd.feedback.context import FeedbackContext, LearnableTeachers
 from raykd.feedback.ikd import IKD
 from raykd.feedback.metadistil import MetaDistil
 from raykd.feedback.none import NoFeedback
-from raykd.feedback.base import Feedback, Round
+from raykd.feedback.quiz import QuizLoss
 
-__all__ = ["IKD", "Classroom", "Exam", "Feedback", "Lessons", "MetaDistil", "NoFeedback", "Round"]
+__all__ = ["IKD", "Feedback", "FeedbackContext", "LearnableTeachers", "MetaDistil", "NoFeedback", "QuizLoss", "Round"]

@@ -65,6 +65,6 @@ class Feedback(ABC):
     def restore(self, folder: Path) -> None:
         """Takes up what `save` has put there."""
 
-    def finish(self, folder: Path) -> dict[str, Any]:
+    def finalize(self, folder: Path) -> dict[str, Any]:
         """At the end of training: what the result should say."""
         return {}

@@ -14,31 +14,31 @@ from raykd.config import FeedbackConfig
 from raykd.data.batch import Batch
 from raykd.data.splits import Split
 from raykd.data.tasks import Task
-from raykd.feedback.quiz import Exam
+from raykd.feedback.quiz import QuizLoss
 from raykd.records.log import MetricsLog
-from raykd.teachers.feedback.message import Key, Lesson
-from raykd.training.job import Place, Signal
+from raykd.teachers.feedback.message import Key, TeacherFeedback
+from raykd.training.job import Subset, WorkerContext
 
-Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Batch], torch.Tensor]
+StudentLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Batch], torch.Tensor]
 """logits_BC, targets_KBC, weights_BK, batch → Σ_i L_i / global rows."""
 
 
-class Classroom(Protocol):
+class LearnableTeachers(Protocol):
     """The K teachers, of which some learn; see `teachers.learning`."""
 
     wire_bytes: int
 
     @property
-    def learns(self) -> Mapping[int, Any]:
+    def trainable(self) -> Mapping[int, Any]:
         """Those that learn, by their place among the K."""
 
     def get(self, ids: np.ndarray) -> np.ndarray:
         """Logits [K, len(ids), C] of the newest version."""
 
-    def forks(self, ids: np.ndarray) -> np.ndarray:
+    def reference_logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits [K, len(ids), C] of version 0."""
 
-    def teach(self, key: Key, lessons: dict[int, Lesson]) -> None:
+    def send(self, key: Key, context: dict[int, TeacherFeedback]) -> None:
         """A lesson for each teacher that learns."""
 
     def step(self, measure: bool) -> dict[str, dict[str, float]]:
@@ -58,7 +58,7 @@ class Classroom(Protocol):
 
 
 @dataclass(frozen=True)
-class Lessons:
+class FeedbackContext:
     """What a feedback needs to know of its run and worker.
 
     Attributes:
@@ -71,12 +71,12 @@ class Lessons:
     """
 
     settings: FeedbackConfig
-    classroom: Classroom
-    loss: Loss
-    exam: Exam
+    teachers: LearnableTeachers
+    loss: StudentLoss
+    quiz_loss: QuizLoss
     task: Task
-    validation: Signal
-    place: Place
+    validation: Subset
+    worker: WorkerContext
     dtype: torch.dtype
     autocast: bool
     seed: int

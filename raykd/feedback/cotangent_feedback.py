@@ -16,13 +16,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raykd.data.batch import Batch
 from raykd.feedback import cotangent
-from raykd.feedback.context import Lessons
-from raykd.feedback.cotangent import Micro, Outputs, Params
 from raykd.feedback.base import Feedback, Round
+from raykd.feedback.context import FeedbackContext
+from raykd.feedback.cotangent import Micro, Outputs, Params
 from raykd.models import forward
-from raykd.teachers.feedback.message import Lesson
+from raykd.teachers.feedback.message import TeacherFeedback
 from raykd.training import collective
-from raykd.training.dropout import MaskTape, dropout_seed
+from raykd.training.dropout import DropoutReplay, dropout_seed
 
 FILE = "feedback.json"
 
@@ -43,15 +43,15 @@ class _Tally:
     versions: dict[str, int] = field(default_factory=dict)
 
 
-class Teaching(Feedback):
+class CotangentFeedback(Feedback):
     """Base of the two methods."""
 
     surrogate: str | None = None
 
-    def __init__(self, lessons: Lessons) -> None:
-        self.lessons, self.settings = lessons, lessons.settings
-        weights = torch.float64 if lessons.dtype == torch.float64 else torch.float32
-        self.route, self.reason = cotangent.choose_route(self.settings.route, weights, lessons.place.device)
+    def __init__(self, context: FeedbackContext) -> None:
+        self.context, self.settings = context, context.settings
+        weights = torch.float64 if context.dtype == torch.float64 else torch.float32
+        self.route, self.reason = cotangent.choose_route(self.settings.route, weights, context.worker.device)
         self.tally = _Tally()
 
     def due(self, step: int) -> bool:
@@ -64,37 +64,37 @@ class Teaching(Feedback):
 
     def evaluated(self, step: int, epoch: float) -> None:
         """Scores the teachers on the validation rows."""
-        signal, tally = self.lessons.validation, self.tally
-        found = self.lessons.classroom.evaluate(signal.split, signal.ids)
-        if self.lessons.log is None or not found:
+        signal, tally = self.context.validation, self.tally
+        found = self.context.teachers.evaluate(signal.split, signal.ids)
+        if self.context.log is None or not found:
             return
         labels = signal.rows().labels(signal.ids)
-        scores = {name: self.lessons.task.scores(logits, labels) for name, (logits, _) in found.items()}
+        scores = {name: self.context.task.scores(logits, labels) for name, (logits, _) in found.items()}
         tally.began = tally.began or scores
         tally.ended, tally.drift = scores, {name: drift for name, (_, drift) in found.items()}
         said = {
             name: {"version": tally.versions.get(name, 0), "scores": scores[name], "drift": tally.drift[name]}
             for name in scores
         }
-        self.lessons.log.write("teacher_eval", step=step, epoch=epoch, teachers=said)
+        self.context.log.write("teacher_eval", step=step, epoch=epoch, teachers=said)
 
     def save(self, folder: Path) -> None:
         """The tally, and every teacher that learns."""
         (folder / FILE).write_text(json.dumps(asdict(self.tally)), encoding="utf-8")
-        self.lessons.classroom.save(folder)
+        self.context.teachers.save(folder)
 
     def restore(self, folder: Path) -> None:
         """Both of them."""
         self.tally = _Tally(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-        self.lessons.classroom.restore(folder)
-        self.lessons.classroom.wire_bytes = self.tally.wire_bytes
+        self.context.teachers.restore(folder)
+        self.context.teachers.wire_bytes = self.tally.wire_bytes
 
-    def finish(self, folder: Path) -> dict[str, Any]:
+    def finalize(self, folder: Path) -> dict[str, Any]:
         """Writes the taught teachers beside the student and sums up."""
-        if self.lessons.log is None:
+        if self.context.log is None:
             return {}
-        tally, best_by = self.tally, self.lessons.task.best_by
-        folders = self.lessons.classroom.export(folder / "teachers")
+        tally, best_by = self.tally, self.context.task.best_by
+        folders = self.context.teachers.export(folder / "teachers")
         teachers = {
             name: {
                 "began": tally.began.get(name, {}),
@@ -135,23 +135,23 @@ class Teaching(Feedback):
 
     def _micro(self, now: Round, k: int) -> Micro:
         batch, weights_BK, model = now.batches[k], now.weights[k], now.model
-        seed = dropout_seed(self.lessons.seed, batch.step, batch.micro, self.lessons.place.rank)
-        tape = MaskTape() if self.route != "forward" else contextlib.nullcontext()
+        seed = dropout_seed(self.context.seed, batch.step, batch.micro, self.context.worker.rank)
+        replay = DropoutReplay() if self.route != "forward" else contextlib.nullcontext()
 
         def at(parameters: Params) -> Outputs:
             torch.manual_seed(seed)
-            with tape:
+            with replay:
                 return (forward.logits_at(model, parameters, batch.encoded),)
 
         def loss(outputs: Outputs, served: Outputs) -> torch.Tensor:
-            return self.lessons.loss(outputs[0].to(self.lessons.dtype), served[0], weights_BK, batch)
+            return self.context.loss(outputs[0].to(self.context.dtype), served[0], weights_BK, batch)
 
         return Micro(at, loss, (now.targets[k],))
 
     def _reduce(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        return collective.sum_tensors(tensors, self.lessons.place.world)
+        return collective.sum_tensors(tensors, self.context.worker.world)
 
-    def _teach(
+    def _send_feedback(
         self,
         now: Round,
         micros: Sequence[Micro],
@@ -170,12 +170,12 @@ class Teaching(Feedback):
             directions: v, and of an independent quiz where the round is measured; none where nobody was asked.
             quiz: this worker's shares of the quiz losses `before` and `after`, for the log.
         """
-        classroom, rank = self.lessons.classroom, self.lessons.place.rank
+        teachers, rank = self.context.teachers, self.context.worker.rank
         along = [self._derivatives(now, theta, v, micros, outputs) for v in directions]
         for k, (batch, micro, at) in enumerate(zip(now.batches, micros, outputs, strict=True)):
             parts = [cotangent.cotangents(micro, at, us[k])[0] for us in along] or [torch.zeros_like(micro.served[0])]
-            classroom.teach((batch.step, rank, batch.micro), self._lessons(batch, at, parts))
-        told = classroom.step(measure)
+            teachers.send((batch.step, rank, batch.micro), self._messages(batch, at, parts))
+        told = teachers.step(measure)
         self._count(now.step, told, quiz, begun)
 
     def _derivatives(
@@ -184,34 +184,38 @@ class Teaching(Feedback):
         us = [cotangent.derivative(self.route, theta, v, micro, at) for micro, at in zip(micros, outputs, strict=True)]
         if not self.settings.centred:
             return us
-        like = next(iter(theta.values())).new_zeros(self.lessons.task.classes)
+        like = next(iter(theta.values())).new_zeros(self.context.task.classes)
         rows = now.batches[0].global_rows if now.batches else 1
         return [(u,) for u in cotangent.centred([u for (u,) in us], like, rows, self._reduce)]
 
-    def _lessons(self, batch: Batch, outputs: Outputs, cotangents_KBC: list[torch.Tensor]) -> dict[int, Lesson]:
-        wire = np.float64 if self.lessons.dtype == torch.float64 else np.float32
+    def _messages(
+        self, batch: Batch, outputs: Outputs, cotangents_KBC: list[torch.Tensor]
+    ) -> dict[int, TeacherFeedback]:
+        wire = np.float64 if self.context.dtype == torch.float64 else np.float32
         parts = [part.cpu().numpy().astype(wire) for part in cotangents_KBC]
         student = outputs[0].detach().cpu().numpy().astype(wire) if self.settings.teacher_kd else None
-        forks = self.lessons.classroom.forks(batch.ids) if self.settings.teacher_anchor else None
+        reference_logits = (
+            self.context.teachers.reference_logits(batch.ids) if self.settings.teacher_reference_kl else None
+        )
         return {
-            k: Lesson(
+            k: TeacherFeedback(
                 cotangent=parts[0][k],
                 global_rows=batch.global_rows,
                 second=parts[1][k] if len(parts) > 1 else None,
                 student=student,
-                fork=forks[k] if forks is not None else None,
+                reference=reference_logits[k] if reference_logits is not None else None,
             )
-            for k in self.lessons.classroom.learns
+            for k in self.context.teachers.trainable
         }
 
     def _count(self, step: int, told: dict[str, dict[str, float]], quiz: dict[str, torch.Tensor], begun: float) -> None:
-        place, tally = self.lessons.place, self.tally
-        sums = collective.sum_scalars([float(value) for value in quiz.values()], place.device, place.world)
+        worker, tally = self.context.worker, self.tally
+        sums = collective.sum_scalars([float(value) for value in quiz.values()], worker.device, worker.world)
         losses = dict(zip(quiz, sums, strict=True))
         seconds = time.perf_counter() - begun
         tally.rounds, tally.seconds = tally.rounds + 1, tally.seconds + seconds
-        tally.wire_bytes = self.lessons.classroom.wire_bytes
-        if self.lessons.log is None:
+        tally.wire_bytes = self.context.teachers.wire_bytes
+        if self.context.log is None:
             return
         if "before" in losses:
             tally.quiz_before.append(losses["before"])
@@ -219,8 +223,8 @@ class Teaching(Feedback):
         tally.cosines += [one["cosine_quiz"] for one in told.values() if "cosine_quiz" in one]
         tally.versions = {name: int(one["version"]) for name, one in told.items()}
         said = {f"quiz_{name}": value for name, value in losses.items()}
-        epoch = (step + 1) / self.lessons.steps_per_epoch
-        self.lessons.log.write(
+        epoch = (step + 1) / self.context.steps_per_epoch
+        self.context.log.write(
             "feedback", step=step + 1, epoch=epoch, teachers=told, seconds=seconds, wire_bytes=tally.wire_bytes, **said
         )
 

@@ -11,20 +11,20 @@ from typing import Any
 import torch
 
 from raykd.feedback import cotangent
-from raykd.feedback.context import Lessons
 from raykd.feedback.base import Round
-from raykd.feedback.cotangent_feedback import Teaching
+from raykd.feedback.context import FeedbackContext
+from raykd.feedback.cotangent_feedback import CotangentFeedback
 
 
-class IKD(Teaching):
+class IKD(CotangentFeedback):
     """No roll-back: u is taken at the kept θ_S, v at θ_S'."""
 
     surrogate = (
         "the derivative of the student's AdamW step is replaced by 1/(√v̂ + ε) with v̂ held constant and clipping ignored"
     )
 
-    def __init__(self, lessons: Lessons) -> None:
-        super().__init__(lessons)
+    def __init__(self, context: FeedbackContext) -> None:
+        super().__init__(context)
         self._kept: dict[str, torch.Tensor] = {}
 
     def before(self, now: Round) -> list[torch.Tensor]:
@@ -37,14 +37,14 @@ class IKD(Teaching):
         """The exam, cotangents through the course step, the teachers' step."""
         if not self.due(now.step):
             return
-        begun, measure, exam = time.perf_counter(), self._measure_now(), self.lessons.exam
+        begun, measure, quiz_loss = time.perf_counter(), self._measure_now(), self.context.quiz_loss
         theta, stepped = self._kept, self._parameters(now)
         now.model.train()
         micros = self._micros(now)
         outputs = [cotangent.outputs_at(theta, micro, self.route) for micro in micros]
         # With ω = 0 nobody hears what an exam says.
         asked = 0 if not self.settings.weight else 2 if measure else 1
-        draws = [exam.loss(now.model, now.step, draw) for draw in range(asked)]
+        draws = [quiz_loss.loss(now.model, now.step, draw) for draw in range(asked)]
         quiz: dict[str, torch.Tensor] = {}
         directions = []
         for loss in draws:
@@ -54,7 +54,7 @@ class IKD(Teaching):
         if draws and measure:
             with torch.no_grad():
                 quiz["before"] = draws[0](theta)
-        self._teach(now, micros, theta, outputs, directions, quiz, measure, begun)
+        self._send_feedback(now, micros, theta, outputs, directions, quiz, measure, begun)
         self._kept = {}
         self.seconds += time.perf_counter() - begun
 

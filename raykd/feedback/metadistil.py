@@ -13,10 +13,10 @@ import torch
 from raykd.data.batch import Batch
 from raykd.feedback import cotangent
 from raykd.feedback.base import Round
-from raykd.feedback.cotangent_feedback import Teaching
+from raykd.feedback.cotangent_feedback import CotangentFeedback
 
 
-class MetaDistil(Teaching):
+class MetaDistil(CotangentFeedback):
     """A pilot step on a copy, rolled back before the real one."""
 
     _logits: torch.Tensor | None = None
@@ -34,7 +34,7 @@ class MetaDistil(Teaching):
             self._try_out(now, theta, micros, measure, begun)
         else:
             outputs = [cotangent.outputs_at(theta, micro, self.route) for micro in micros]
-            self._teach(now, micros, theta, outputs, [], {}, measure, begun)
+            self._send_feedback(now, micros, theta, outputs, [], {}, measure, begun)
         fresh = [self._fresh(batch.ids, old) for batch, old in zip(now.batches, now.targets, strict=True)]
         self.seconds += time.perf_counter() - begun
         return fresh
@@ -43,21 +43,21 @@ class MetaDistil(Teaching):
         self, now: Round, theta: dict[str, torch.Tensor], micros: list[cotangent.Micro], measure: bool, begun: float
     ) -> None:
         """The pilot, what a quiz says of it, and the teachers' step."""
-        exam = self.lessons.exam
+        quiz_loss = self.context.quiz_loss
         # More than one micro-batch is there to save memory, which their graphs would take.
-        reuse = self.settings.rollback and not self.lessons.autocast and len(micros) == 1
-        rate = self.settings.pilot_lr or self.lessons.lr
+        reuse = self.settings.rollback and not self.context.autocast and len(micros) == 1
+        rate = self.settings.pilot_lr or self.context.lr
         phi, outputs = cotangent.pilot(theta, micros, rate, self._reduce, self.route, retain=reuse)
-        v, after = cotangent.quiz_gradient(phi, exam.loss(now.model, now.step, 0), self._reduce)
+        v, after = cotangent.quiz_gradient(phi, quiz_loss.loss(now.model, now.step, 0), self._reduce)
         directions, quiz = [v], {"after": after}
         if measure:
-            second, _ = cotangent.quiz_gradient(phi, exam.loss(now.model, now.step, 1), self._reduce)
+            second, _ = cotangent.quiz_gradient(phi, quiz_loss.loss(now.model, now.step, 1), self._reduce)
             directions.append(second)
             with torch.no_grad():
-                quiz["before"] = exam.loss(now.model, now.step, 0)(theta)
+                quiz["before"] = quiz_loss.loss(now.model, now.step, 0)(theta)
         if reuse:
             self._logits = outputs[0][0]
-        self._teach(now, micros, theta, outputs, directions, quiz, measure, begun)
+        self._send_feedback(now, micros, theta, outputs, directions, quiz, measure, begun)
         if not self.settings.rollback:
             self._keep(now, phi)
 
@@ -67,7 +67,7 @@ class MetaDistil(Teaching):
         return kept
 
     def _fresh(self, ids: np.ndarray, old_KBC: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(self.lessons.classroom.get(ids)).to(old_KBC.device, old_KBC.dtype)
+        return torch.from_numpy(self.context.teachers.get(ids)).to(old_KBC.device, old_KBC.dtype)
 
     def _keep(self, now: Round, phi: dict[str, torch.Tensor]) -> None:
         """The ablation without roll-back: the real step starts where the pilot ended."""

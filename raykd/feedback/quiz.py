@@ -9,20 +9,20 @@ from transformers import PreTrainedModel
 
 from raykd.data.tasks import Task
 from raykd.models import forward
-from raykd.training.replacement_sampler import Drawn
+from raykd.training.replacement_sampler import ReplacementSampler
 
 
-class Exam:
+class QuizLoss:
     """The quiz's loss as a function of the student's parameters."""
 
-    def __init__(self, task: Task, drawn: Drawn) -> None:
-        self.task, self.drawn = task, drawn
+    def __init__(self, task: Task, sampler: ReplacementSampler) -> None:
+        self.task, self.sampler = task, sampler
 
     def loss(
         self, model: PreTrainedModel, step: int, draw: int
     ) -> Callable[[Mapping[str, torch.Tensor]], torch.Tensor]:
         """This worker's share of ℓ, each row weighing 1 / rows."""
-        encoded, labels_B = self.drawn.mine(step, draw)
+        encoded, labels_B = self.sampler.mine(step, draw)
 
         def loss(parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
             if not len(labels_B):
@@ -33,6 +33,6 @@ class Exam:
                 logits_BC = forward.logits_at(model, parameters, encoded)
             finally:
                 model.train(training)
-            return self.task.hard_loss(logits_BC, labels_B).sum() / self.drawn.rows
+            return self.task.hard_loss(logits_BC, labels_B).sum() / self.sampler.rows
 
         return loss

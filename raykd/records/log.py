@@ -42,7 +42,7 @@ class MetricsLog:
         with self._lock, self.path.open("ab") as file:
             file.write(line)
 
-    def cut(self, step: int) -> None:
+    def truncate(self, step: int) -> None:
         """Drops the lines of later steps, and the end of the run, so that the log agrees with a checkpoint at `step`.
 
         The new file takes the old one's place in one move: who reads meanwhile sees the old one or the new one.
@@ -70,8 +70,8 @@ class Tail:
         try:
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
-                cut = self._offset > 0 and (status.st_ino != self._inode or status.st_size < self._offset)
-                self._offset = 0 if cut else self._offset
+                truncate = self._offset > 0 and (status.st_ino != self._inode or status.st_size < self._offset)
+                self._offset = 0 if truncate else self._offset
                 self._inode = status.st_ino
                 file.seek(self._offset)
                 data = file.read()
@@ -79,7 +79,7 @@ class Tail:
             return [], False
         end = data.rfind(b"\n") + 1
         self._offset += end
-        return _events(data[:end]), cut
+        return _events(data[:end]), truncate
 
 
 def read_events(path: str | Path) -> list[Event]:

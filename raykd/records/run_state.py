@@ -9,7 +9,7 @@ from raykd.records.log import Event
 
 STUDENT = "student"
 LOSSES = ("loss", "soft", "hard")
-LESSONS = ("feedback", "teacher_eval")
+FEEDBACK_EVENTS = ("feedback", "teacher_eval")
 
 
 @dataclass
@@ -43,7 +43,7 @@ class TeacherPass:
 
 
 @dataclass
-class Lessons:
+class FeedbackState:
     """What the teachers learn from the student, as told last; scores are by metric, as the plan may come later."""
 
     quiz_before: float | None = None
@@ -81,7 +81,7 @@ class Training:
     best_step: int = 0
     first: tuple[float, int] | None = None  # time and step that the time left is counted from
     last: float = 0.0
-    lessons: Lessons | None = None  # None while no teacher learns from this model
+    feedback_text: FeedbackState | None = None  # None while no teacher learns from this model
     chosen: dict[str, float] = field(default_factory=dict)  # by teacher, how often the policy chooses it
     ended: float | None = None  # when the run went on to another phase, perhaps before the last step: patience
 
@@ -103,9 +103,9 @@ class Training:
         return number, self.epoch - (number - 1)
 
     def apply(self, event: Event, since: float) -> None:
-        if event["event"] in LESSONS:
-            self.lessons = self.lessons or Lessons()
-            self.lessons.apply(event)
+        if event["event"] in FEEDBACK_EVENTS:
+            self.feedback_text = self.feedback_text or FeedbackState()
+            self.feedback_text.apply(event)
             return  # teachers may be measured once more when the student is done already
         if event["event"] == "selector":
             self.chosen = {str(name): float(value) for name, value in (event.get("share") or {}).items()}
@@ -156,7 +156,7 @@ class RunState:
 
     def apply(self, log: str, event: Event) -> None:
         """Takes in one event of the run's own log (`STUDENT`), or of a teacher's or baseline's training by its name."""
-        if event["event"] in ("plan", "step", "eval", "selector", *LESSONS):
+        if event["event"] in ("plan", "step", "eval", "selector", *FEEDBACK_EVENTS):
             self.training.setdefault(log, Training()).apply(event, self.since)
         elif log == STUDENT:
             self._run_event(event)

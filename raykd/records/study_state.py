@@ -24,7 +24,7 @@ class TrialState:
 
     name: str
     number: int
-    point: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
     of: str | None = None
     state: State = "running"
     value: float | None = None
@@ -46,14 +46,14 @@ class TrialState:
         match event["event"]:
             case "trial_started":
                 self.seconds += max(0.0, self.told - self.begun) if self.ended is None else 0.0
-                self.point, self.of = event.get("point") or {}, event.get("of")
+                self.params, self.of = event.get("params") or {}, event.get("of")
                 self.state, self.begun, self.ended, self.reason = "running", now, None, ""
             case "trial_report":
                 self.step, self.epoch = int(event.get("step") or 0), float(event.get("epoch") or 0)
                 self.value, self.asked = event.get("value"), int(event.get("asked") or self.asked)
                 self.parameters = event.get("parameters", self.parameters)
                 self.latency_ms = event.get("latency_ms", self.latency_ms)
-                self.point = event.get("point") or self.point
+                self.params = event.get("params") or self.params
                 if self.value is not None and (not self.values or self.values[-1][0] != self.step):
                     self.values.append((self.step, self.value))
             case "trial_ended":

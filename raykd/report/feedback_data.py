@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from raykd.display.text import number
 from raykd.records.log import Event
 from raykd.report.curves import Series
 from raykd.report.run_files import Run, section_type, setting
-from raykd.display.text import number
 
 NORMS = {"feedback": "feedback", "ce": "own labels", "kd": "student", "anchor": "anchor"}
 
 
 @dataclass(frozen=True)
-class Taught:
+class TrainedTeacher:
     """One teacher that learns; values are None where neither result nor log has them."""
 
     name: str
@@ -33,7 +33,7 @@ class Taught:
 
 
 @dataclass(frozen=True)
-class Teaching:
+class FeedbackData:
     """The feedback of a whole run, or of an unfinished one so far."""
 
     finished: bool
@@ -54,14 +54,14 @@ class Teaching:
     gain: Series  # quiz loss before less after: what the step gave
     clip: float | None
     clipped: float | None  # share of the teachers' steps whose gradient was longer
-    teachers: list[Taught]
+    teachers: list[TrainedTeacher]
 
     @property
     def ikd(self) -> bool:
         return self.kind == "ikd"
 
     @classmethod
-    def of(cls, run: Run) -> Teaching | None:
+    def of(cls, run: Run) -> FeedbackData | None:
         """None for a run whose teachers stay as they are, or have not begun to learn."""
         said: dict[str, Any] = run.result.get("feedback") or {}
         rounds = [event for event in run.events if event["event"] == "feedback" and "step" in event]
@@ -96,7 +96,7 @@ class Teaching:
         )
 
 
-def _taught(run: Run, name: str, rounds: list[Event], evals: list[Event]) -> Taught:
+def _taught(run: Run, name: str, rounds: list[Event], evals: list[Event]) -> TrainedTeacher:
     said: dict[str, Any] = ((run.result.get("feedback") or {}).get("teachers") or {}).get(name) or {}
 
     def own(event: Event) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _taught(run: Run, name: str, rounds: list[Event], evals: list[Event]) -> Tau
     first, last = (scores.y[0], scores.y[-1]) if scores else (None, None)
     began = (said.get("began") or {}).get(run.metric, first)
     ended = (said.get("ended") or {}).get(run.metric, last)
-    return Taught(
+    return TrainedTeacher(
         name,
         scores,
         drift,

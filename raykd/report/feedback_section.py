@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from statistics import fmean
 
+from raykd.display.text import METRICS, SHORT, difference, interval, number, percent, share, size, validation_rows
 from raykd.records.durations import duration
+from raykd.report.feedback_data import NORMS, FeedbackData, TrainedTeacher
 from raykd.report.html import Html, prose, table, tag
 from raykd.report.run_files import Run
-from raykd.report.feedback_data import NORMS, Taught, Teaching
-from raykd.display.text import METRICS, SHORT, difference, interval, number, percent, share, size, validation_rows
 
 MOST_SENTENCES = 4
 LITTLE = 0.05
@@ -33,7 +33,7 @@ SO_FAR = {
 }
 
 
-def taught(run: Run, teaching: Teaching, drawn: Html) -> Html:
+def taught(run: Run, feedback: FeedbackData, drawn: Html) -> Html:
     """The whole section.
 
     Args:
@@ -41,12 +41,12 @@ def taught(run: Run, teaching: Teaching, drawn: Html) -> Html:
         teaching: what its teachers learnt.
         drawn: its pictures, or nothing.
     """
-    parts = [_how(teaching), _verdicts(run, teaching), _signal(teaching), _scale(teaching), _price(run, teaching)]
+    parts = [_how(feedback), _verdicts(run, feedback), _signal(feedback), _scale(feedback), _price(run, feedback)]
     paragraphs = [tag("p", prose(said), class_="text") for said in parts if said]
-    return tag("section", tag("h2", "What the teachers learnt"), *paragraphs, _table(run, teaching), drawn)
+    return tag("section", tag("h2", "What the teachers learnt"), *paragraphs, _table(run, feedback), drawn)
 
 
-def _how(at: Teaching) -> str:
+def _how(at: FeedbackData) -> str:
     method = METHODS.get(at.kind, "feedback")
     rounds = f"{at.rounds:,} round{'s' * (at.rounds != 1)}"
     said = [
@@ -70,7 +70,7 @@ def _how(at: Teaching) -> str:
     return " ".join(said)
 
 
-def _verdicts(run: Run, at: Teaching) -> str:
+def _verdicts(run: Run, at: FeedbackData) -> str:
     """Each teacher in a sentence; of many, how many did what."""
     words = VERDICTS if at.finished else SO_FAR
     known = [one for one in at.teachers if one.verdict in words]
@@ -88,14 +88,14 @@ def _verdicts(run: Run, at: Teaching) -> str:
     return " ".join([*said, *_chance(run, known)])
 
 
-def _numbers(one: Taught, metric: str) -> str:
+def _numbers(one: TrainedTeacher, metric: str) -> str:
     if one.began is None or one.ended is None:
         return ""
     change = f", {difference(one.ended - one.began)}" if number(one.began) != number(one.ended) else ""
     return f" (validation {metric} {number(one.began)} → {number(one.ended)}{change})"
 
 
-def _chance(run: Run, known: list[Taught]) -> list[str]:
+def _chance(run: Run, known: list[TrainedTeacher]) -> list[str]:
     """Says so where a teacher's change is less than chance moves an accuracy on so few rows."""
     rows = validation_rows(run.result)
     if run.metric != "accuracy" or not rows:
@@ -110,14 +110,14 @@ def _chance(run: Run, known: list[Taught]) -> list[str]:
     return [f"{'All' if small == len(changed) else small} of these changes {'is' if small == 1 else 'are'} {than}."]
 
 
-def _within_chance(one: Taught, rows: int) -> bool:
+def _within_chance(one: TrainedTeacher, rows: int) -> bool:
     if one.began is None or one.ended is None:
         return False
     low, high = interval(one.ended, rows)
     return abs(one.ended - one.began) < (high - low) / 2
 
 
-def _signal(at: Teaching) -> str:
+def _signal(at: FeedbackData) -> str:
     """With g = s + n, noise n of each batch its own, the mean cosine of two g is about |s|² / (|s|² + |n|²)."""
     if at.cosine_quiz is None:
         return ""
@@ -135,7 +135,7 @@ def _signal(at: Teaching) -> str:
     return f"{said} {_agreement(at)}".rstrip()
 
 
-def _agreement(at: Teaching) -> str:
+def _agreement(at: FeedbackData) -> str:
     """Of rounds with each other: a student that leans now one way, now the other, asks for opposite changes in turn."""
     cosines = [value for one in at.teachers for value in one.cosine_last.y]
     if not cosines:
@@ -145,7 +145,7 @@ def _agreement(at: Teaching) -> str:
     return f"{said}: what one asked for the next did not confirm." if mean < LITTLE else f"{said}."
 
 
-def _scale(at: Teaching) -> str:
+def _scale(at: FeedbackData) -> str:
     """What a weight or a rate would not tell: a term that drowns another, steps that all have the same length."""
     said = []
     for one in at.teachers[:MOST_SENTENCES]:
@@ -167,7 +167,7 @@ def _scale(at: Teaching) -> str:
     return " ".join(said)
 
 
-def _price(run: Run, at: Teaching) -> str:
+def _price(run: Run, at: FeedbackData) -> str:
     if at.seconds is None and at.wire_bytes is None:
         return ""
     whole = run.result.get("seconds")
@@ -181,7 +181,7 @@ def _price(run: Run, at: Teaching) -> str:
     return "; ".join(said) + "."
 
 
-def _table(run: Run, at: Teaching) -> Html:
+def _table(run: Run, at: FeedbackData) -> Html:
     """Began and ended, and the gradient norm of each term: beside each other their scale matters."""
     norms = [key for key in NORMS if any(key in one.norms for one in at.teachers)]
     head = ["Teacher", f"{SHORT.get(run.metric, run.metric)}, began → {'ended' if at.finished else 'now'}"]

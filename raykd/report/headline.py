@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from raykd.display.text import METRICS, caution, count, difference, layers, number, reached, share, verdict
 from raykd.records.durations import duration
 from raykd.report.html import NOTHING, Html, join, prose, tag
 from raykd.report.run_files import Result, Run
-from raykd.display.text import METRICS, caution, count, difference, layers, number, reached, share, verdict
 
 
 def headline(run: Run) -> Html:

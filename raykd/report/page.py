@@ -6,19 +6,19 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from raykd.display.text import share
 from raykd.records.durations import duration
 from raykd.report import sections
+from raykd.report.feedback_data import FeedbackData
+from raykd.report.feedback_section import taught
 from raykd.report.figures.canvas import DARK
-from raykd.report.weighting_data import Chosen
-from raykd.report.weighting_section import chosen
 from raykd.report.headline import headline, tiles
 from raykd.report.html import NOTHING, Html, picture, table, tag
 from raykd.report.pictures import Picture, pictures, write_figures
 from raykd.report.run_files import Run, read_run
 from raykd.report.style import CSS
-from raykd.report.feedback_data import Teaching
-from raykd.report.feedback_section import taught
-from raykd.display.text import share
+from raykd.report.weighting_data import WeightingData
+from raykd.report.weighting_section import chosen
 
 # Nothing may be fetched and nothing may run, whatever a run's names contain.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -90,14 +90,14 @@ def _pictures(made: list[Picture], light: dict[str, bytes]) -> Html:
 
 def _chosen(run: Run, made: list[Picture], light: dict[str, bytes]) -> Html:
     """Words, numbers and pictures of who taught what."""
-    at = Chosen.of(run)
+    at = WeightingData.of(run)
     return NOTHING if at is None else chosen(run, at, drawn(made, light) if made else NOTHING)
 
 
 def _taught(run: Run, made: list[Picture], light: dict[str, bytes]) -> Html:
     """Words, numbers and pictures of what the teachers learnt from the student."""
-    teaching = Teaching.of(run)
-    return NOTHING if teaching is None else taught(run, teaching, drawn(made, light) if made else NOTHING)
+    feedback = FeedbackData.of(run)
+    return NOTHING if feedback is None else taught(run, feedback, drawn(made, light) if made else NOTHING)
 
 
 def drawn(made: list[Picture], light: dict[str, bytes]) -> Html:

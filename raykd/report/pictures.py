@@ -10,16 +10,16 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from raykd.report.figures.prediction_figures import confusion_matrix, predicted_true
-from raykd.report.figures.canvas import LIGHT, Theme
-from raykd.report.weighting_data import Chosen
-from raykd.report.figures.weighting_figures import choices_over_steps, mind_and_reward, weights_by_group
-from raykd.report.curves import Curves
-from raykd.report.figures.training_figures import efficiency, loss_curves, metric_curves, value_comparison
-from raykd.report.run_files import Run
-from raykd.report.feedback_data import Teaching
-from raykd.report.figures.feedback_figures import cosines, quiz_losses, teachers_over_steps
 from raykd.display.text import METRICS, number, validation_rows
+from raykd.report.curves import Curves
+from raykd.report.feedback_data import FeedbackData
+from raykd.report.figures.canvas import LIGHT, Theme
+from raykd.report.figures.feedback_figures import cosines, quiz_losses, teachers_over_steps
+from raykd.report.figures.prediction_figures import confusion_matrix, predicted_true
+from raykd.report.figures.training_figures import efficiency, loss_curves, metric_curves, value_comparison
+from raykd.report.figures.weighting_figures import choices_over_steps, mind_and_reward, weights_by_group
+from raykd.report.run_files import Run
+from raykd.report.weighting_data import WeightingData
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _efficiency(run: Run) -> Picture | None:
 
 def _chosen(run: Run) -> list[Picture]:
     """Who taught what, as far as it was logged."""
-    at = Chosen.of(run)
+    at = WeightingData.of(run)
     if at is None:
         return []
     made = []
@@ -157,7 +157,7 @@ def _chosen(run: Run) -> list[Picture]:
 
 def _taught(run: Run) -> list[Picture]:
     """What the teachers learnt from the student, as far as it was logged."""
-    at = Teaching.of(run)
+    at = FeedbackData.of(run)
     if at is None:
         return []
     scores = {one.name: one.scores for one in at.teachers if one.scores}

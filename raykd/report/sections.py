@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from raykd.display.text import BASELINES, METRICS, SHORT, count, difference, number, taught
 from raykd.records.durations import duration
 from raykd.report.html import NOTHING, Html, table, tag
 from raykd.report.run_files import Result, Run
-from raykd.display.text import BASELINES, METRICS, SHORT, count, difference, number, taught
 
 MOST_CLASSES = 30
 
@@ -120,7 +120,7 @@ def splits(run: Run) -> Html:
     return tag(
         "section",
         tag("h2", "Which rows fed what"),
-        table(["Signal", "from split", "rows", "used for"], rows, numeric=[2]),
+        table(["Subset", "from split", "rows", "used for"], rows, numeric=[2]),
         _overlap(run.result),
     )
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from raykd.display import study_text as words
+from raykd.display.text import METRICS, count, number
 from raykd.records.durations import duration
 from raykd.records.study_state import TrialState
-from raykd.display import study_text as words
 from raykd.report.headline import tile
 from raykd.report.html import NOTHING, Html, prose, table, tag
 from raykd.report.page import drawn, page_of, written
 from raykd.report.pictures import Picture
 from raykd.report.study_files import Study, is_study, read_study
 from raykd.report.study_pictures import study_pictures
-from raykd.display.text import METRICS, count, number
 
 __all__ = ["is_study", "render"]
 
@@ -99,7 +99,7 @@ def _trials(study: Study) -> Html:
 
     def row(one: TrialState) -> tuple[str, list[str]]:
         cells = [one.name, number(one.value), f"{one.step:,}", count(one.parameters), duration(one.seconds)]
-        said = words.values(one.point) + (f". {one.reason}" if one.reason else "")
+        said = words.values(one.params) + (f". {one.reason}" if one.reason else "")
         return "student" if one.name in best else "", [*cells, one.state, said]
 
     title = "All trials" if len(trials) <= MOST_TRIALS else f"The best {MOST_TRIALS} of {len(trials)} trials"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from raykd.report.pictures import Picture
 from raykd.report.figures.study_figures import costs, courses, history, importances, parallel, spread
+from raykd.report.pictures import Picture
 from raykd.report.study_files import Study
 
 

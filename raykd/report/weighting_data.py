@@ -21,7 +21,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class WeightingData:
     """The weighting of a whole run, or of an unfinished one so far."""
 
     finished: bool
@@ -47,7 +47,7 @@ class Chosen:
         return list(self.overall or self.share)
 
     @classmethod
-    def of(cls, run: Run) -> Chosen | None:
+    def of(cls, run: Run) -> WeightingData | None:
         """None where the weights do not depend on the row."""
         said: dict[str, Any] = run.result.get("weighting") or {}
         events = [event for event in run.events if event["event"] == "selector" and "step" in event]

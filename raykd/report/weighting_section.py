@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from raykd.report.weighting_data import GROUPS, Chosen
+from raykd.display.text import METRICS, RULES, difference, interval, number, share, validation_rows
 from raykd.report.html import NOTHING, Html, prose, table, tag
 from raykd.report.run_files import Run
-from raykd.display.text import METRICS, RULES, difference, interval, number, share, validation_rows
+from raykd.report.weighting_data import GROUPS, WeightingData
 
 REWARDS = {
     "r1": "less of its own loss against the label",
@@ -22,7 +22,7 @@ CLOSED, OPEN = 0.25, 0.75
 SPREAD = 0.1
 
 
-def chosen(run: Run, at: Chosen, drawn: Html) -> Html:
+def chosen(run: Run, at: WeightingData, drawn: Html) -> Html:
     """The whole section.
 
     Args:
@@ -35,7 +35,7 @@ def chosen(run: Run, at: Chosen, drawn: Html) -> Html:
     return tag("section", tag("h2", "Who taught what"), *paragraphs, _table(at), drawn)
 
 
-def _how(at: Chosen) -> str:
+def _how(at: WeightingData) -> str:
     if not at.policy:
         return f"The teachers were blended row by row by the rule `{at.rule}`."
     said = f"A policy chose the teachers row by row; {at.updates:,} updates taught it to"
@@ -45,7 +45,7 @@ def _how(at: Chosen) -> str:
     return f"{said} {MODES[at.mode]}." if at.mode in MODES else said
 
 
-def _mind(at: Chosen) -> str:
+def _mind(at: WeightingData) -> str:
     if not at.policy or at.undecided is None or not at.entropy:
         return ""
     left = at.entropy.y[-1] / at.undecided
@@ -55,7 +55,7 @@ def _mind(at: Chosen) -> str:
     return f"{said}: it hardly prefers anybody." if left > OPEN else f"{said}."
 
 
-def _who(at: Chosen) -> str:
+def _who(at: WeightingData) -> str:
     """The teachers from the most heard down, and where one is heard much more in one group than in another."""
     if not at.overall:
         return ""
@@ -76,7 +76,7 @@ def _who(at: Chosen) -> str:
     return " ".join(sentences)
 
 
-def _against_rules(run: Run, at: Chosen) -> str:
+def _against_rules(run: Run, at: WeightingData) -> str:
     """Whether the policy beat each rule, where rules were run beside it."""
     value = run.result.get("value")
     rules = {name: one["value"] for name, one in run.result.get("baselines", {}).items() if name in RULES}
@@ -101,7 +101,7 @@ def _against_rules(run: Run, at: Chosen) -> str:
     return said
 
 
-def _table(at: Chosen) -> Html:
+def _table(at: WeightingData) -> Html:
     """Every group's weights; the largest groups where there are very many."""
     if not at.groups:
         return NOTHING

@@ -14,16 +14,16 @@ from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.records.log import MetricsLog
 from raykd.run.folder import RunFolder
-from raykd.teachers.finetune import Workshop
-from raykd.teachers.teacher_model import Prepared
-from raykd.teachers.serving.service import ServiceSpec
+from raykd.teachers.finetune import TeacherPrepContext
+from raykd.teachers.serving.service import TeacherServiceSpec
 from raykd.teachers.serving.session import choose_threads, service_spec
+from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Scene:
+class RunContext:
     """What all phases of a run share."""
 
     config: RunConfig
@@ -39,17 +39,17 @@ class Scene:
         log.info("%s", name)
         self.metrics.write("phase", phase=name)
 
-    def shop(self) -> Workshop:
+    def teacher_prep(self) -> TeacherPrepContext:
         """Where its teachers are prepared."""
         config = self.config
-        return Workshop(
+        return TeacherPrepContext(
             self.corpus, self.task, config.cache_folder, self.folder.path, config.data.max_length,
             self.remote, self.stop, self.metrics,
         )  # fmt: skip
 
     def services(
-        self, teachers: Sequence[Prepared], settings: Sequence[TeacherConfig], overlap: bool = False
-    ) -> list[ServiceSpec]:
+        self, teachers: Sequence[TeacherModel], settings: Sequence[TeacherConfig], overlap: bool = False
+    ) -> list[TeacherServiceSpec]:
         """What these models are served by; with `overlap` the students train meanwhile."""
         config = self.config
         threads = choose_threads(settings, config.train.workers, self.remote, overlap)

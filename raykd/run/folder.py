@@ -41,7 +41,7 @@ class RunFolder:
         finally:
             lock.release()
 
-    def settle(self, config: RunConfig) -> None:
+    def write_config(self, config: RunConfig) -> None:
         """Writes the resolved configuration: from now on the folder is this run's."""
         configuration.save(config, self.path / "config.yaml")
 

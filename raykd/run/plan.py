@@ -14,8 +14,8 @@ from raykd.models.checkpoint import read_config
 from raykd.models.truncate import which_layers
 from raykd.teachers import finetune
 from raykd.training.optim import steps_per_epoch, total_steps
-from raykd.weighting.policy.model import Layout, load_for
-from raykd.weighting.policy.weighting import Calendar
+from raykd.weighting.policy.model import StateSpec, load_for
+from raykd.weighting.policy.weighting import UpdateSchedule
 
 ADAM_BYTES = 16
 """Bytes a trainable parameter takes: weight, gradient and AdamW's two moments in float32."""
@@ -33,7 +33,7 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
     warnings = list(corpus.warnings)
     teachers = []
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
-        learnt_from = len(finetune.own_rows("train", teacher, corpus).ids)
+        learnt_from = len(finetune.teacher_rows("train", teacher, corpus).ids)
         entry, said = _teacher(name, teacher, config, task.labels, corpus.named, (rows["train"], learnt_from))
         teachers.append(entry)
         warnings += said
@@ -60,10 +60,10 @@ def _policy(config: RunConfig, task: Task, rows: int) -> dict[str, Any] | None:
     seen = config.teachers[config.teacher_names.index(given.sentence_teacher or config.teacher_names[0])].model
     encoder = given.sentence_encoder or seen.from_
     hidden: int = models.describe(models.resolve(encoder))["hidden_size"] if encoder else seen.hidden_size or 0
-    layout = Layout(tuple(config.teacher_names), hidden, task.classes, given.student_state)
+    layout = StateSpec(tuple(config.teacher_names), hidden, task.classes, given.student_state)
     if given.start_from is not None:
         load_for(layout, Path(given.start_from).expanduser())
-    calendar = Calendar(given.student_warmup, given.reward.every, given.update_every)
+    calendar = UpdateSchedule(given.student_warmup, given.reward.every, given.update_every)
     copies = sum(teacher.prepare == "finetune" for teacher in config.teachers) * given.cross_fit
     return {
         "type": "policy",
@@ -96,11 +96,11 @@ def _feedback(config: RunConfig, teachers: list[dict[str, Any]], rows: int) -> d
     given = config.feedback
     if given.type == "none":
         return None
-    learning = [entry for entry, learns in zip(teachers, config.learners, strict=True) if learns]
-    parameters = sum(entry["parameters"] for entry in learning)
+    trainable = [entry for entry, learns in zip(teachers, config.trainable_teachers, strict=True) if learns]
+    parameters = sum(entry["parameters"] for entry in trainable)
     return {
         "type": given.type,
-        "teachers": [entry["name"] for entry in learning],
+        "teachers": [entry["name"] for entry in trainable],
         "parameters": parameters,
         "ranks": given.ranks,
         "rounds": len(range(given.start, total_steps(rows, config.train), given.every)),

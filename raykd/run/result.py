@@ -19,9 +19,9 @@ from raykd.data.corpus import Corpus
 from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
 from raykd.teachers.serving.client import TeacherClient
-from raykd.teachers.serving.session import Served, Serving
+from raykd.teachers.serving.session import TeacherSession, TeacherStatus
 from raykd.training.evaluate import predict
-from raykd.training.job import Outcome, Signal
+from raykd.training.job import Outcome, Subset
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Arm:
     """One trained student: the distilled one or a baseline."""
 
     outcome: Outcome
-    signal: Signal
+    signal: Subset
 
     @property
     def logits(self) -> np.ndarray:
@@ -42,14 +42,14 @@ class Arm:
         return self.outcome.samples / self.outcome.train_s if self.outcome.train_s else 0.0
 
 
-def teacher_entry(served: Served, serving: Serving, task: Task) -> dict[str, Any]:
+def teacher_entry(served: TeacherStatus, session: TeacherSession, task: Task) -> dict[str, Any]:
     """What a teacher is, how good it is on the validation rows, and what its soft targets cost."""
-    (source,) = [s for s in serving.sources("validation") if s.teacher is served.teacher]
+    (source,) = [s for s in session.sources("validation") if s.teacher is served.teacher]
     client = TeacherClient(source)
     ids = source.wanted
     logits = client.get(ids)
     client.close()
-    labels = Signal(source.split, ids).rows().labels(ids)
+    labels = Subset(source.split, ids).rows().labels(ids)
     scores = task.scores(logits, labels)
     cost = served.cost
     return {
@@ -59,7 +59,7 @@ def teacher_entry(served: Served, serving: Serving, task: Task) -> dict[str, Any
         "version": served.teacher.version,
         "forwards": cost.forwards,
         "rows_computed": cost.rows_computed,
-        "rows_reused": serving.rows_wanted() - cost.rows_computed,
+        "rows_reused": session.rows_wanted() - cost.rows_computed,
         "seconds": cost.seconds,
         "parameters": served.teacher.parameters,
         "address": served.teacher.address(source.split.fingerprint).digest,
@@ -131,17 +131,17 @@ def _gap(teachers: list[dict[str, Any]], arms: dict[str, Arm]) -> dict[str, Any]
 def _efficiency(arms: dict[str, Arm]) -> dict[str, Any]:
     """How close the student came to one that needs no teacher: the time that its own steps spent on targets is taken
     off. Not the speed of the baseline `alone`, which ran at another time: a busy machine would make the ratio."""
-    outcome, clock = arms["student"].outcome, arms["student"].outcome.clock
+    outcome, timers = arms["student"].outcome, arms["student"].outcome.timers
     speed = arms["student"].samples_per_s
-    own_s = max(1e-9, outcome.train_s - clock.wait_s - clock.targets_s - clock.feedback_s)
+    own_s = max(1e-9, outcome.train_s - timers.wait_s - timers.targets_s - timers.feedback_s)
     return {
         "samples_per_s": speed,
         "student_only_samples_per_s": outcome.samples / own_s,
         "ratio": own_s / outcome.train_s if outcome.train_s else 0.0,
-        "wait_share": clock.wait_s / outcome.train_s if outcome.train_s else 0.0,
-        "hit_rate": clock.hits / clock.asked if clock.asked else 1.0,
+        "wait_share": timers.wait_s / outcome.train_s if outcome.train_s else 0.0,
+        "hit_rate": timers.hits / timers.asked if timers.asked else 1.0,
         "train_s": outcome.train_s,
-        "feedback_s": clock.feedback_s,
+        "feedback_s": timers.feedback_s,
     }
 
 
@@ -179,7 +179,7 @@ def _weak_teachers(teachers: list[dict[str, Any]], task: Task, labels: np.ndarra
     ]
 
 
-def save_predictions(path: Path, student: Path, signal: Signal, task: Task) -> None:
+def save_predictions(path: Path, student: Path, signal: Subset, task: Task) -> None:
     """The best student's answers on the validation rows, as parquet."""
     logits = np.load(student / "logits.npy")
     columns: dict[str, Any] = {"id": signal.ids, "label": signal.rows().labels(signal.ids)}
@@ -194,10 +194,10 @@ def save_predictions(path: Path, student: Path, signal: Signal, task: Task) -> N
 
 def score_test(corpus: Corpus, task: Task, student: Path, max_length: int) -> dict[str, float] | None:
     """The best student on the test split, where there is one."""
-    return score(student, Signal.of(corpus, "test"), task, max_length) if "test" in corpus.ids else None
+    return score(student, Subset.of(corpus, "test"), task, max_length) if "test" in corpus.ids else None
 
 
-def score(checkpoint: Path, signal: Signal, task: Task, max_length: int) -> dict[str, float]:
+def score(checkpoint: Path, signal: Subset, task: Task, max_length: int) -> dict[str, float]:
     """A checkpoint's scores on given rows."""
     model, tokenizer = models.load(checkpoint, torch.float32)
     rows = signal.rows()

@@ -10,32 +10,32 @@ import numpy as np
 
 from raykd import models
 from raykd.config import TeacherConfig
-from raykd.run.context import Scene
-from raykd.student.weighting import Insight
+from raykd.run.context import RunContext
+from raykd.student.weighting import WeightingInputs
 from raykd.teachers import finetune
-from raykd.teachers.serving.client import Source
-from raykd.teachers.teacher_model import Prepared
-from raykd.teachers.serving.session import Serving, Wanted
-from raykd.training.job import Signal
+from raykd.teachers.serving.client import TargetSource
+from raykd.teachers.serving.session import TargetRequest, TeacherSession
+from raykd.teachers.teacher_model import TeacherModel
+from raykd.training.job import Subset
 
 
-def gather(scene: Scene, teachers: Sequence[Prepared]) -> Insight:
+def compute_weighting_inputs(context: RunContext, teachers: Sequence[TeacherModel]) -> WeightingInputs:
     """Computes what the configuration's weighting asks for; what is remembered from an earlier run costs nothing."""
-    given = scene.config.weighting
-    reward = Signal.of(scene.corpus, "reward") if "reward" in scene.corpus.ids else None
-    insight = Insight(scene.run, reward, lease_s=scene.config.cluster.lease_s)
+    given = context.config.weighting
+    reward = Subset.of(context.corpus, "reward") if "reward" in context.corpus.ids else None
+    weighting_inputs = WeightingInputs(context.run, reward, lease_s=context.config.cluster.lease_s)
     if given.type != "policy":
-        return insight
-    train = Signal.of(scene.corpus, "train")
-    encoder, settings = _encoder(scene, teachers)
-    sentences = _answered(scene, "sentence vectors", encoder, settings, train.ids)
-    folds = _cross_fit(scene, teachers, train) if given.cross_fit else ()
-    return replace(insight, sentences=sentences, folds=folds)
+        return weighting_inputs
+    train = Subset.of(context.corpus, "train")
+    encoder, settings = _encoder(context, teachers)
+    sentences = _answered(context, "sentence vectors", encoder, settings, train.ids)
+    folds = _cross_fit(context, teachers, train) if given.cross_fit else ()
+    return replace(weighting_inputs, sentences=sentences, folds=folds)
 
 
-def _encoder(scene: Scene, teachers: Sequence[Prepared]) -> tuple[Prepared, TeacherConfig]:
+def _encoder(context: RunContext, teachers: Sequence[TeacherModel]) -> tuple[TeacherModel, TeacherConfig]:
     """The model that gives the sentence vectors, and what it runs on."""
-    config = scene.config
+    config = context.config
     if config.weighting.sentence_encoder is not None:
         return _by_name(config.weighting.sentence_encoder, config.data.max_length)
     asked = config.weighting.sentence_teacher
@@ -48,10 +48,10 @@ def _encoder(scene: Scene, teachers: Sequence[Prepared]) -> tuple[Prepared, Teac
     return encoder, config.teachers[k]
 
 
-def _by_name(name: str, max_length: int) -> tuple[Prepared, TeacherConfig]:
+def _by_name(name: str, max_length: int) -> tuple[TeacherModel, TeacherConfig]:
     folder = models.resolve(name)
     width = models.describe(folder)["hidden_size"]
-    encoder = Prepared(
+    encoder = TeacherModel(
         name="sentences",
         folder=str(folder),
         columns=tuple(range(width)),
@@ -66,41 +66,45 @@ def _by_name(name: str, max_length: int) -> tuple[Prepared, TeacherConfig]:
     return encoder, TeacherConfig.model_validate({"name": "sentences", "model": name})
 
 
-def _cross_fit(scene: Scene, teachers: Sequence[Prepared], train: Signal) -> tuple[tuple[Source, ...], ...]:
+def _cross_fit(
+    context: RunContext, teachers: Sequence[TeacherModel], train: Subset
+) -> tuple[tuple[TargetSource, ...], ...]:
     """Of each teacher that was fine-tuned here, copies that each have seen all folds of the training rows but one.
 
     Yuan et al. fit their teachers on the rows on which the policy then reads their losses; these are optimistic.
     """
-    config = scene.config
+    config = context.config
     n = config.weighting.cross_fit
     # By place in a fixed shuffle, so that folds do not depend on how the file was sorted.
     places = np.random.Generator(np.random.Philox(key=np.array([config.data.seed, n], np.uint64))).permutation(
         len(train.ids)
     )
-    sources: list[list[Source]] = [[] for _ in teachers]
+    sources: list[list[TargetSource]] = [[] for _ in teachers]
     for fold in range(n):
         held = np.sort(train.ids[places % n == fold])
-        seen = replace(scene.corpus, ids={**scene.corpus.ids, "train": np.setdiff1d(train.ids, held)})
-        shop = replace(scene.shop(), corpus=seen)
+        seen = replace(context.corpus, ids={**context.corpus.ids, "train": np.setdiff1d(train.ids, held)})
+        prep = replace(context.teacher_prep(), corpus=seen)
         for k, (name, settings) in enumerate(zip(config.teacher_names, config.teachers, strict=True)):
             if settings.prepare == "finetune":
-                copy, _ = finetune.prepare(f"{name} (fold {fold + 1} of {n})", settings, shop)
-                sources[k].append(_answered(scene, f"fold {fold + 1} of {n} of {name}", copy, settings, held))
+                copy, _ = finetune.prepare(f"{name} (fold {fold + 1} of {n})", settings, prep)
+                sources[k].append(_answered(context, f"fold {fold + 1} of {n} of {name}", copy, settings, held))
     return tuple(tuple(some) for some in sources)
 
 
-def _answered(scene: Scene, phase: str, model: Prepared, settings: TeacherConfig, ids: np.ndarray) -> Source:
+def _answered(
+    context: RunContext, phase: str, model: TeacherModel, settings: TeacherConfig, ids: np.ndarray
+) -> TargetSource:
     """A model's answers on training rows, computed now where they are not remembered.
 
     Raises:
         Interrupted: finished rows are kept.
     """
-    specs = scene.services([model], [settings])
-    split = Signal.of(scene.corpus, "train").split
-    with Serving(specs, {"train": Wanted(split, ids)}, scene.run) as serving:
-        if any(source.service is not None for source in serving.sources("train")):
-            scene.phase(phase)
-            serving.start(scene.metrics)
-            serving.wait(scene.stop)
-        (source,) = serving.sources("train")
+    specs = context.services([model], [settings])
+    split = Subset.of(context.corpus, "train").split
+    with TeacherSession(specs, {"train": TargetRequest(split, ids)}, context.run) as session:
+        if any(source.service is not None for source in session.sources("train")):
+            context.phase(phase)
+            session.start(context.metrics)
+            session.wait(context.stop)
+        (source,) = session.sources("train")
         return source

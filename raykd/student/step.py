@@ -18,18 +18,18 @@ from raykd.data.tasks import Task
 from raykd.feedback import Feedback, NoFeedback, Round
 from raykd.models import forward
 from raykd.objective import Objective
-from raykd.training.job import Loss, Step
-from raykd.training.dropout import MaskTape, dropout_seed
+from raykd.training.dropout import DropoutReplay, dropout_seed
+from raykd.training.job import Step, StepLoss
 from raykd.weighting import Stepped, Weighting
 
 
 class Targets(Protocol):
     """K teachers' logits, from wherever they come."""
 
-    def expect(self, batches: list[np.ndarray]) -> None:
+    def prefetch(self, batches: list[np.ndarray]) -> None:
         """These rows come next."""
 
-    def at_hand(self, ids: np.ndarray) -> int:
+    def available(self, ids: np.ndarray) -> int:
         """Rows times teachers that need no waiting."""
 
     def get(self, ids: np.ndarray) -> np.ndarray:
@@ -39,7 +39,7 @@ class Targets(Protocol):
         """Gives back what is held."""
 
 
-class LearningTargets(Targets, Protocol):
+class TrainableTargets(Targets, Protocol):
     """Targets of teachers that wait for a lesson on what they served."""
 
     def open(self, ids: np.ndarray, key: tuple[int, int, int]) -> np.ndarray:
@@ -47,7 +47,7 @@ class LearningTargets(Targets, Protocol):
 
 
 @dataclass(frozen=True)
-class Blend:
+class DistillLoss:
     """The student's loss as a function of logits, for the real step and for a pilot."""
 
     task: Task
@@ -70,17 +70,17 @@ class Blend:
 
 
 @dataclass
-class _Now:
+class _BatchState:
     """What a micro-batch is taught in this step, under which dropout masks, and what it lost."""
 
     targets_KBC: torch.Tensor
     weights_BK: torch.Tensor
-    tape: contextlib.AbstractContextManager[object]
+    replay: contextlib.AbstractContextManager[object]
     hard_B: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
-class Mine:
+class DropoutKey:
     """What tells one worker's forward passes from another's: its dropout masks and their precision."""
 
     rank: int = 0
@@ -88,33 +88,33 @@ class Mine:
     cast: torch.dtype = torch.float32
 
 
-class DistilStep(Step):
+class DistillStep(Step):
     """The student's step on soft targets."""
 
     def __init__(
         self,
-        blend: Blend,
+        distill_loss: DistillLoss,
         weighting: Weighting,
         targets: Targets,
         dtype: torch.dtype,
         feedback: Feedback | None = None,
-        learning: LearningTargets | None = None,
-        mine: Mine | None = None,
+        trainable: TrainableTargets | None = None,
+        dropout_key: DropoutKey | None = None,
         survey: Callable[[Weighting, Targets, PreTrainedModel | None, Path], dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
-        self.blend, self.weighting, self.targets, self.dtype = blend, weighting, targets, dtype
-        self.feedback, self.learning = feedback or NoFeedback(), learning
-        self.mine, self.survey = mine or Mine(), survey
-        self._now: dict[int, _Now] = {}
+        self.distill_loss, self.weighting, self.targets, self.dtype = distill_loss, weighting, targets, dtype
+        self.feedback, self.trainable = feedback or NoFeedback(), trainable
+        self.dropout_key, self.survey = dropout_key or DropoutKey(), survey
+        self._now: dict[int, _BatchState] = {}
         self._model: PreTrainedModel | None = None
         self._round: Round | None = None
 
-    def expect(self, batches: list[np.ndarray]) -> None:
+    def prefetch(self, batches: list[np.ndarray]) -> None:
         """Asks for the soft targets of the next batches."""
         begun = time.perf_counter()
-        self.targets.expect(batches)
-        self.clock.targets_s += time.perf_counter() - begun
+        self.targets.prefetch(batches)
+        self.timers.targets_s += time.perf_counter() - begun
 
     def begin(self, model: PreTrainedModel, step: int, batches: list[Batch]) -> None:
         """Takes the targets, weighs the teachers once for the round, lets them learn."""
@@ -122,44 +122,46 @@ class DistilStep(Step):
         self._model = model
         begun = time.perf_counter()
         weights = [self._weigh(model, batch, logits) for batch, logits in zip(batches, targets, strict=True)]
-        self.clock.targets_s += time.perf_counter() - begun
+        self.timers.targets_s += time.perf_counter() - begun
         self._round = Round(step, model, batches, weights, targets)
         spent = self.feedback.seconds
         fresh = self.feedback.before(self._round)
-        self.clock.feedback_s += self.feedback.seconds - spent
+        self.timers.feedback_s += self.feedback.seconds - spent
         each = zip(batches, fresh, weights, strict=True)
         looks_back = self.weighting.observes(step)
         self._now = {
-            batch.micro: _Now(targets_KBC, weights_BK, MaskTape() if looks_back else contextlib.nullcontext())
+            batch.micro: _BatchState(
+                targets_KBC, weights_BK, DropoutReplay() if looks_back else contextlib.nullcontext()
+            )
             for batch, targets_KBC, weights_BK in each
         }
 
-    def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
+    def loss(self, model: PreTrainedModel, batch: Batch) -> StepLoss:
         """The blended loss of a micro-batch, each row weighing 1 / batch.global_rows."""
         now = self._now[batch.micro]
         logits_BC = self.feedback.logits(batch)
         if logits_BC is None:
-            with self.feedback.kernels(), now.tape:
+            with self.feedback.kernels(), now.replay:
                 logits_BC = forward.logits(model, batch.encoded)
         begun = time.perf_counter()
         # The small algebra of the loss is done in full precision, also where the forward pass is in bfloat16.
-        soft_B, hard_B = self.blend.parts(logits_BC.to(self.dtype), now.targets_KBC, now.weights_BK, batch)
-        self.clock.targets_s += time.perf_counter() - begun
-        alpha = self.blend.alpha
+        soft_B, hard_B = self.distill_loss.parts(logits_BC.to(self.dtype), now.targets_KBC, now.weights_BK, batch)
+        self.timers.targets_s += time.perf_counter() - begun
+        alpha = self.distill_loss.alpha
         losses_B = alpha * soft_B + (1 - alpha) * hard_B
         now.hard_B = hard_B.detach()
         soft, hard = soft_B.detach().sum() / batch.global_rows, hard_B.detach().sum() / batch.global_rows
-        return Loss(losses_B.sum() / batch.global_rows, {"soft": soft, "hard": hard})
+        return StepLoss(losses_B.sum() / batch.global_rows, {"soft": soft, "hard": hard})
 
     def end(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> None:
         """Tells weighting and feedback what the step led to."""
         assert self._round is not None
         begun = time.perf_counter()
         self.weighting.observe(model, self._round.step, [self._stepped(model, batch) for batch in batches])
-        self.clock.targets_s += time.perf_counter() - begun
+        self.timers.targets_s += time.perf_counter() - begun
         spent = self.feedback.seconds
         self.feedback.after(self._round, optimizer)
-        self.clock.feedback_s += self.feedback.seconds - spent
+        self.timers.feedback_s += self.feedback.seconds - spent
         self._round = None
 
     def evaluated(self, step: int, epoch: float) -> None:
@@ -176,9 +178,9 @@ class DistilStep(Step):
         self.feedback.restore(folder)
         self.weighting.restore(folder)
 
-    def finish(self, folder: Path) -> dict[str, Any]:
+    def finalize(self, folder: Path) -> dict[str, Any]:
         """What feedback and weighting led to, and which teacher was given which rows in the end."""
-        told = {"feedback": self.feedback.finish(folder), "weighting": self.weighting.finish(folder)}
+        told = {"feedback": self.feedback.finalize(folder), "weighting": self.weighting.finalize(folder)}
         # A run that was stopped after its last step has no model here when it goes on.
         known = self._model is not None or not self.weighting.needs_student
         if self.survey is not None and self.weighting.varies and known:
@@ -200,22 +202,22 @@ class DistilStep(Step):
 
         def after() -> tuple[torch.Tensor, torch.Tensor]:
             # As the loop does before `loss`.
-            torch.manual_seed(dropout_seed(self.mine.seed, batch.step, batch.micro, self.mine.rank))
-            cast = forward.autocast(batch.labels_B.device, self.mine.cast)
-            with torch.no_grad(), self.feedback.kernels(), cast, now.tape:
+            torch.manual_seed(dropout_seed(self.dropout_key.seed, batch.step, batch.micro, self.dropout_key.rank))
+            cast = forward.autocast(batch.labels_B.device, self.dropout_key.cast)
+            with torch.no_grad(), self.feedback.kernels(), cast, now.replay:
                 logits_BC = forward.logits(model, batch.encoded)
-            return self.blend.parts(logits_BC.to(self.dtype), now.targets_KBC, now.weights_BK, batch)
+            return self.distill_loss.parts(logits_BC.to(self.dtype), now.targets_KBC, now.weights_BK, batch)
 
         return Stepped(batch, now.hard_B, after)
 
     def _fetch(self, batch: Batch) -> torch.Tensor:
         begun = time.perf_counter()
-        hits = self.targets.at_hand(batch.ids)
-        if self.learning is not None and self.feedback.due(batch.step):
-            logits_KBC = self.learning.open(batch.ids, (batch.step, self.mine.rank, batch.micro))
+        hits = self.targets.available(batch.ids)
+        if self.trainable is not None and self.feedback.due(batch.step):
+            logits_KBC = self.trainable.open(batch.ids, (batch.step, self.dropout_key.rank, batch.micro))
         else:
             logits_KBC = self.targets.get(batch.ids)
-        self.clock.asked += logits_KBC.shape[0] * len(batch.ids)
-        self.clock.hits += hits
-        self.clock.wait_s += time.perf_counter() - begun
+        self.timers.asked += logits_KBC.shape[0] * len(batch.ids)
+        self.timers.hits += hits
+        self.timers.wait_s += time.perf_counter() - begun
         return torch.from_numpy(logits_KBC).to(batch.labels_B.device, self.dtype)

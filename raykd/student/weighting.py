@@ -18,24 +18,24 @@ from raykd.data.encoding import Encoder
 from raykd.models import forward
 from raykd.records.log import MetricsLog
 from raykd.student.step import Targets
-from raykd.teachers.serving.client import Ensemble, Source, TeacherClient
-from raykd.training.replacement_sampler import Drawn
-from raykd.training.job import Job, Place, Signal
+from raykd.teachers.serving.client import Ensemble, TargetSource, TeacherClient
+from raykd.training.job import Job, Subset, WorkerContext
 from raykd.training.optim import steps_per_epoch
+from raykd.training.replacement_sampler import ReplacementSampler
 from raykd.weighting import Weighting, fitted, rules
-from raykd.weighting.policy import model as policy
 from raykd.weighting import report as survey
-from raykd.weighting.policy.experience import SelectorSpec
-from raykd.weighting.policy.client import Feed
-from raykd.weighting.policy.model import Layout
-from raykd.weighting.policy.weighting import Reward, Selection
-from raykd.weighting.policy.state import States
+from raykd.weighting.policy import model as policy
+from raykd.weighting.policy.client import SelectorClient
+from raykd.weighting.policy.experience import PolicyTrainerSpec
+from raykd.weighting.policy.model import StateSpec
+from raykd.weighting.policy.state import StateEncoder
+from raykd.weighting.policy.weighting import PolicyWeighting, Reward
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Insight:
+class WeightingInputs:
     """What a weighting may know beside a batch and its targets; picklable.
 
     Attributes:
@@ -47,14 +47,18 @@ class Insight:
     """
 
     run: str
-    reward: Signal | None = None
-    sentences: Source | None = None
-    folds: tuple[tuple[Source, ...], ...] = ()
+    reward: Subset | None = None
+    sentences: TargetSource | None = None
+    folds: tuple[tuple[TargetSource, ...], ...] = ()
     lease_s: float = 60.0
 
 
 def build(
-    config: WeightingConfig, insight: Insight | None, sources: tuple[Source, ...], job: Job, place: Place
+    config: WeightingConfig,
+    weighting_inputs: WeightingInputs | None,
+    sources: tuple[TargetSource, ...],
+    job: Job,
+    worker: WorkerContext,
 ) -> Weighting:
     """The weighting of one worker.
 
@@ -75,20 +79,20 @@ def build(
         case "oracle":
             return rules.Oracle(job.task)
         case "best" | "logistic":
-            assert insight is not None
-            return _fitted(config.type, insight, sources, job)
+            assert weighting_inputs is not None
+            return _fitted(config.type, weighting_inputs, sources, job)
         case "policy":
-            assert insight is not None
-            return _selection(config, insight, sources, job, place)
+            assert weighting_inputs is not None
+            return _selection(config, weighting_inputs, sources, job, worker)
 
 
-def _fitted(rule: str, insight: Insight, sources: tuple[Source, ...], job: Job) -> Weighting:
-    assert insight.reward is not None
-    ids = insight.reward.ids
+def _fitted(rule: str, weighting_inputs: WeightingInputs, sources: tuple[TargetSource, ...], job: Job) -> Weighting:
+    assert weighting_inputs.reward is not None
+    ids = weighting_inputs.reward.ids
     stored = Ensemble(sources)
     logits_KNC = torch.from_numpy(stored.get(ids))
     stored.close()
-    labels_N = torch.from_numpy(insight.reward.rows().labels(ids))
+    labels_N = torch.from_numpy(weighting_inputs.reward.rows().labels(ids))
     best = rule == "best"
     weights = fitted.best(job.task, logits_KNC, labels_N) if best else fitted.logistic(logits_KNC, labels_N)
     names = [source.teacher.name for source in sources]
@@ -98,17 +102,21 @@ def _fitted(rule: str, insight: Insight, sources: tuple[Source, ...], job: Job) 
 
 
 def _selection(
-    config: WeightingConfig, insight: Insight, sources: tuple[Source, ...], job: Job, place: Place
-) -> Selection:
-    assert insight.sentences is not None
+    config: WeightingConfig,
+    weighting_inputs: WeightingInputs,
+    sources: tuple[TargetSource, ...],
+    job: Job,
+    worker: WorkerContext,
+) -> PolicyWeighting:
+    assert weighting_inputs.sentences is not None
     names = tuple(source.teacher.name for source in sources)
-    layout = Layout(names, insight.sentences.teacher.classes, job.task.classes, config.student_state)
+    layout = StateSpec(names, weighting_inputs.sentences.teacher.classes, job.task.classes, config.student_state)
     stored = Ensemble(sources)
-    honest = CrossFitted(sources, insight.folds) if insight.folds else None
-    states = States(layout, job.task, TeacherClient(insight.sentences).get, honest)
+    cross_fitted = CrossFitted(sources, weighting_inputs.folds) if weighting_inputs.folds else None
+    states = StateEncoder(layout, job.task, TeacherClient(weighting_inputs.sentences).get, cross_fitted)
     start = policy.load_for(layout, Path(config.start_from).expanduser()) if config.start_from is not None else None
     first = None if start is None else {name: value.numpy() for name, value in start.policy.state_dict().items()}
-    spec = SelectorSpec(
+    spec = PolicyTrainerSpec(
         layout=layout,
         lr=config.lr,
         clip=config.clip,
@@ -116,37 +124,41 @@ def _selection(
         update_every=config.update_every,
         passes=config.passes,
         start=first,
-        lease_s=insight.lease_s if config.shared else None,
+        lease_s=weighting_inputs.lease_s if config.shared else None,
     )
-    line = Feed(spec, place, insight.run, config.shared)
+    line = SelectorClient(spec, worker, weighting_inputs.run, config.shared)
     if start is None:
         states.fit(job.train.ids, job.train.rows().labels(job.train.ids), stored.get)
     else:
         states.scaling = start.scaling
     stored.close()
     line.weights(None)  # RLlib takes seconds to import: the selector is ready before the first step, not within one
-    return Selection(
+    return PolicyWeighting(
         config=config,
         states=states,
         line=line,
-        reward=Reward(config.reward, job.task, _reward_rows(config, insight, job, place)),
-        place=place,
+        reward=Reward(config.reward, job.task, _reward_rows(config, weighting_inputs, job, worker)),
+        worker=worker,
         seed=job.seed,
         steps_per_epoch=steps_per_epoch(len(job.train.ids), job.settings),
         start=start,
-        log=MetricsLog(Path(job.metrics)) if place.rank == 0 else None,
+        log=MetricsLog(Path(job.metrics)) if worker.rank == 0 else None,
     )
 
 
-def _reward_rows(config: WeightingConfig, insight: Insight, job: Job, place: Place) -> Drawn | None:
+def _reward_rows(
+    config: WeightingConfig, weighting_inputs: WeightingInputs, job: Job, worker: WorkerContext
+) -> ReplacementSampler | None:
     if config.reward.type != "r3":
         return None
-    assert insight.reward is not None
-    encoder = student_encoder(job, insight.reward)
-    return Drawn("reward", encoder, insight.reward.ids, config.reward.batch_size, job.seed, place)
+    assert weighting_inputs.reward is not None
+    encoder = student_encoder(job, weighting_inputs.reward)
+    return ReplacementSampler(
+        "reward", encoder, weighting_inputs.reward.ids, config.reward.batch_size, job.seed, worker
+    )
 
 
-def student_encoder(job: Job, signal: Signal) -> Encoder:
+def student_encoder(job: Job, signal: Subset) -> Encoder:
     """Encodes these rows as the student reads them."""
     return Encoder(models.read_tokenizer(Path(job.model), "student"), signal.rows(), job.max_length)
 
@@ -158,7 +170,7 @@ class CrossFitted:
         folds: of each teacher, the sources of its copies; each source's `wanted` are the rows that its copy speaks on.
     """
 
-    def __init__(self, sources: tuple[Source, ...], folds: tuple[tuple[Source, ...], ...]) -> None:
+    def __init__(self, sources: tuple[TargetSource, ...], folds: tuple[tuple[TargetSource, ...], ...]) -> None:
         self._plain = [TeacherClient(source) for source in sources]
         self._copies = [[TeacherClient(source) for source in of_teacher] for of_teacher in folds]
 
@@ -178,7 +190,7 @@ class CrossFitted:
 
 
 @dataclass(frozen=True)
-class Survey:
+class WeightReporter:
     """Looks at the training rows once more, on worker 0."""
 
     job: Job

@@ -10,8 +10,8 @@ from typing import Any
 
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
+from raykd.run.context import RunContext
 from raykd.run.result import score_test
-from raykd.run.context import Scene
 from raykd.study import results, space, tuner
 from raykd.study.shared import Shared, prepare
 from raykd.study.trial import Setup
@@ -19,7 +19,7 @@ from raykd.study.trial import Setup
 log = logging.getLogger(__name__)
 
 
-def run(scene: Scene) -> dict[str, Any]:
+def run(context: RunContext) -> dict[str, Any]:
     """A whole study; goes on where an earlier session in the same folder stopped.
 
     Args:
@@ -33,32 +33,32 @@ def run(scene: Scene) -> dict[str, Any]:
         Interrupted: `scene.stop` was set; running trials have saved checkpoints.
         RunError: no trial came to its end.
     """
-    begun, config, study = time.time(), scene.config, scene.config.study
+    begun, config, study = time.time(), context.config, context.config.study
     assert study is not None
     points = _points(config)
-    space.check(config, space.sample(config) if points is None else [one["point"] for one in points])
+    space.check(config, space.sample(config) if points is None else [one["params"] for one in points])
     tuner.check_trackers(study)
-    shared = prepare(scene)
-    at_once = tuner.concurrency(config, len(points or []) or study.trials, scene.remote)
-    scene.metrics.write(
+    shared = prepare(context)
+    at_once = tuner.concurrency(config, len(points or []) or study.trials, context.remote)
+    context.metrics.write(
         "study_plan", metric=config.task.best_by, trials=len(points or []) or study.trials, concurrency=at_once,
         keys=list(study.space),
     )  # fmt: skip
-    setup = _setup(scene, shared, at_once)
-    scene.phase("search")
+    setup = _setup(context, shared, at_once)
+    context.phase("search")
     if points is not None:
-        points = _valid(scene, points)
-    tuner.search(setup, points, scene.stop)
-    state = results.read_state(scene.folder.path)
-    results.table(state, scene.folder.path)
+        points = _valid(context, points)
+    tuner.search(setup, points, context.stop)
+    state = results.read_state(context.folder.path)
+    results.table(state, context.folder.path)
     repeated = [] if setup.clones else results.repetitions(state, config)
     if repeated:
-        scene.phase("the best over seeds")
-        tuner.replicate(setup, repeated, scene.stop)
-        state = results.read_state(scene.folder.path)
-        results.table(state, scene.folder.path)
-    result = results.assemble(state, setup.config, shared, begun, len(scene.corpus.ids["validation"]))
-    _keep_best(scene, result)
+        context.phase("the best over seeds")
+        tuner.replicate(setup, repeated, context.stop)
+        state = results.read_state(context.folder.path)
+        results.table(state, context.folder.path)
+    result = results.assemble(state, setup.config, shared, begun, len(context.corpus.ids["validation"]))
+    _keep_best(context, result)
     return result
 
 
@@ -69,33 +69,33 @@ def _points(config: RunConfig) -> list[dict[str, Any]] | None:
         return None
     points = space.grid(config) if config.study.searcher == "grid" else space.sample(config)
     if config.study.scheduler.type == "pbt":  # it copies a leader's settings whole, and a name is not to be copied
-        return [{"point": point} for point in points]
+        return [{"params": params} for params in points]
     digits = max(2, len(str(len(points) - 1)))
-    return [{"name": f"t{k:0{digits}d}", "point": point} for k, point in enumerate(points)]
+    return [{"name": f"t{k:0{digits}d}", "params": params} for k, params in enumerate(points)]
 
 
-def _valid(scene: Scene, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _valid(context: RunContext, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The points whose values go together; the others are failed trials at once, and cost no process."""
-    kept, told = [], results.read_state(scene.folder.path).all
+    kept, told = [], results.read_state(context.folder.path).all
     for one in points:
         try:
-            space.trial_config(scene.config, one["point"], one.get("name", "trial"))
+            space.trial_config(context.config, one["params"], one.get("name", "trial"))
             kept.append(one)
         except ConfigError as error:
             if one["name"] not in told:
-                scene.metrics.write("trial_started", trial=one["name"], point=one["point"])
-                scene.metrics.write("trial_ended", trial=one["name"], state="failed", reason=str(error))
+                context.metrics.write("trial_started", trial=one["name"], params=one["params"])
+                context.metrics.write("trial_ended", trial=one["name"], state="failed", reason=str(error))
     return kept
 
 
-def _setup(scene: Scene, shared: Shared, at_once: int) -> Setup:
+def _setup(context: RunContext, shared: Shared, at_once: int) -> Setup:
     """What the trials are given: their share of the cores, and teachers' forks that keep to it."""
-    config, study = scene.config, scene.config.study
+    config, study = context.config, context.config.study
     assert study is not None
     train, cores = config.train, os.cpu_count() or 1
-    threads = max(1, int(train.worker_cpus)) if scene.remote else max(1, cores // (at_once * train.workers))
+    threads = max(1, int(train.worker_cpus)) if context.remote else max(1, cores // (at_once * train.workers))
     teachers = [
-        teacher.model_copy(update={"threads": teacher.threads or (None if scene.remote else threads)})
+        teacher.model_copy(update={"threads": teacher.threads or (None if context.remote else threads)})
         for teacher in config.teachers
     ]
     config = config.model_copy(
@@ -108,12 +108,12 @@ def _setup(scene: Scene, shared: Shared, at_once: int) -> Setup:
     )
     return Setup(
         config=config,
-        folder=scene.folder.path,
-        corpus=scene.corpus,
-        task=scene.task,
+        folder=context.folder.path,
+        corpus=context.corpus,
+        task=context.task,
         teachers=shared.teachers,
         entries=tuple(_as_reused(entry) for entry in shared.entries),
-        remote=scene.remote,
+        remote=context.remote,
         clones=study.scheduler.type == "pbt",
     )
 
@@ -124,16 +124,16 @@ def _as_reused(entry: dict[str, Any]) -> dict[str, Any]:
     return entry | {"rows_computed": 0, "rows_reused": rows, "forwards": 0, "seconds": 0.0}
 
 
-def _keep_best(scene: Scene, result: dict[str, Any]) -> None:
+def _keep_best(context: RunContext, result: dict[str, Any]) -> None:
     """`best/` as a run's folder, tested once; other students are dropped, their numbers stay."""
-    folder = scene.folder.path
+    folder = context.folder.path
     name = max(result["best"]["runs"], key=result["best"]["runs"].__getitem__)
     best, draft = folder / "best", folder / ".draft-best"
     if not best.exists():
         shutil.rmtree(draft, ignore_errors=True)
         shutil.copytree(folder / "trials" / name, draft)
         draft.rename(best)
-    test = score_test(scene.corpus, scene.task, best / "student", scene.config.data.max_length)
+    test = score_test(context.corpus, context.task, best / "student", context.config.data.max_length)
     result["best"] |= {"run": name, "folder": "best", "test": test}
     for heavy in (*folder.glob("trials/*/student"), *folder.glob("trials/*/checkpoints"), folder / "starts"):
         shutil.rmtree(heavy, ignore_errors=True)

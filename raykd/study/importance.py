@@ -26,11 +26,11 @@ def importance(trials: Sequence[TrialState], keys: Sequence[str]) -> dict[str, f
     Trials that were stopped early count with the value that they had: they were stopped for it.
     """
     known = [one for one in trials if one.value is not None and math.isfinite(one.value) and one.state != "failed"]
-    varied = [key for key in keys if len({_name(one.point.get(key)) for one in known}) > 1]
+    varied = [key for key in keys if len({_name(one.params.get(key)) for one in known}) > 1]
     values = np.array([one.value for one in known], float)
     if len(known) < FEWEST or not varied or np.ptp(values) == 0:
         return {}
-    columns = np.stack([_column([one.point.get(key) for one in known]) for key in varied], axis=1)
+    columns = np.stack([_column([one.params.get(key) for one in known]) for key in varied], axis=1)
     forest = RandomForestRegressor(n_estimators=200, min_samples_leaf=2, random_state=0).fit(columns, values)
     found = permutation_importance(forest, columns, values, n_repeats=20, random_state=0)
     weights = np.maximum(found.importances_mean, 0.0)

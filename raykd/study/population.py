@@ -11,43 +11,43 @@ import shutil
 from pathlib import Path
 
 from raykd.errors import RunError
-from raykd.training.checkpoint import load_cut, save_cut
+from raykd.training.checkpoint import load_checkpoint, save_checkpoint
 
 
-def pack(cuts: Path, folder: Path) -> Path:
+def save_member(checkpoints: Path, folder: Path) -> Path:
     """Puts a trial's newest cut and best checkpoint into `folder`, by links where the disk has them."""
-    newest = max(cuts.glob("step-*"))
-    for source in (newest, *cuts.glob("best-*")):
+    newest = max(checkpoints.glob("step-*"))
+    for source in (newest, *checkpoints.glob("best-*")):
         shutil.copytree(source, folder / source.name, copy_function=_link)
     return folder
 
 
-def take_over(packed: Path, cuts: Path) -> int:
+def clone_from(packed: Path, checkpoints: Path) -> int:
     """Makes a packed cut the newest and only one of a trial; returns its step.
 
     Raises:
         RunError: the cut is damaged.
     """
-    cut = load_cut(packed)
-    if cut is None:
+    checkpoint = load_checkpoint(packed)
+    if checkpoint is None:
         raise RunError(str(packed), "holds no whole cut to take over")
-    draft = cuts.with_name(".draft-checkpoints")
+    draft = checkpoints.with_name(".draft-checkpoints")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    outcome = dict(cut.state["outcome"])
+    outcome = dict(checkpoint.state["outcome"])
     if outcome["best"]:
         name = Path(outcome["best"]).name
         shutil.copytree(packed / name, draft / name)
-        outcome["best"] = str(cuts / name)
-    beside = [file for file in cut.folder.iterdir() if file.name not in ("state.pt", "cut.json")]
+        outcome["best"] = str(checkpoints / name)
+    beside = [file for file in checkpoint.folder.iterdir() if file.name not in ("state.pt", "cut.json")]
 
     def put(folder: Path) -> None:
         for file in beside:
             shutil.copy2(file, folder / file.name)
 
-    save_cut(draft, outcome["step"], {**cut.state, "outcome": outcome}, beside=put)
-    shutil.rmtree(cuts, ignore_errors=True)
-    draft.rename(cuts)
+    save_checkpoint(draft, outcome["step"], {**checkpoint.state, "outcome": outcome}, beside=put)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    draft.rename(checkpoints)
     return int(outcome["step"])
 
 

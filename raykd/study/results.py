@@ -52,10 +52,10 @@ def repetitions(state: StudyState, config: RunConfig) -> list[dict[str, Any]]:
     asked = config.study.replicate
     out = []
     for one in ranked(state)[: asked.best]:
-        seed = int(one.point.get("seed", config.seed))
+        seed = int(one.params.get("seed", config.seed))
         for further in range(seed + 1, seed + asked.seeds):
-            point = {**one.point, "seed": further}
-            out.append({"name": f"{one.name}-seed{further}", "point": point, "of": one.name})
+            params = {**one.params, "seed": further}
+            out.append({"name": f"{one.name}-seed{further}", "params": params, "of": one.name})
     return out
 
 
@@ -71,7 +71,7 @@ def table(state: StudyState, folder: Path) -> pd.DataFrame:
             "begun": one.begun, "seconds": one.seconds,
         }  # fmt: skip
         row |= {f"score.{name}": value for name, value in said.get("scores", {}).items()}
-        row |= {f"param.{key}": _plain(value) for key, value in one.point.items()}
+        row |= {f"param.{key}": _plain(value) for key, value in one.params.items()}
         rows.append(row)
     frame = pd.DataFrame(rows)
     for column in [name for name in frame.columns if name.startswith("param.") and frame[name].dtype == object]:
@@ -175,7 +175,7 @@ def _group(one: TrialState, state: StudyState) -> dict[str, Any]:
     values = list(runs.values())
     return {
         "trial": one.name,
-        "point": one.point,
+        "params": one.params,
         "runs": runs,
         "values": values,
         "mean": statistics.fmean(values),

@@ -22,23 +22,23 @@ from raykd.config import FITTED, RangeConfig, RunConfig, StudyConfig
 from raykd.config.run import HELD_OUT
 from raykd.errors import ConfigError
 
-Point = dict[str, Any]
+Params = dict[str, Any]
 """By dotted key, a value for each key that counts."""
 
 
-def sample(config: RunConfig) -> list[Point]:
+def sample(config: RunConfig) -> list[Params]:
     """`trials` points of a random search, drawn from `study.seed`."""
     study = _study(config)
     rng = np.random.RandomState(study.seed)
     return [_drawn(config, lambda key: domain(study.space[key]).sample(random_state=rng)) for _ in range(study.trials)]
 
 
-def grid(config: RunConfig) -> list[Point]:
+def grid(config: RunConfig) -> list[Params]:
     """All different points of a grid, in the order of the space."""
     space = _study(config).space
     columns = [[(key, value) for value in given.values or []] for key, given in space.items()]
     points = [_drawn(config, dict(chosen).__getitem__) for chosen in itertools.product(*columns)]
-    return list({json.dumps(point, sort_keys=True): point for point in points}.values())
+    return list({json.dumps(params, sort_keys=True): params for params in points}.values())
 
 
 def domain(given: RangeConfig) -> Domain:
@@ -60,7 +60,7 @@ class Suggest:
 
     def __call__(self, trial: optuna.Trial) -> dict[str, Any]:
         """The point under the key `point`, beside what Ray Tune notes of each suggestion."""
-        return {"point": _drawn(self.config, lambda key: self._suggest(trial, key))}
+        return {"params": _drawn(self.config, lambda key: self._suggest(trial, key))}
 
     def _suggest(self, trial: optuna.Trial, key: str) -> Any:
         given = _study(self.config).space[key]
@@ -82,9 +82,9 @@ def mutations(config: RunConfig) -> dict[str, Domain | list[Any]]:
     return {key: given.values or domain(given) for key, given in space.items() if key in first}
 
 
-def bounded(point: Point, space: dict[str, RangeConfig]) -> Point:
+def bounded(params: Params, space: dict[str, RangeConfig]) -> Params:
     """A mutated point within its ranges: PBT multiplies and knows no bounds."""
-    kept = dict(point)
+    kept = dict(params)
     for key, given in space.items():
         pair = given.uniform or given.loguniform
         if pair is not None and key in kept:
@@ -92,15 +92,15 @@ def bounded(point: Point, space: dict[str, RangeConfig]) -> Point:
     return kept
 
 
-def trial_config(config: RunConfig, point: Point, name: str) -> RunConfig:
+def trial_config(config: RunConfig, params: Params, name: str) -> RunConfig:
     """The configuration of one trial: the study's with a point laid over it.
 
     Raises:
         ConfigError: the values do not go together.
     """
     raw = _base(config)
-    for key in _ordered(point):
-        _put(raw, key, point[key])
+    for key in _ordered(params):
+        _put(raw, key, params[key])
     raw["name"] = name
     return configuration.parse(raw, where=f"trial {name}")
 
@@ -126,16 +126,16 @@ def shared_rows(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"data": config.rows.model_copy(update=held), "task": task})
 
 
-def check(config: RunConfig, points: list[Point]) -> None:
+def check(config: RunConfig, points: list[Params]) -> None:
     """Refuses a space in which no point is valid; single ones that are not become failed trials.
 
     Raises:
         ConfigError: what the first of them was refused for.
     """
     first: ConfigError | None = None
-    for point in points:
+    for params in points:
         try:
-            trial_config(config, point, "check")
+            trial_config(config, params, "check")
             return
         except ConfigError as error:
             first = first or error
@@ -150,14 +150,14 @@ def policies(config: RunConfig) -> bool:
     return "policy" in _possible(config, "weighting.type") | {_type_of(value) for value in whole}
 
 
-def _drawn(config: RunConfig, value: Callable[[str], Any]) -> Point:
+def _drawn(config: RunConfig, value: Callable[[str], Any]) -> Params:
     """A point whose keys are asked for one by one, those first that others depend on."""
-    raw, point = _base(config), {}
+    raw, params = _base(config), {}
     for key in _ordered(_study(config).space):
         if _counts(key, raw):
-            point[key] = value(key)
-            _put(raw, key, point[key])
-    return point
+            params[key] = value(key)
+            _put(raw, key, params[key])
+    return params
 
 
 def _ordered(keys: dict[str, Any]) -> Iterator[str]:

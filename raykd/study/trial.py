@@ -34,17 +34,17 @@ from raykd.errors import Interrupted, RunError
 from raykd.models import forward
 from raykd.records.log import MetricsLog
 from raykd.run import driver as trainer
-from raykd.student.factory import Distil
+from raykd.run.context import RunContext
 from raykd.run.folder import RunFolder
-from raykd.run.weighting_inputs import gather
 from raykd.run.result import assemble, save_predictions
-from raykd.run.context import Scene
+from raykd.run.weighting_inputs import compute_weighting_inputs
+from raykd.student.factory import DistillStepFactory
 from raykd.study import population, space
 from raykd.study.shared import trained_on
-from raykd.teachers.serving.client import Source
-from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.client import TargetSource
+from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.interrupt import StopFile
-from raykd.training.job import Signal
+from raykd.training.job import Subset
 
 log = logging.getLogger(__name__)
 LATENCY_ROWS = 20
@@ -67,7 +67,7 @@ class Setup:
     folder: Path
     corpus: Corpus
     task: Task
-    teachers: tuple[Prepared, ...]
+    teachers: tuple[TeacherModel, ...]
     entries: tuple[dict[str, Any], ...]
     remote: bool
     clones: bool = False
@@ -88,13 +88,13 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
     Raises:
         Exception: whatever the trial failed of; its one line is in the trial's folder.
     """
-    name, point = name_of(config), point_of(config)
+    name, params = name_of(config), params_of(config)
     folder = setup.trial(name)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FAILURE).unlink(missing_ok=True)
     (folder / PAUSED).unlink(missing_ok=True)
     try:
-        _Trial(setup, name, space.bounded(point, _ranges(setup))).run()
+        _Trial(setup, name, space.bounded(params, _ranges(setup))).run()
     except Interrupted:
         (folder / PAUSED).touch()
         while setup.stop.is_set():  # the driver ends this process; to return would be to be finished
@@ -110,9 +110,9 @@ def name_of(config: Mapping[str, Any]) -> str:
     return str(spec["name"]) if "name" in spec else str(tune.get_context().get_trial_id())
 
 
-def point_of(config: Mapping[str, Any]) -> space.Point:
+def params_of(config: Mapping[str, Any]) -> space.Params:
     """The values that a trial lays over the study's configuration."""
-    return dict(config.get("trial", config)["point"])
+    return dict(config.get("trial", config)["params"])
 
 
 def one_line(error: BaseException) -> str:
@@ -124,12 +124,12 @@ def one_line(error: BaseException) -> str:
 class _Trial:
     """One trial in its process."""
 
-    def __init__(self, setup: Setup, name: str, point: space.Point) -> None:
+    def __init__(self, setup: Setup, name: str, params: space.Params) -> None:
         self.setup, self.name = setup, name
-        self.config = space.trial_config(setup.config, point, name)
+        self.config = space.trial_config(setup.config, params, name)
         self.folder = RunFolder(setup.trial(name))
         log_file = MetricsLog(self.folder.path / "metrics.jsonl")
-        self.scene = Scene(
+        self.context = RunContext(
             self.config, self.folder, setup.corpus, setup.task, setup.remote, setup.stop, log_file
         )  # fmt: skip
         self.begun = time.time()
@@ -141,33 +141,39 @@ class _Trial:
         if done is not None:
             tune.report(_final(done))
             return
-        self.folder.settle(self.config)
+        self.folder.write_config(self.config)
         if self.setup.clones and (given := tune.get_checkpoint()) is not None:
             with given.as_directory() as packed:
-                population.take_over(Path(packed), self.folder.path / "checkpoints")
+                population.clone_from(Path(packed), self.folder.path / "checkpoints")
         start = self._start()
         self.size = {"parameters": models.parameter_count(start), "latency_ms": self._latency_ms(start)}
         self._tell(_final(self._train(start)))
         shutil.rmtree(self.folder.path / "checkpoints", ignore_errors=True)
 
     def _train(self, start: Path) -> dict[str, Any]:
-        scene, config, setup = self.scene, self.config, self.setup
+        context, config, setup = self.context, self.config, self.setup
         split = setup.corpus.splits["train"]
-        wanted = trained_on(scene)
+        wanted = trained_on(context)
         cache = str(config.cache_folder)
-        sources = tuple(Source(teacher, split, cache, scene.run, wanted, None) for teacher in setup.teachers)
-        insight = gather(scene, setup.teachers)
-        step = Distil(sources, config.objective, config.weighting, teach=trainer.teach(scene), insight=insight)
-        arm = trainer.train(scene, "student", start, step, trial=self._report)
+        sources = tuple(TargetSource(teacher, split, cache, context.run, wanted, None) for teacher in setup.teachers)
+        weighting_inputs = compute_weighting_inputs(context, setup.teachers)
+        step = DistillStepFactory(
+            sources,
+            config.objective,
+            config.weighting,
+            feedback_setup=trainer.feedback_setup(context),
+            weighting_inputs=weighting_inputs,
+        )
+        arm = trainer.train(context, "student", start, step, trial=self._report)
         if not math.isfinite(arm.outcome.best_value):
             raise RunError(f"trial {self.name}", f"its {setup.task.best_by} is not finite")
         best = self.folder.path / "student"
         trainer.keep_best(Path(arm.outcome.best), best)
         save_predictions(self.folder.path / "predictions.parquet", best, arm.signal, setup.task)
         result = assemble(config, setup.corpus, setup.task, list(setup.entries), {"student": arm}, None, [])
-        result |= arm.outcome.told | {"kind": "trial", "seconds": time.time() - self.begun}
+        result |= arm.outcome.extras | {"kind": "trial", "seconds": time.time() - self.begun}
         result["student"] |= {"latency_ms": self.size["latency_ms"]}
-        result["efficiency"]["asked"] = arm.outcome.clock.asked
+        result["efficiency"]["asked"] = arm.outcome.timers.asked
         (best / "logits.npy").unlink(missing_ok=True)
         self.folder.write_json(self.folder.path / "result.json", result)
         return result
@@ -188,7 +194,7 @@ class _Trial:
             tune.report(metrics)
             return
         with tempfile.TemporaryDirectory(dir=self.folder.path) as packed:
-            population.pack(self.folder.path / "checkpoints", Path(packed))
+            population.save_member(self.folder.path / "checkpoints", Path(packed))
             tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(packed))
 
     def _start(self) -> Path:
@@ -199,12 +205,12 @@ class _Trial:
         folder = self.setup.folder / "starts" / hashlib.sha256(made_of.encode()).hexdigest()[:16]
         folder.parent.mkdir(exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            return trainer.initial_student(self.scene, folder)
+            return trainer.initial_student(self.context, folder)
 
     def _latency_ms(self, start: Path) -> float:
         """Median milliseconds of a forward pass over one validation row, on the CPU with the trial's threads."""
         model, tokenizer = models.load(start)
-        signal = Signal.of(self.setup.corpus, "validation")
+        signal = Subset.of(self.setup.corpus, "validation")
         encoder = Encoder(tokenizer, signal.rows(), self.config.data.max_length)
         before = torch.get_num_threads()
         torch.set_num_threads(self.config.train.threads or os.cpu_count() or 1)

@@ -19,7 +19,7 @@ PATIENCE_S = 60.0
 REPORTED = ("step", "epoch", "value", "now", "asked", "parameters", "latency_ms")
 
 
-class Diary(tune.Callback):
+class TrialLogger(tune.Callback):
     """Lives in the driver; holds paths only, since Ray Tune pickles it along with the search."""
 
     def __init__(self, folder: Path) -> None:
@@ -28,14 +28,14 @@ class Diary(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial begins, or goes on."""
-        self._write("trial_started", trial, point=_point(trial), of=_spec(trial).get("of"))
+        self._write("trial_started", trial, params=_params(trial), of=_spec(trial).get("of"))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """A trial has evaluated its student."""
         said = {key: result[key] for key in REPORTED if key in result}
-        self._write("trial_report", trial, point=_point(trial), **said)
+        self._write("trial_report", trial, params=_params(trial), **said)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial is finished, or its scheduler or the time has ended it."""
@@ -86,5 +86,5 @@ def _name(trial: Trial) -> str:
     return str(_spec(trial).get("name", trial.trial_id))
 
 
-def _point(trial: Trial) -> dict[str, Any]:
-    return dict(trial.config.get("trial", trial.config)["point"])
+def _params(trial: Trial) -> dict[str, Any]:
+    return dict(trial.config.get("trial", trial.config)["params"])

@@ -27,8 +27,8 @@ from ray.tune.search.optuna import OptunaSearch
 from raykd.config import RangeConfig, RunConfig, StudyConfig
 from raykd.errors import ConfigError, RaykdError, RunError
 from raykd.study import space
-from raykd.study.trial_logger import Diary
 from raykd.study.trial import Setup, run_trial
+from raykd.study.trial_logger import TrialLogger
 from raykd.training.optim import steps_per_epoch, total_steps
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def scheduler(config: RunConfig, rows: int) -> TrialScheduler:
                 perturbation_interval=given.interval,
                 quantile_fraction=given.quantile,
                 resample_probability=given.resample,
-                hyperparam_mutations={"trial": {"point": space.mutations(config)}},
+                hyperparam_mutations={"trial": {"params": space.mutations(config)}},
                 custom_explore_fn=partial(_within, ranges=dict(study.space)),
                 **aim,
             )
@@ -123,7 +123,7 @@ def evaluations(config: RunConfig, rows: int) -> int:
 
 def _within(changed: dict[str, Any], ranges: dict[str, RangeConfig]) -> dict[str, Any]:
     spec = changed["trial"]
-    return changed | {"trial": spec | {"point": space.bounded(spec["point"], ranges)}}
+    return changed | {"trial": spec | {"params": space.bounded(spec["params"], ranges)}}
 
 
 def _optuna(config: RunConfig) -> OptunaSearch:
@@ -172,7 +172,7 @@ def _fit(name: str, setup: Setup, tuning: tune.TuneConfig, given: dict[str, Any]
         running = tune.RunConfig(
             name=name,
             storage_path=str(storage),
-            callbacks=[Diary(setup.folder), *_trackers(setup)],
+            callbacks=[TrialLogger(setup.folder), *_trackers(setup)],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT) if setup.clones else None,
             verbose=0,
@@ -247,7 +247,7 @@ def _resources(setup: Setup) -> dict[str, float]:
     cpus = train.worker_cpus
     if setup.clones:
         # Its share of all CPUs, so that no more run at once than are wanted; what its teachers' forks need is left.
-        forks = sum(t.num_cpus for t, learns in zip(config.teachers, config.learners, strict=True) if learns)
+        forks = sum(t.num_cpus for t, learns in zip(config.teachers, config.trainable_teachers, strict=True) if learns)
         share = ray.cluster_resources()["CPU"] / (_study(setup).concurrency or 1)
         cpus = max(cpus, share - config.feedback.ranks * forks)
     return {"CPU": cpus, "GPU": train.worker_gpus, **train.worker_resources}

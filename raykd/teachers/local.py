@@ -12,7 +12,7 @@ from raykd.data.encoding import Encoder
 from raykd.data.rows import Rows
 from raykd.data.splits import Split
 from raykd.models import forward
-from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.teacher_model import TeacherModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -20,7 +20,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch
 class LocalTeacher:
     """One loaded teacher; answers example ids of any corpus in the cache."""
 
-    def __init__(self, teacher: Prepared, device: torch.device, dtype: str | None = None) -> None:
+    def __init__(self, teacher: TeacherModel, device: torch.device, dtype: str | None = None) -> None:
         self.teacher, self.device = teacher, device
         load = models.load if teacher.output == "logits" else models.load_encoder
         self.model, self.tokenizer = load(teacher.folder, DTYPES[dtype or teacher.dtype])
@@ -56,10 +56,10 @@ class LocalEnsemble:
     def __init__(self, teachers: Sequence[LocalTeacher], split: Split) -> None:
         self.teachers, self.split = teachers, split
 
-    def expect(self, batches: list[np.ndarray]) -> None:
+    def prefetch(self, batches: list[np.ndarray]) -> None:
         """Knows nothing ahead of time."""
 
-    def at_hand(self, ids: np.ndarray) -> int:
+    def available(self, ids: np.ndarray) -> int:
         """Nothing is remembered."""
         return 0
 

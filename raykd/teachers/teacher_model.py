@@ -9,7 +9,7 @@ from raykd.teachers.serving.store import Address
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TeacherModel:
     """A classifier or regressor of the task, ready to serve; or an encoder whose sentence vectors are served.
 
     Attributes:

@@ -9,7 +9,7 @@ from raykd.training.job import Job
 from raykd.training.optim import steps_per_epoch
 
 
-class Course:
+class BatchSchedule:
     """Holds the order of one epoch at a time."""
 
     def __init__(self, job: Job) -> None:

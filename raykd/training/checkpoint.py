@@ -19,14 +19,14 @@ KEEP = 2
 
 
 @dataclass(frozen=True)
-class Cut:
+class Checkpoint:
     """A whole checkpoint: the loop's state, and the folder that holds what others have put beside it."""
 
     folder: Path
     state: dict[str, Any]
 
 
-def save_cut(
+def save_checkpoint(
     folder: Path, step: int, state: dict[str, Any], beside: Callable[[Path], None] = lambda draft: None
 ) -> Path:
     """Writes `folder/step-…` through a temporary folder and a rename, and drops cuts older than the last two.
@@ -47,26 +47,26 @@ def save_cut(
     (draft / "cut.json").write_text(json.dumps({"step": step, "sha256": digests}), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     draft.rename(target)
-    for old in _cuts(folder)[:-KEEP]:
+    for old in _checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
 
-def load_cut(folder: Path) -> Cut | None:
+def load_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest whole cut, or None; a damaged one is passed over with a warning."""
-    for cut in reversed(_cuts(folder)):
+    for checkpoint in reversed(_checkpoints(folder)):
         try:
-            said = json.loads((cut / "cut.json").read_text(encoding="utf-8"))["sha256"]
-            whole = "state.pt" in said and all(_sha256(cut / name) == digest for name, digest in said.items())
+            said = json.loads((checkpoint / "cut.json").read_text(encoding="utf-8"))["sha256"]
+            whole = "state.pt" in said and all(_sha256(checkpoint / name) == digest for name, digest in said.items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             whole = False
         if whole:
-            return Cut(cut, torch.load(cut / "state.pt", map_location="cpu", weights_only=True))
-        log.warning("checkpoint %s is damaged, going back to the one before", cut.name)
+            return Checkpoint(checkpoint, torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True))
+        log.warning("checkpoint %s is damaged, going back to the one before", checkpoint.name)
     return None
 
 
-def _cuts(folder: Path) -> list[Path]:
+def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*")) if folder.is_dir() else []
 
 

@@ -16,7 +16,7 @@ def dropout_seed(seed: int, step: int, micro: int, rank: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big")
 
 
-class MaskTape(TorchDispatchMode):
+class DropoutReplay(TorchDispatchMode):
     """Around forward passes of one batch from one seed: the first draws the dropout masks, the others get them again.
 
     Saves time alone. On a CPU torch draws masks in one thread, which takes a third of BERT's forward pass on two cores.
@@ -28,7 +28,7 @@ class MaskTape(TorchDispatchMode):
         self._masks: list[torch.Tensor] = []
         self._next, self._recorded = 0, False
 
-    def __enter__(self) -> MaskTape:
+    def __enter__(self) -> DropoutReplay:
         self._next, self._recorded = 0, bool(self._masks)
         super().__enter__()
         return self

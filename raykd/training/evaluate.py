@@ -10,7 +10,7 @@ from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
 from raykd.models import forward
 from raykd.training.collective import gather_rows
-from raykd.training.job import Place
+from raykd.training.job import WorkerContext
 
 BATCH = 128
 
@@ -34,14 +34,14 @@ def predict(model: PreTrainedModel, encoder: Encoder, ids: np.ndarray, device: t
     return out if out is not None else np.empty((0, 0), np.float32)
 
 
-def predict_shared(model: PreTrainedModel, encoder: Encoder, ids: np.ndarray, place: Place) -> np.ndarray:
+def predict_shared(model: PreTrainedModel, encoder: Encoder, ids: np.ndarray, worker: WorkerContext) -> np.ndarray:
     """As `predict`, the rows shared among the workers and the whole result on each of them."""
-    parts = gather_rows(predict(model, encoder, ids[place.rank :: place.world], place.device), place.world)
+    parts = gather_rows(predict(model, encoder, ids[worker.rank :: worker.world], worker.device), worker.world)
     filled = next(part for part in parts if part.size)
     out = np.empty((len(ids), filled.shape[1]), filled.dtype)
     for rank, part in enumerate(parts):
         if part.size:
-            out[rank :: place.world] = part
+            out[rank :: worker.world] = part
     return out
 
 

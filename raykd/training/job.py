@@ -21,14 +21,14 @@ from raykd.data.tasks import Task
 
 
 @dataclass(frozen=True)
-class Signal:
+class Subset:
     """Rows that serve one purpose: the ids in a split's file."""
 
     split: Split
     ids: np.ndarray
 
     @classmethod
-    def of(cls, corpus: Corpus, purpose: str) -> Signal:
+    def of(cls, corpus: Corpus, purpose: str) -> Subset:
         """The rows of a corpus that serve a purpose: train, validation, quiz, reward or test."""
         return cls(corpus.splits[corpus.source[purpose]], corpus.ids[purpose])
 
@@ -48,7 +48,7 @@ class Signal:
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerContext:
     """Where a worker stands."""
 
     rank: int
@@ -58,7 +58,7 @@ class Place:
 
 
 @dataclass
-class Clock:
+class StepTimers:
     """Where a step's time went, in seconds, and how many rows' targets were at hand when asked for.
 
     Attributes:
@@ -75,7 +75,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Loss:
+class StepLoss:
     """Sums over a micro-batch's rows, each divided by the rows of the global batch."""
 
     total: torch.Tensor
@@ -86,16 +86,16 @@ class Step(ABC):
     """The loss of one optimizer step, and what happens around it; every worker has one and calls it alike."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.timers = StepTimers()
 
-    def expect(self, batches: list[np.ndarray]) -> None:
+    def prefetch(self, batches: list[np.ndarray]) -> None:
         """Tells which rows of this worker come next, nearest first."""
 
     def begin(self, model: PreTrainedModel, step: int, batches: list[Batch]) -> None:
         """Before the first micro-batch of a step."""
 
     @abstractmethod
-    def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
+    def loss(self, model: PreTrainedModel, batch: Batch) -> StepLoss:
         """The loss of a micro-batch, with its graph."""
 
     def end(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> None:
@@ -110,7 +110,7 @@ class Step(ABC):
     def restore(self, folder: Path) -> None:
         """Takes up what `save` has put into the folder; on every worker."""
 
-    def finish(self, folder: Path) -> dict[str, Any]:
+    def finalize(self, folder: Path) -> dict[str, Any]:
         """At the end of training: writes what is to be kept into the job's folder, tells what the result should say."""
         return {}
 
@@ -121,7 +121,7 @@ class Step(ABC):
 class StepFactory(Protocol):
     """Builds a worker's step; picklable."""
 
-    def build(self, job: Job, place: Place) -> Step:
+    def build(self, job: Job, worker: WorkerContext) -> Step:
         """The step of the worker at this place."""
 
 
@@ -141,8 +141,8 @@ class Job:
     metrics: str
     model: str
     task: Task
-    train: Signal
-    validation: Signal
+    train: Subset
+    validation: Subset
     settings: OptimConfig
     seed: int
     max_length: int
@@ -157,7 +157,7 @@ class Outcome:
     Attributes:
         best: folder of the best checkpoint, with logits.npy on the validation rows.
         train_s: seconds within steps on worker 0, without evaluations and checkpoints.
-        told: what the step had to say at the end.
+        extras: further entries of the result, from the step (feedback, weighting).
         interrupted: stopped on request, with a checkpoint saved.
     """
 
@@ -166,22 +166,22 @@ class Outcome:
     epochs: float = 0.0
     samples: int = 0
     train_s: float = 0.0
-    clock: Clock = field(default_factory=Clock)
+    timers: StepTimers = field(default_factory=StepTimers)
     best: str = ""
     best_step: int = -1
     best_value: float = float("-inf")
     best_scores: dict[str, float] = field(default_factory=dict)
     worse_evaluations: int = 0
     interrupted: bool = False
-    told: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a checkpoint."""
         plain = dict(self.__dict__)
-        plain["clock"] = dict(self.clock.__dict__)
+        plain["clock"] = dict(self.timers.__dict__)
         return plain
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Outcome:
         """Back from `as_dict`."""
-        return cls(**{**plain, "clock": Clock(**plain["clock"])})
+        return cls(**{**plain, "clock": StepTimers(**plain["clock"])})

@@ -17,10 +17,10 @@ from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from raykd.config import OptimConfig
-from raykd.errors import LearnerLost, RaykdError, RunError
+from raykd.errors import RaykdError, RunError, TrainerLost
 from raykd.models import forward
 from raykd.training import loop
-from raykd.training.job import Job, Outcome, Place
+from raykd.training.job import Job, Outcome, WorkerContext
 
 log = logging.getLogger(__name__)
 
@@ -43,25 +43,25 @@ def launch(job: Job, stop: threading.Event, remote: bool, trial: loop.Report | N
 
 def _here(job: Job, stop: threading.Event, report: loop.Report) -> Outcome:
     """In this process; after a lost learner from the last checkpoint, as often as Ray Train would restart workers."""
-    place = _place(job.settings, 0, 1, shared=False)
+    worker = _place(job.settings, 0, 1, shared=False)
     left = job.settings.max_failures
     while True:
         try:
-            return loop.train(job, place, report=report, stop=stop.is_set)
-        except LearnerLost as error:
+            return loop.train(job, worker, report=report, stop=stop.is_set)
+        except TrainerLost as error:
             if not left:
                 raise
             left -= 1
             log.warning("%s: going back to the last checkpoint", error)
 
 
-def _place(settings: OptimConfig, rank: int, world: int, shared: bool) -> Place:
+def _place(settings: OptimConfig, rank: int, world: int, shared: bool) -> WorkerContext:
     device, reason = forward.choose_device(settings.worker_gpus)
     log.debug("worker %d: %s", rank, reason)
     cores = os.cpu_count() or 1
     # On a cluster a worker has the cores that it asked for; on one machine the workers share what there is.
     threads = settings.threads or (max(1, int(settings.worker_cpus)) if shared else max(1, cores // world))
-    return Place(rank, world, device, threads)
+    return WorkerContext(rank, world, device, threads)
 
 
 def _stop_file(job: Job) -> Path:
@@ -72,10 +72,10 @@ def _worker(config: dict[Any, Any]) -> dict[str, Any]:
     """Runs in each of Ray Train's workers."""
     job: Job = config["job"]
     context = ray.train.get_context()
-    place = _place(job.settings, context.get_world_rank(), context.get_world_size(), shared=config["remote"])
+    worker = _place(job.settings, context.get_world_rank(), context.get_world_size(), shared=config["remote"])
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     stop_file = _stop_file(job)
-    outcome = loop.train(job, place, report=ray.train.report, stop=stop_file.exists)
+    outcome = loop.train(job, worker, report=ray.train.report, stop=stop_file.exists)
     return outcome.as_dict()
 
 

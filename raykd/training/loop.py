@@ -20,19 +20,19 @@ from raykd.data.encoding import Encoder
 from raykd.models import forward
 from raykd.records.log import MetricsLog
 from raykd.training import collective
-from raykd.training.checkpoint import load_cut, save_cut
-from raykd.training.batch_schedule import Course
-from raykd.training.evaluate import mean_loss, predict_shared
-from raykd.training.job import Job, Outcome, Place
+from raykd.training.batch_schedule import BatchSchedule
+from raykd.training.checkpoint import load_checkpoint, save_checkpoint
 from raykd.training.dropout import dropout_seed
-from raykd.training.train_metrics import Meter
+from raykd.training.evaluate import mean_loss, predict_shared
+from raykd.training.job import Job, Outcome, WorkerContext
 from raykd.training.optim import build_optimizer, learning_rate, steps_per_epoch, total_steps
+from raykd.training.train_metrics import TrainMetrics
 
 log = logging.getLogger(__name__)
 Report = Callable[[dict[str, Any]], None]
 
 
-def train(job: Job, place: Place, report: Report, stop: Callable[[], bool]) -> Outcome:
+def train(job: Job, worker: WorkerContext, report: Report, stop: Callable[[], bool]) -> Outcome:
     """Trains from the last cut, if there is one, to the end or until `stop()`; bit-equal to a run never stopped.
 
     Args:
@@ -41,31 +41,31 @@ def train(job: Job, place: Place, report: Report, stop: Callable[[], bool]) -> O
             `evaluation` (its number, which schedulers of trials go by).
         stop: asked on worker 0; when true the worker saves a cut and returns with `interrupted`.
     """
-    with torch.random.fork_rng(devices=[place.device] if place.device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[worker.device] if worker.device.type == "cuda" else []):
         threads = torch.get_num_threads()
-        torch.set_num_threads(place.threads)
-        worker = Worker(job, place, report, stop)
+        torch.set_num_threads(worker.threads)
+        training = TrainLoop(job, worker, report, stop)
         try:
-            return worker.run()
+            return training.run()
         finally:
-            worker.step_fn.close()
+            training.step_fn.close()
             torch.set_num_threads(threads)
 
 
-class Worker:
+class TrainLoop:
     """The state of one worker; see `train`."""
 
-    def __init__(self, job: Job, place: Place, report: Report, stop: Callable[[], bool]) -> None:
-        self.job, self.place, self.report, self.stop = job, place, report, stop
+    def __init__(self, job: Job, worker: WorkerContext, report: Report, stop: Callable[[], bool]) -> None:
+        self.job, self.worker, self.report, self.stop = job, worker, report, stop
         self.settings = settings = job.settings
-        self.dtype, reason = forward.choose_dtype(settings.precision, place.device)
+        self.dtype, reason = forward.choose_dtype(settings.precision, worker.device)
         weights = torch.float64 if self.dtype == torch.float64 else torch.float32
         self.model: PreTrainedModel
         self.tokenizer: PreTrainedTokenizerBase
         self.model, self.tokenizer = models.load(job.model, weights)
         if settings.freeze_embeddings:
             models.freeze_embeddings(self.model)
-        self.model.to(place.device)  # type: ignore[arg-type]  # the decorator hides nn.Module's signature
+        self.model.to(worker.device)  # type: ignore[arg-type]  # the decorator hides nn.Module's signature
         self.optimizer = build_optimizer(self.model, settings)
         self.train_rows = job.train.rows()
         self.encoder = Encoder(self.tokenizer, self.train_rows, job.max_length)
@@ -76,18 +76,18 @@ class Worker:
         )
         self.per_epoch = steps_per_epoch(len(job.train.ids), settings)
         self.total = total_steps(len(job.train.ids), settings)
-        self.cuts = Path(job.folder) / "checkpoints"
-        self.log = MetricsLog(Path(job.metrics)) if place.rank == 0 else None
-        self.course = Course(job)
+        self.checkpoints = Path(job.folder) / "checkpoints"
+        self.log = MetricsLog(Path(job.metrics)) if worker.rank == 0 else None
+        self.course = BatchSchedule(job)
         self._best_before = Path()
         self.outcome = Outcome(total_steps=self.total)
-        cut = self._resume()
-        self.step_fn = job.step.build(job, place)
-        if cut is not None:
-            self.step_fn.restore(cut)
-        self.step_fn.clock = self.outcome.clock
-        if place.rank == 0:
-            log.info("worker of %d on %s, %d threads, %s", place.world, place.device, place.threads, reason)
+        checkpoint = self._resume()
+        self.step_fn = job.step.build(job, worker)
+        if checkpoint is not None:
+            self.step_fn.restore(checkpoint)
+        self.step_fn.timers = self.outcome.timers
+        if worker.rank == 0:
+            log.info("worker of %d on %s, %d threads, %s", worker.world, worker.device, worker.threads, reason)
 
     def run(self) -> Outcome:
         """All steps that are left."""
@@ -96,13 +96,13 @@ class Worker:
             plan = {"steps": self.total, "epochs": settings.epochs, "samples": rows, "batch_size": settings.batch_size}
             self._write("plan", **plan, metric=self.job.task.best_by)
             self.step_fn.evaluated(0, 0.0)
-        meter = Meter(self.outcome)
+        train_metrics = TrainMetrics(self.outcome)
         while self.outcome.step < self.total and not self._out_of_patience():
             step = self.outcome.step
-            self._one_step(step, meter)
+            self._one_step(step, train_metrics)
             self.outcome.step, self.outcome.epochs = step + 1, (step + 1) / self.per_epoch
             if (step + 1) % settings.log_every == 0 or step + 1 == self.total:
-                self._log(step, meter)
+                self._log(step, train_metrics)
             if self._evaluation_due(step + 1):
                 said = self._evaluate()
                 self._save()
@@ -114,13 +114,13 @@ class Worker:
                 self._save()
                 self.outcome.interrupted = True
                 return self.outcome
-        self.outcome.told = self.step_fn.finish(Path(self.job.folder))
+        self.outcome.extras = self.step_fn.finalize(Path(self.job.folder))
         return self.outcome
 
-    def _one_step(self, step: int, meter: Meter) -> None:
+    def _one_step(self, step: int, train_metrics: TrainMetrics) -> None:
         begun = time.perf_counter()
         global_ids = self.course.batch(step)
-        self.step_fn.expect([self._mine(step + k) for k in range(self._horizon(step))])
+        self.step_fn.prefetch([self._mine(step + k) for k in range(self._horizon(step))])
         batches = [
             self._batch(ids, step, micro, len(global_ids))
             for micro, ids in enumerate(np.array_split(self._mine(step), self.settings.accumulate))
@@ -129,12 +129,12 @@ class Worker:
         self.model.train()
         self.step_fn.begin(self.model, step, batches)
         for batch in batches:
-            torch.manual_seed(dropout_seed(self.job.seed, step, batch.micro, self.place.rank))
-            with forward.autocast(self.place.device, self.dtype):
+            torch.manual_seed(dropout_seed(self.job.seed, step, batch.micro, self.worker.rank))
+            with forward.autocast(self.worker.device, self.dtype):
                 loss = self.step_fn.loss(self.model, batch)
             loss.total.backward()
-            meter.add(loss)
-        collective.sum_gradients(self.model.parameters(), self.place.world)
+            train_metrics.add(loss)
+        collective.sum_gradients(self.model.parameters(), self.worker.world)
         clip = self.settings.clip if self.settings.clip is not None else float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         for group in self.optimizer.param_groups:
@@ -142,16 +142,16 @@ class Worker:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step_fn.end(self.model, self.optimizer, batches)
-        meter.stepped(len(global_ids), time.perf_counter() - begun, norm)
+        train_metrics.stepped(len(global_ids), time.perf_counter() - begun, norm)
 
     def _batch(self, ids: np.ndarray, step: int, micro: int, global_rows: int) -> Batch:
-        device = self.place.device
+        device = self.worker.device
         encoded = {name: tensor.to(device) for name, tensor in self.encoder.encode(ids).items()}
         labels = torch.from_numpy(self.train_rows.labels(ids)).to(device)
         return Batch(ids, labels, encoded, step, micro, global_rows)
 
     def _mine(self, step: int) -> np.ndarray:
-        return order.share(self.course.batch(step), self.place.rank, self.place.world)
+        return order.share(self.course.batch(step), self.worker.rank, self.worker.world)
 
     def _horizon(self, step: int) -> int:
         """How many batches, this one included, to announce: within the epoch, so that one order is held at a time."""
@@ -161,7 +161,7 @@ class Worker:
         return done == self.total or done % (self.settings.eval_every or self.per_epoch) == 0
 
     def _evaluate(self) -> dict[str, Any]:
-        logits = predict_shared(self.model, self.validation_encoder, self.job.validation.ids, self.place)
+        logits = predict_shared(self.model, self.validation_encoder, self.job.validation.ids, self.worker)
         labels = self.validation_rows.labels(self.job.validation.ids)
         scores = self.job.task.scores(logits, labels)
         value = scores[self.job.task.best_by]
@@ -169,8 +169,8 @@ class Worker:
         if best:
             outcome.best_value, outcome.best_scores, outcome.best_step = value, scores, outcome.step
             outcome.worse_evaluations = 0
-            outcome.best = str(self.cuts / f"best-{outcome.step:08d}")
-            if self.place.rank == 0:
+            outcome.best = str(self.checkpoints / f"best-{outcome.step:08d}")
+            if self.worker.rank == 0:
                 self._save_best(Path(outcome.best), logits)
         else:
             outcome.worse_evaluations += 1
@@ -178,7 +178,7 @@ class Worker:
         self._write("eval", step=outcome.step, epoch=outcome.epochs, scores=scores, loss=loss, best=best)
         self.step_fn.evaluated(outcome.step, outcome.epochs)
         at = {"step": outcome.step, "epoch": outcome.epochs, "now": value, "value": outcome.best_value}
-        return {**scores, **at, "loss": loss, "asked": outcome.clock.asked, "evaluation": self._evaluation()}
+        return {**scores, **at, "loss": loss, "asked": outcome.timers.asked, "evaluation": self._evaluation()}
 
     def _evaluation(self) -> int:
         """Which one this is, from 1; the last counts as the one before, since nothing is left to be decided there."""
@@ -194,25 +194,25 @@ class Worker:
         draft.rename(folder)
 
     def _save(self) -> None:
-        if self.place.rank == 0:
+        if self.worker.rank == 0:
             state = {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "outcome": self.outcome.as_dict(),
             }
-            save_cut(self.cuts, self.outcome.step, state, beside=self.step_fn.save)
-            for old in self.cuts.glob("best-*"):
+            save_checkpoint(self.checkpoints, self.outcome.step, state, beside=self.step_fn.save)
+            for old in self.checkpoints.glob("best-*"):
                 # The best of the cut before stays: a damaged newest cut sends a resumed run back to it.
                 if str(old) != self.outcome.best and old != self._best_before:
                     shutil.rmtree(old, ignore_errors=True)
             self._best_before = Path(self.outcome.best)
-        collective.barrier(self.place.world)
+        collective.barrier(self.worker.world)
 
     def _resume(self) -> Path | None:
         """Takes up the last cut; returns its folder, for the step."""
-        cut = load_cut(self.cuts)
-        if cut is not None:
-            state = cut.state
+        checkpoint = load_checkpoint(self.checkpoints)
+        if checkpoint is not None:
+            state = checkpoint.state
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.outcome = Outcome.from_dict(state["outcome"])
@@ -220,11 +220,11 @@ class Worker:
             self._best_before = Path(self.outcome.best)
             log.info("going on at step %d of %d", self.outcome.step, self.total)
         if self.log is not None:
-            self.log.cut(self.outcome.step)
-        return cut.folder if cut is not None else None
+            self.log.truncate(self.outcome.step)
+        return checkpoint.folder if checkpoint is not None else None
 
-    def _log(self, step: int, meter: Meter) -> None:
-        fields = meter.line(self.place.device, self.place.world)
+    def _log(self, step: int, train_metrics: TrainMetrics) -> None:
+        fields = train_metrics.line(self.worker.device, self.worker.world)
         rate = learning_rate(self.settings, step, self.total)
         self._write("step", step=step + 1, epoch=self.outcome.epochs, lr=rate, **fields)
 
@@ -237,9 +237,9 @@ class Worker:
 
     def _stop_asked(self, step: int) -> bool:
         """Worker 0's word, at once where it is alone, else at the lines of the log so that it costs no collective."""
-        if self.place.world == 1:
+        if self.worker.world == 1:
             return self.stop()
         if (step + 1) % self.settings.log_every:
             return False
-        said = float(self.place.rank == 0 and self.stop())
-        return collective.sum_scalars([said], self.place.device, self.place.world)[0] > 0
+        said = float(self.worker.rank == 0 and self.stop())
+        return collective.sum_scalars([said], self.worker.device, self.worker.world)[0] > 0

@@ -10,10 +10,10 @@ import torch
 
 from raykd.data import order
 from raykd.data.encoding import Encoder
-from raykd.training.job import Place
+from raykd.training.job import WorkerContext
 
 
-class Drawn:
+class ReplacementSampler:
     """Draws batches of a quiz or reward split.
 
     Args:
@@ -30,11 +30,11 @@ class Drawn:
         ids: np.ndarray,
         rows: int,
         seed: int,
-        place: Place,
+        worker: WorkerContext,
         apart_from: Callable[[int], np.ndarray] | None = None,
     ) -> None:
         self.purpose, self.encoder, self.ids, self.rows = purpose, encoder, ids, rows
-        self.seed, self.place, self.apart_from = seed, place, apart_from
+        self.seed, self.worker, self.apart_from = seed, worker, apart_from
 
     def draw(self, step: int, draw: int = 0) -> np.ndarray:
         """The ids of all workers."""
@@ -45,6 +45,6 @@ class Drawn:
 
     def mine(self, step: int, draw: int = 0) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """This worker's share, encoded, and its labels [B]; it may be empty."""
-        ids, device = order.share(self.draw(step, draw), self.place.rank, self.place.world), self.place.device
+        ids, device = order.share(self.draw(step, draw), self.worker.rank, self.worker.world), self.worker.device
         encoded = {name: tensor.to(device) for name, tensor in self.encoder.encode(ids).items()}
         return encoded, torch.from_numpy(self.encoder.rows.labels(ids)).to(device)

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
 from raykd.models import forward
-from raykd.training.job import Job, Loss, Place, Step
+from raykd.training.job import Job, Step, StepLoss, WorkerContext
 
 
 class SupervisedStep(Step):
@@ -19,16 +19,16 @@ class SupervisedStep(Step):
         super().__init__()
         self.task = task
 
-    def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
+    def loss(self, model: PreTrainedModel, batch: Batch) -> StepLoss:
         """The hard loss of the rows."""
         hard = self.task.hard_loss(forward.logits(model, batch.encoded), batch.labels_B).sum() / batch.global_rows
-        return Loss(hard, {"hard": hard.detach()})
+        return StepLoss(hard, {"hard": hard.detach()})
 
 
 @dataclass(frozen=True)
-class Supervised:
+class SupervisedStepFactory:
     """Factory of `SupervisedStep`."""
 
-    def build(self, job: Job, place: Place) -> SupervisedStep:
+    def build(self, job: Job, worker: WorkerContext) -> SupervisedStep:
         """The same on every worker."""
         return SupervisedStep(job.task)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from raykd.training import collective
-from raykd.training.job import Loss, Outcome
+from raykd.training.job import Outcome, StepLoss
 
 
-class Meter:
+class TrainMetrics:
     """Adds up steps; tensors stay on their device until a line is due, so that a GPU is not made to wait."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -19,9 +19,9 @@ class Meter:
         self.loss: dict[str, torch.Tensor] = {}
         self.norm: torch.Tensor | None = None
         self.steps, self.samples, self.seconds = 0, 0, 0.0
-        self.waited_before = self.outcome.clock.wait_s
+        self.waited_before = self.outcome.timers.wait_s
 
-    def add(self, loss: Loss) -> None:
+    def add(self, loss: StepLoss) -> None:
         """A micro-batch's share of its step's loss."""
         for name, value in {"loss": loss.total.detach(), **loss.parts}.items():
             self.loss[name] = self.loss[name] + value if name in self.loss else value
@@ -44,6 +44,6 @@ class Meter:
             del fields["soft"]
         fields["grad_norm"] = float(self.norm) if self.norm is not None else 0.0
         fields["samples_per_s"] = self.samples / self.seconds
-        fields["wait_share"] = (self.outcome.clock.wait_s - self.waited_before) / self.seconds
+        fields["wait_share"] = (self.outcome.timers.wait_s - self.waited_before) / self.seconds
         self._reset()
         return fields

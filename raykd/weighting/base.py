@@ -59,7 +59,7 @@ class Weighting(ABC):
     def restore(self, folder: Path) -> None:
         """Takes up what `save` has put there; on every worker."""
 
-    def finish(self, folder: Path) -> dict[str, Any]:
+    def finalize(self, folder: Path) -> dict[str, Any]:
         """At the end of training: writes what is to be kept into the job's folder, tells what the result should say."""
         return {}
 

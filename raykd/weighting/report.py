@@ -12,7 +12,7 @@ import pandas as pd
 from raykd.data.rows import Rows
 from raykd.data.tasks import Task
 
-FILE = "choices.parquet"
+FILE = "teacher_weights.parquet"
 ROWS = 4_000
 """Rows looked at, spread evenly over a larger training set."""
 CHUNK = 256

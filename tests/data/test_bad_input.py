@@ -69,7 +69,7 @@ BAD_TEXTS = [
 def test_texts(write: Write, load_written: Load, texts: Any, said: str, role: str) -> None:
     write("train.parquet", {**reviews(), role: texts})
     write("validation.parquet", {**reviews(), "text_pair": ["x"] * 8})
-    keys = {"text_pair": "text_pair"} if role == "text_pair" else {"carve_validation": 0.5}
+    keys = {"text_pair": "text_pair"} if role == "text_pair" else {"validation_from_train": 0.5}
     assert f"train.parquet, column {role!r}, {said}" in refusal(load_written, **keys)
 
 
@@ -115,7 +115,7 @@ BAD_KEYS = [
     ({"text_pair": "second"}, "train.parquet: no column 'second' for data.text_pair"),
     ({"domain": "genre"}, "train.parquet: no column 'genre' for data.domain"),
     ({"domains": ["a"]}, "validation.parquet: data.domains is set, but there is no domain column"),
-    ({"domains": ["books"], "carve_validation": 0.5}, "train.parquet: no row of the domain 'books' (its domains"),
+    ({"domains": ["books"], "validation_from_train": 0.5}, "train.parquet: no row of the domain 'books' (its domains"),
     ({"quiz": 0.01}, "train.parquet: data.quiz=0.01 of 8 rows makes 0"),
     ({"fraction": 0.1}, "train.parquet: data.fraction=0.1 leaves 1 of 8 rows"),
 ]

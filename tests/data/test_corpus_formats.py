@@ -71,7 +71,7 @@ def test_columns_and_files_by_name(write: Write, load_written: Load, tmp_path: P
 
 def test_a_file_as_source(write: Write, load_written: Load) -> None:
     path = write("mine.csv", reviews(20))
-    corpus = load_written(source=str(path), carve_validation=0.2)
+    corpus = load_written(source=str(path), validation_from_train=0.2)
     assert (len(corpus.ids["train"]), len(corpus.ids["validation"])) == (16, 4)
 
 

@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from raykd.config import GeneratorConfig
-from raykd.data.generated.generator import LABELS, WAYS, generate
+from raykd.data.generated.generator import LABELS, TEMPLATES, generate
 from raykd.data.generated.vocabulary import DOMAINS, NEGATIVE, POSITIVE
 
 
@@ -91,7 +91,7 @@ def test_it_is_fast() -> None:
 
 
 def test_shares_sum_to_one() -> None:
-    assert sum(share for share, _ in WAYS) == pytest.approx(1)
+    assert sum(share for share, _ in TEMPLATES) == pytest.approx(1)
 
 
 def test_a_domains_words_are_its_own() -> None:

@@ -9,7 +9,7 @@ from corpus_files import Load, Write
 from raykd.data.corpus import Corpus
 
 PARTS = ("train", "validation", "quiz", "reward")
-CARVED = {"carve_validation": 0.2, "quiz": 0.1, "reward": 0.1}
+CARVED = {"validation_from_train": 0.2, "quiz": 0.1, "reward": 0.1}
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def test_parts_depend_on_the_seed_alone(load_written: Load) -> None:
 
 @pytest.mark.usefixtures("skewed")
 def test_a_part_stays_when_a_later_one_is_added(load_written: Load) -> None:
-    alone, both = load_written(carve_validation=0.2), load_written(**CARVED)
+    alone, both = load_written(validation_from_train=0.2), load_written(**CARVED)
     assert np.array_equal(alone.ids["validation"], both.ids["validation"])
-    quiz, full = load_written(carve_validation=0.2, quiz=0.1), both
+    quiz, full = load_written(validation_from_train=0.2, quiz=0.1), both
     assert np.array_equal(quiz.ids["quiz"], full.ids["quiz"])
 
 

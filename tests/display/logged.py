@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from raykd.display.run_view import Board
+from raykd.display.run_view import RunView
 from raykd.records.run_state import RunState
 
 PLAN = {"steps": 100, "epochs": 4, "samples": 800, "batch_size": 32, "metric": "accuracy"}
@@ -13,7 +13,7 @@ PLAN = {"steps": 100, "epochs": 4, "samples": 800, "batch_size": 32, "metric": "
 def board(state: RunState, now: float = 100.0, width: int = 100, encoding: str = "utf-8") -> str:
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     console = Console(file=file, force_terminal=True, width=width, color_system=None)
-    console.print(Board(state, now, start=0.0))
+    console.print(RunView(state, now, start=0.0))
     file.seek(0)
     return file.read()
 

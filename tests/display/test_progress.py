@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from raykd.display import progress
-from raykd.records.log import MetricsLog
 from raykd.display.progress import Progress
+from raykd.records.log import MetricsLog
 from raykd.records.run_state import STUDENT
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
@@ -202,8 +202,8 @@ def test_a_resumed_run_forgets_the_lessons_after_its_checkpoint(tmp_path: Path) 
     for step, value in ((0, 0.8), (10, 0.9), (20, 0.7)):
         log.write("teacher_eval", step=step, epoch=1, teachers={"bert-a": taught(step, value)})
     with Progress(tmp_path, console=quiet()) as shown:
-        log.cut(10)
-        until(lambda: shown.state.training[STUDENT].lessons.versions == {"bert-a": 10})
+        log.truncate(10)
+        until(lambda: shown.state.training[STUDENT].feedback_text.versions == {"bert-a": 10})
     assert "accuracy 0.9000 (began 0.8000)" in board(shown.state)
 
 
@@ -217,7 +217,7 @@ def test_a_resumed_run_tells_only_what_is_new(tmp_path: Path, caplog: pytest.Log
     with Progress(tmp_path, console=quiet()) as shown:
         assert caplog.records == []
         time.sleep(0.01)
-        log.cut(10)
+        log.truncate(10)
         log.write("phase", phase="student again")
         log.write("plan", **PLAN)
         until(lambda: len(caplog.records) == 1)

@@ -22,15 +22,15 @@ from raykd.data.encoding import Encoder
 from raykd.models import forward
 from raykd.records.log import Event, read_events
 from raykd.run.context import open_corpus
-from raykd.training.batch_schedule import Course
-from raykd.training.replacement_sampler import Drawn
-from raykd.training.job import Job, Place, Signal
-from raykd.training.supervised import Supervised
+from raykd.training.batch_schedule import BatchSchedule
+from raykd.training.job import Job, Subset, WorkerContext
+from raykd.training.replacement_sampler import ReplacementSampler
+from raykd.training.supervised import SupervisedStepFactory
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
 EXACT = ["train.precision=float64", "teachers.0.precision=float64", "feedback.measure_every=2"]
-PLACE = Place(0, 1, torch.device("cpu"), 1)
+PLACE = WorkerContext(0, 1, torch.device("cpu"), 1)
 
 
 def of(kind: str, folder: Path) -> list[Event]:
@@ -67,9 +67,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def job_of(config: RunConfig, folder: Path) -> Job:
     corpus, task = open_corpus(config)
     return Job(
-        folder="", metrics="", model=str(folder / "start"), task=task, train=Signal.of(corpus, "train"),
-        validation=Signal.of(corpus, "validation"), settings=config.train, seed=config.seed,
-        max_length=config.data.max_length, step=Supervised(),
+        folder="", metrics="", model=str(folder / "start"), task=task, train=Subset.of(corpus, "train"),
+        validation=Subset.of(corpus, "validation"), settings=config.train, seed=config.seed,
+        max_length=config.data.max_length, step=SupervisedStepFactory(),
     )  # fmt: skip
 
 
@@ -86,13 +86,13 @@ def test_one_round_over_the_service_is_the_double_backward(configure: Configure,
     result = api.distill(config, tmp_path / "run")
     assert result["splits"]["quiz"]["used_for"] == ["feedback to the teachers"]
     job = job_of(config, tmp_path / "run")
-    folder = Path(api.teach(config, tmp_path / "teach")[0]["folder"])
+    folder = Path(api.send(config, tmp_path / "teach")[0]["folder"])
     teacher, tokenizer = models.load(folder, torch.float64)
     student, own = models.load(tmp_path / "run" / "start", torch.float64)
-    ids = Course(job).batch(0)
+    ids = BatchSchedule(job).batch(0)
     corpus, _ = open_corpus(config)
-    quiz = Signal.of(corpus, "quiz")
-    drawn = Drawn("quiz", Encoder(own, quiz.rows(), 24), quiz.ids, 32, config.seed, PLACE).draw(0, 0)
+    quiz = Subset.of(corpus, "quiz")
+    drawn = ReplacementSampler("quiz", Encoder(own, quiz.rows(), 24), quiz.ids, 32, config.seed, PLACE).draw(0, 0)
     rows = job.train.rows()
 
     def encode(of: Any, which: np.ndarray) -> dict[str, torch.Tensor]:
@@ -107,10 +107,10 @@ def test_one_round_over_the_service_is_the_double_backward(configure: Configure,
     loss = 0.7 * soft + 0.3 * F.cross_entropy(said, y)
     grads = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
     phi = {name: p - pilot * g for (name, p), g in zip(theta.items(), grads, strict=True)}
-    exam = F.cross_entropy(forward.logits_at(student, phi, encode(own, drawn)), y_q)
-    assert of("feedback", tmp_path / "run")[0]["quiz_after"] == pytest.approx(float(exam.detach()), rel=1e-9)
+    quiz_loss = F.cross_entropy(forward.logits_at(student, phi, encode(own, drawn)), y_q)
+    assert of("feedback", tmp_path / "run")[0]["quiz_after"] == pytest.approx(float(quiz_loss.detach()), rel=1e-9)
     names = [name for name, _ in teacher.named_parameters()]
-    wanted = torch.autograd.grad(exam, list(teacher.parameters()), allow_unused=True)
+    wanted = torch.autograd.grad(quiz_loss, list(teacher.parameters()), allow_unused=True)
     moved = weights(tmp_path / "run" / "teachers" / "teacher0")
     for name, gradient in zip(names, wanted, strict=True):
         step = (dict(teacher.named_parameters())[name] - moved[name]) / rate * pilot
@@ -134,8 +134,8 @@ def test_without_feedback_a_teacher_just_goes_on_fine_tuning(configure: Configur
     assert told[2]["teachers"]["teacher0"]["norm_ce"] > 0
     assert result["feedback"]["cosine_quiz"] is None
     job = job_of(config, tmp_path / "run")
-    teacher, tokenizer = models.load(Path(api.teach(config, tmp_path / "teach")[0]["folder"]), torch.float64)
-    course, rows = Course(job), job.train.rows()
+    teacher, tokenizer = models.load(Path(api.send(config, tmp_path / "teach")[0]["folder"]), torch.float64)
+    course, rows = BatchSchedule(job), job.train.rows()
     for step in range(3):
         ids = course.batch(step)
         said = forward.logits(teacher.eval(), Encoder(tokenizer, rows, 24).encode(ids))
@@ -163,7 +163,8 @@ def test_workers_and_ranks_change_nothing(configure: Configure, tmp_path: Path, 
     """One worker against two, and one rank against two: unequal shards of 33 rows, a last batch of few."""
     base = [
         *EXACT, "train.batch_size=33", "train.epochs=1", f"feedback.type={kind}", "feedback.teacher_lr=1e-3",
-        "feedback.teacher_ce=0.5", "feedback.teacher_kd=0.3", "feedback.teacher_anchor=0.2", "feedback.quiz_batches=2",
+        "feedback.teacher_ce=0.5", "feedback.teacher_kd=0.3", "feedback.teacher_reference_kl=0.2",
+        "feedback.quiz_batches=2",
     ]  # fmt: skip
     base += ["feedback.centred=true"] * (kind == "metadistil")
     api.distill(configure(*base, "train.accumulate=2"), tmp_path / "one")
@@ -193,7 +194,7 @@ def test_some_teachers_learn_and_feedback_may_begin_late(configure: Configure, t
     baseline = of("plan", tmp_path / "baselines" / "alone")[0]
     assert (baseline["samples"], of("plan", tmp_path)[0]["samples"]) == (240, 216)
     before, after = (
-        weights(Path(str(api.teach(config, tmp_path / "t")[1]["folder"]))),
+        weights(Path(str(api.send(config, tmp_path / "t")[1]["folder"]))),
         weights(tmp_path / "teachers/eager"),
     )
     assert any(not torch.equal(before[name], after[name]) for name in before)
@@ -243,7 +244,7 @@ def test_feedback_on_a_regression(configure: Configure, tmp_path: Path) -> None:
         lines = [f"{'good ' * int(s)}{'bad ' * int(5 - s)}end,{s}.0" for s in scores]
         (tmp_path / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
     config = configure(
-        "feedback={type: metadistil, teacher_lr: 1e-3, teacher_anchor: 0.1}", "objective=mse", task="regression",
+        "feedback={type: metadistil, teacher_lr: 1e-3, teacher_reference_kl: 0.1}", "objective=mse", task="regression",
         data={"source": str(tmp_path), "max_length": 24},
     )  # fmt: skip
     result = api.distill(config, tmp_path / "run")

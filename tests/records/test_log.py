@@ -70,7 +70,7 @@ def test_cut_drops_later_steps_and_the_end_and_writing_goes_on(path: Path) -> No
         log.write("step", step=step)
         log.write("eval", step=step)
     log.write("done")
-    log.cut(20)
+    log.truncate(20)
     log.write("step", step=30, again=True)
     said = [(event["event"], event.get("step")) for event in read_events(path)]
     assert said == [("phase", None), *[(kind, step) for step in (10, 20) for kind in ("step", "eval")], ("step", 30)]
@@ -81,7 +81,7 @@ def test_what_two_writers_of_one_log_say_stands_after_one_of_them_has_cut_it(pat
     driver, worker = MetricsLog(path), MetricsLog(path)
     driver.write("phase", phase="student")
     worker.write("step", step=20)
-    worker.cut(10)
+    worker.truncate(10)
     driver.write("phase", phase="baseline alone")
     worker.write("step", step=11)
     assert [event["event"] for event in read_events(path)] == ["phase", "phase", "step"]
@@ -91,7 +91,7 @@ def test_a_cut_that_drops_nothing_leaves_the_file_alone(path: Path) -> None:
     log, tail = MetricsLog(path), Tail(path)
     log.write("step", step=10)
     tail.read()
-    log.cut(10)
+    log.truncate(10)
     assert tail.read() == ([], False)
 
 
@@ -125,11 +125,11 @@ def test_a_tail_begins_again_when_the_log_is_cut_even_if_it_has_outgrown_its_old
     for step in (1, 2, 3):
         log.write("step", step=step)
     tail.read()
-    log.cut(1)
+    log.truncate(1)
     for step in (2, 3, 4, 5):
         log.write("step", step=step, longer="than before")
-    events, cut = tail.read()
-    assert cut
+    events, truncate = tail.read()
+    assert truncate
     assert [event["step"] for event in events] == [1, 2, 3, 4, 5]
 
 
@@ -139,6 +139,6 @@ def test_a_tail_begins_again_when_the_file_is_truncated_in_place(path: Path) -> 
     log.write("step", step=2)
     tail.read()
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
-    events, cut = tail.read()
-    assert cut
+    events, truncate = tail.read()
+    assert truncate
     assert [event["step"] for event in events] == [1]

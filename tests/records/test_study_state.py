@@ -6,23 +6,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from raykd.records.log import MetricsLog
 from raykd.display.study_view import StudyProgress, written
+from raykd.records.log import MetricsLog
 from raykd.records.study_state import StudyState
 
 
 def told() -> list[dict[str, object]]:
-    point = {"train.lr": 1e-3, "student.layers": [0, 5]}
-    report = {"event": "trial_report", "trial": "t00", "point": point, "parameters": 1000, "latency_ms": 2.5}
+    params = {"train.lr": 1e-3, "student.layers": [0, 5]}
+    report = {"event": "trial_report", "trial": "t00", "params": params, "parameters": 1000, "latency_ms": 2.5}
     return [
-        {"event": "study_plan", "time": 0, "metric": "accuracy", "trials": 3, "concurrency": 2, "keys": list(point)},
-        {"event": "trial_started", "time": 10, "trial": "t00", "point": point},
-        {"event": "trial_started", "time": 10, "trial": "t01", "point": {"train.lr": 9.0}},
+        {"event": "study_plan", "time": 0, "metric": "accuracy", "trials": 3, "concurrency": 2, "keys": list(params)},
+        {"event": "trial_started", "time": 10, "trial": "t00", "params": params},
+        {"event": "trial_started", "time": 10, "trial": "t01", "params": {"train.lr": 9.0}},
         {**report, "time": 14, "step": 10, "epoch": 1.0, "value": 0.7, "asked": 320},
         {"event": "trial_ended", "time": 15, "trial": "t01", "state": "failed", "reason": "its loss is nan"},
         {**report, "time": 18, "step": 20, "epoch": 2.0, "value": 0.8, "asked": 640},
         {"event": "trial_ended", "time": 20, "trial": "t00", "state": "done"},
-        {"event": "trial_started", "time": 30, "trial": "t00-seed1", "point": point, "of": "t00"},
+        {"event": "trial_started", "time": 30, "trial": "t00-seed1", "params": params, "of": "t00"},
     ]
 
 
@@ -43,7 +43,7 @@ def test_a_trial_that_goes_on_counts_the_time_before_its_session_was_killed() ->
     state = StudyState()
     for event in told()[:4]:
         state.apply(event)
-    state.apply({"event": "trial_started", "time": 1000, "trial": "t00", "point": {}})
+    state.apply({"event": "trial_started", "time": 1000, "trial": "t00", "params": {}})
     state.apply({"event": "trial_ended", "time": 1003, "trial": "t00", "state": "stopped", "reason": "stopped early"})
     assert state.all["t00"].seconds == (14 - 10) + 3
     assert state.all["t00"].state == "stopped"

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from raykd.report import final_table, model_card
 from raykd.display.tables import plan_table, scores_table, teachers_table
 from raykd.display.text import count, difference, interval, share
+from raykd.report import final_table, model_card
 
 
 def front_matter(card: str) -> dict[str, Any]:

@@ -12,12 +12,12 @@ import yaml
 from reading import LONG, assert_readable, pictures, read, said, series, text_of
 from rich.console import Console
 
-from raykd.report import final_table, model_card, read_run, render
-from raykd.report.figures.canvas import DARK, LIGHT, Theme
-from raykd.report.curves import Series
-from raykd.report.feedback_data import Teaching
-from raykd.report.figures.feedback_figures import cosines, quiz_losses, teachers_over_steps
 from raykd.display.text import percent, size
+from raykd.report import final_table, model_card, read_run, render
+from raykd.report.curves import Series
+from raykd.report.feedback_data import FeedbackData
+from raykd.report.figures.canvas import DARK, LIGHT, Theme
+from raykd.report.figures.feedback_figures import cosines, quiz_losses, teachers_over_steps
 
 Folder = Callable[..., Path]
 Feedback = Callable[..., dict[str, Any]]
@@ -56,7 +56,7 @@ def test_a_finished_run_says_what_its_teachers_learnt(taught_run: Path) -> None:
 
 
 def test_the_table_of_teachers_has_versions_drift_and_the_norm_of_each_term(taught_run: Path) -> None:
-    at = Teaching.of(read_run(taught_run))
+    at = FeedbackData.of(read_run(taught_run))
     assert at is not None
     measured = at.teachers[0].cosine_quiz.y
     assert len(measured) == 30
@@ -166,7 +166,7 @@ def test_without_feedback_there_is_no_word_of_it(
     make_run: Folder, result: dict[str, Any], config: dict[str, Any]
 ) -> None:
     folder = make_run(result)
-    assert Teaching.of(read_run(folder)) is None
+    assert FeedbackData.of(read_run(folder)) is None
     assert "What the teachers learnt" not in text_of(folder)
     assert "Feedback" not in model_card(result, config)
 
@@ -178,7 +178,7 @@ def test_names_do_not_become_markup(make_run: Folder, result: dict[str, Any], ma
 
 
 def test_what_the_student_gave_back_is_the_loss_before_less_after(taught_run: Path) -> None:
-    at = Teaching.of(read_run(taught_run))
+    at = FeedbackData.of(read_run(taught_run))
     assert at is not None
     assert len(at.gain.x) == 300
     assert at.gain.y == pytest.approx([b - a for b, a in zip(at.before.y, at.after.y, strict=True)])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from reading import LONG, assert_readable, said, series
 
-from raykd.report.figures.prediction_figures import confusion_matrix, predicted_true, readable_on
-from raykd.report.figures.canvas import DARK, LIGHT, Theme, keep_apart, short
 from raykd.report.curves import Curves, Series
+from raykd.report.figures.canvas import DARK, LIGHT, Theme, keep_apart, short
+from raykd.report.figures.prediction_figures import confusion_matrix, predicted_true, readable_on
 from raykd.report.figures.training_figures import efficiency, loss_curves, metric_curves, smoothed, value_comparison
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from raykd.display import study_text as words
+from raykd.display.study_table import study_table
 from raykd.errors import ConfigError
 from raykd.records.log import MetricsLog
 from raykd.report import study_page
-from raykd.display import study_text as words
 from raykd.report.study_files import read_study
 from raykd.report.study_pictures import study_pictures
-from raykd.display.study_table import study_table
 
 KEYS = ["objective.temperature", "feedback.teacher_lr", "student.layers", "weighting"]
 
@@ -40,7 +40,7 @@ def write_log(folder: Path, trials: int = 10) -> None:
 def result_of(**changes: Any) -> dict[str, Any]:
     def group(name: str, values: list[float], deviation: float | None) -> dict[str, Any]:
         return {
-            "trial": name, "point": {"objective.temperature": 9.0}, "runs": {name: values[0]}, "values": values,
+            "trial": name, "params": {"objective.temperature": 9.0}, "runs": {name: values[0]}, "values": values,
             "mean": sum(values) / len(values), "deviation": deviation, "parameters": 3000, "latency_ms": 3.0,
         }  # fmt: skip
 

@@ -12,10 +12,10 @@ from reading import LONG, assert_readable, pictures, read, said, series, text_of
 
 from raykd.records.log import MetricsLog
 from raykd.report import model_card, read_run, render
-from raykd.report.figures.canvas import DARK, LIGHT, Theme
-from raykd.report.weighting_data import Chosen, Group
-from raykd.report.figures.weighting_figures import choices_over_steps, mind_and_reward, weights_by_group
 from raykd.report.curves import Series
+from raykd.report.figures.canvas import DARK, LIGHT, Theme
+from raykd.report.figures.weighting_figures import choices_over_steps, mind_and_reward, weights_by_group
+from raykd.report.weighting_data import Group, WeightingData
 
 Folder = Callable[..., Path]
 NAMES = ("wordpiece-4x128", "bpe-2x96", "wordpiece-2x64")
@@ -106,7 +106,7 @@ def test_a_rule_has_weights_and_no_mind(make_run: Folder, result: dict[str, Any]
 
 def test_without_a_weighting_by_row_there_is_no_word_of_it(make_run: Folder, result: dict[str, Any]) -> None:
     folder = make_run(result)
-    assert Chosen.of(read_run(folder)) is None
+    assert WeightingData.of(read_run(folder)) is None
     assert "Who taught what" not in text_of(folder)
 
 

@@ -16,13 +16,13 @@ from raykd.config import RunConfig
 from raykd.data.encoding import Encoder
 from raykd.errors import DataError, ModelError
 from raykd.records.log import MetricsLog, read_events
-from raykd.run.folder import RunFolder
-from raykd.run.weighting_inputs import gather
-from raykd.run.context import Scene, open_corpus
+from raykd.run.context import RunContext, open_corpus
 from raykd.run.driver import prepare_teachers
+from raykd.run.folder import RunFolder
+from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.student.weighting import CrossFitted
-from raykd.teachers.serving.client import TeacherClient
 from raykd.teachers.local import LocalTeacher
+from raykd.teachers.serving.client import TeacherClient
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -36,22 +36,24 @@ TEACHERS = [
 def test_cross_fitted_losses_are_of_copies_that_have_not_seen_the_row(configure: Configure, tmp_path: Path) -> None:
     config = configure("weighting={type: policy, reward: {every: 2}, cross_fit: 2}", teachers=TEACHERS)
     assert api.distill(config, tmp_path / "run")["weighting"]["updates"] == 8
-    insight = gather(scene := scene_of(config, tmp_path / "run"), teachers := prepare_teachers(scene)[0])
-    train = scene.corpus.ids["train"]
-    for k, copies in enumerate(insight.folds):
+    weighting_inputs = compute_weighting_inputs(
+        context := scene_of(config, tmp_path / "run"), teachers := prepare_teachers(context)[0]
+    )
+    train = context.corpus.ids["train"]
+    for k, copies in enumerate(weighting_inputs.folds):
         assert np.array_equal(np.sort(np.concatenate([copy.wanted for copy in copies])), train)
         for copy in copies:
             assert copy.teacher.weights != teachers[k].weights
             events = read_events(tmp_path / f"run/teachers/{copy.teacher.name}.jsonl")
             (plan,) = [one for one in events if one["event"] == "plan"]
             assert plan["samples"] == len(train) - len(copy.wanted) == 120
-    plain = [replace(insight.folds[k][0], teacher=teacher, wanted=train) for k, teacher in enumerate(teachers)]
-    honest = CrossFitted(tuple(plain), insight.folds)(train[::-1])
-    for k, copies in enumerate(insight.folds):
+    plain = [replace(weighting_inputs.folds[k][0], teacher=teacher, wanted=train) for k, teacher in enumerate(teachers)]
+    cross_fitted = CrossFitted(tuple(plain), weighting_inputs.folds)(train[::-1])
+    for k, copies in enumerate(weighting_inputs.folds):
         for copy in copies:
             own = LocalTeacher(copy.teacher, torch.device("cpu")).logits(copy.split, copy.wanted)
             mine = np.isin(train[::-1], copy.wanted)
-            np.testing.assert_allclose(honest[k][mine], own[::-1], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(cross_fitted[k][mine], own[::-1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -65,12 +67,12 @@ def test_sentence_vectors_are_any_encoders_pooled_states(configure: Configure, t
     given = {"type": "policy", "reward": {"every": 2}, "sentence_encoder": str(encoder)}
     config = configure(teachers=TEACHERS, weighting=given)
     assert api.distill(config, tmp_path / "run")["weighting"]["updates"] == 8
-    scene = scene_of(config, tmp_path / "run")
-    sentences = gather(scene, prepare_teachers(scene)[0]).sentences
+    context = scene_of(config, tmp_path / "run")
+    sentences = compute_weighting_inputs(context, prepare_teachers(context)[0]).sentences
     assert sentences is not None
     assert sentences.service is None
-    ids = scene.corpus.ids["train"][:5]
-    encoded = Encoder(tokenizer, scene.corpus.rows("train"), 24).encode(ids)
+    ids = context.corpus.ids["train"][:5]
+    encoded = Encoder(tokenizer, context.corpus.rows("train"), 24).encode(ids)
     with torch.no_grad():
         hidden_BLH = model.eval().base_model(**encoded).last_hidden_state
     for i, length in enumerate(encoded["attention_mask"].sum(1)):
@@ -94,7 +96,7 @@ def test_a_specialist_learns_the_rows_of_its_domain(configure: Configure, tmp_pa
         api.check(configure(teachers=[{**TEACHERS[0], "domains": ["gardens"]}]))
 
 
-def scene_of(config: RunConfig, folder: Path) -> Scene:
+def scene_of(config: RunConfig, folder: Path) -> RunContext:
     corpus, task = open_corpus(config)
     log = MetricsLog(folder / "again.jsonl")
-    return Scene(config, RunFolder(folder), corpus, task, False, threading.Event(), log)
+    return RunContext(config, RunFolder(folder), corpus, task, False, threading.Event(), log)

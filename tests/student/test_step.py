@@ -11,7 +11,7 @@ from raykd import objective
 from raykd.config import ObjectiveConfig
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
-from raykd.student.step import Blend, DistilStep, Mine
+from raykd.student.step import DistillLoss, DistillStep, DropoutKey
 from raykd.training.dropout import dropout_seed
 from raykd.weighting import Stepped
 from raykd.weighting.rules import Uniform
@@ -24,7 +24,7 @@ class Given:
 
     logits_KNC = np.random.default_rng(0).normal(size=(2, 6, 2)).astype(np.float32)
 
-    def at_hand(self, ids: np.ndarray) -> int:
+    def available(self, ids: np.ndarray) -> int:
         return 2 * len(ids)
 
     def get(self, ids: np.ndarray) -> np.ndarray:
@@ -50,9 +50,9 @@ def test_the_difference_of_two_passes_is_the_steps_and_not_the_dropouts(says: bo
     torch.manual_seed(0)
     shape = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
     model = BertForSequenceClassification(BertConfig(vocab_size=40, **shape)).train()
-    blend = Blend(TASK, 0.5, objective.build(ObjectiveConfig()))
+    distill_loss = DistillLoss(TASK, 0.5, objective.build(ObjectiveConfig()))
     weighting = Watching(says)
-    step = DistilStep(blend, weighting, Given(), torch.float32, mine=Mine(rank=1, seed=5))  # type: ignore[arg-type]
+    step = DistillStep(distill_loss, weighting, Given(), torch.float32, dropout_key=DropoutKey(rank=1, seed=5))  # type: ignore[arg-type]
     batches = [
         Batch(np.arange(k, k + 3), torch.tensor([0, 1, 1]), {"input_ids": torch.randint(1, 40, (3, 7))}, 4, k // 3, 6)
         for k in (0, 3)

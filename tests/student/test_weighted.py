@@ -84,7 +84,7 @@ def test_a_policy_learns_while_the_student_does(configure: Configure, tmp_path: 
     assert exported.version == 8
     assert exported.layout.teachers == ("wordpiece", "bpe")
     assert (tmp_path / "policy" / "rllib" / "rl_module").is_dir()
-    table = pd.read_parquet(tmp_path / "choices.parquet")
+    table = pd.read_parquet(tmp_path / "teacher_weights.parquet")
     assert len(table) == 240
     for name in ("wordpiece", "bpe"):
         assert told["choices"]["all"][name] == pytest.approx(table[f"weight_{name}"].mean())

@@ -13,8 +13,8 @@ from tiny import Configure
 
 from raykd import api
 from raykd.config import RunConfig
-from raykd.errors import ConfigError
 from raykd.display.tables import plan_table
+from raykd.errors import ConfigError
 from raykd.study import space, tuner
 
 TEMPERATURE = {"objective.temperature": {"loguniform": [1, 10]}}
@@ -63,16 +63,16 @@ def test_a_mistake_is_one_line_with_the_mend(
 def test_feedback_keys_count_only_where_feedback_is_on(configure: Configure) -> None:
     config = study(configure, RATES, trials=40)
     points = space.sample(config)
-    assert {point["feedback.type"] for point in points} == {"none", "metadistil", "ikd"}
+    assert {params["feedback.type"] for params in points} == {"none", "metadistil", "ikd"}
     wanted = {
         "none": {"feedback.type"},
         "metadistil": {"feedback.type", "feedback.teacher_lr", "feedback.pilot_lr"},
         "ikd": {"feedback.type", "feedback.teacher_lr"},
     }
-    for point in points:
-        assert set(point) == wanted[point["feedback.type"]]
-        trial = space.trial_config(space.shared_rows(config), point, "t")
-        assert trial.feedback.type == point["feedback.type"]
+    for params in points:
+        assert set(params) == wanted[params["feedback.type"]]
+        trial = space.trial_config(space.shared_rows(config), params, "t")
+        assert trial.feedback.type == params["feedback.type"]
         assert trial.study is None
     assert space.sample(config) == points  # of study.seed alone
 
@@ -121,11 +121,11 @@ def test_optuna_is_asked_for_the_keys_that_count(configure: Configure) -> None:
     seen = set()
     for _ in range(12):
         trial = asked.ask()
-        point = suggest(trial)["point"]
-        seen.add(point["feedback.type"])
-        assert set(point) == set(trial.params)
-        assert 1 <= point["objective.temperature"] <= 10
-        assert point["student"]["layers"] == 1
+        params = suggest(trial)["params"]
+        seen.add(params["feedback.type"])
+        assert set(params) == set(trial.params)
+        assert 1 <= params["objective.temperature"] <= 10
+        assert params["student"]["layers"] == 1
     assert seen == {"none", "metadistil", "ikd"}
 
 
@@ -137,7 +137,7 @@ def test_ray_tune_draws_within_the_ranges(configure: Configure) -> None:
         "student.layers": {"choice": [1, 2]},
     }
     points = space.sample(study(configure, keys, trials=200))
-    columns = {key: np.array([point[key] for point in points]) for key in keys}
+    columns = {key: np.array([params[key] for params in points]) for key in keys}
     assert columns["objective.alpha"].min() >= 0.2
     assert columns["objective.alpha"].max() <= 0.4
     assert set(columns["seed"]) == {3, 4}

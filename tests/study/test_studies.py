@@ -44,7 +44,7 @@ def events(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [event for event in read_events(folder / "metrics.jsonl") if event["event"] == kind]
 
 
-def learners() -> list[str]:
+def trainable_teachers() -> list[str]:
     return [one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if "learner-" in one["name"]]
 
 
@@ -100,9 +100,9 @@ def test_asha_stops_a_bad_trial_and_its_fork_ends(configure: Configure, tmp_path
     assert table.loc["t01", "state"] == "stopped"
     assert table.loc["t01", "evaluations"] < 4
     deadline = time.monotonic() + 10
-    while learners() and time.monotonic() < deadline:
+    while trainable_teachers() and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not learners()
+    assert not trainable_teachers()
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_optuna_with_two_aims_and_feedback_in_some_trials(configure: Configure, 
     trials = [json.loads(path.read_text()) for path in (tmp_path / "study").glob("trials/*/result.json")]
     assert {one["splits"]["train"]["rows"] for one in trials} == {216}  # a tenth is the quiz, in all of them
     for event in events(tmp_path / "study", "trial_started"):
-        assert ("feedback.teacher_lr" in event["point"]) == (event["point"]["feedback.type"] == "ikd")
+        assert ("feedback.teacher_lr" in event["params"]) == (event["params"]["feedback.type"] == "ikd")
 
 
 @pytest.mark.slow
@@ -144,8 +144,8 @@ def test_pbt_hands_students_on(configure: Configure, tmp_path: Path) -> None:
     started = events(tmp_path / "study", "trial_started")
     points: dict[str, list[Any]] = {}
     for event in started:
-        points.setdefault(event["trial"], []).append(event["point"])
-    changed = [name for name, some in points.items() if any(point != some[0] for point in some)]
+        points.setdefault(event["trial"], []).append(event["params"])
+    changed = [name for name, some in points.items() if any(params != some[0] for params in some)]
     assert changed  # somebody took over another's student, with other rates
     for name in changed:
         said = json.loads((tmp_path / "study" / "trials" / name / "result.json").read_text())

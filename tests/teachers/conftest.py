@@ -9,7 +9,7 @@ from raykd import models
 from raykd.config import DataConfig, GeneratorConfig, ModelConfig, TaskConfig
 from raykd.data import corpus as corpora
 from raykd.data.corpus import Corpus
-from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.teacher_model import TeacherModel
 
 SHAPE = ModelConfig(layers=1, hidden_size=32, heads=2, vocab_size=400, dropout=0.0)
 
@@ -21,7 +21,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 @pytest.fixture(scope="session")
-def teacher(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def teacher(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> TeacherModel:
     """Random weights serve as well as learnt ones here; float64, so that equal means equal."""
     folder = tmp_path_factory.mktemp("teacher")
     texts = corpus.rows("train").texts(corpus.ids["train"])

@@ -18,71 +18,79 @@ from raykd.data.tasks import Task
 from raykd.errors import ModelError, TeacherError
 from raykd.models import forward
 from raykd.teachers.feedback import trainer as learner
-from raykd.teachers.feedback.trainer import Learner, LearnerSpec
-from raykd.teachers.feedback.message import Lesson
-from raykd.teachers.teacher_model import Prepared
-from raykd.teachers.serving.replica import Seat
-from raykd.training.job import Signal
+from raykd.teachers.feedback.message import TeacherFeedback
+from raykd.teachers.feedback.trainer import TeacherTrainer, TeacherTrainerSpec
+from raykd.teachers.serving.replica import ActorResources
+from raykd.teachers.teacher_model import TeacherModel
+from raykd.training.job import Subset
 
 KEY = (0, 0, 0)
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> LearnerSpec:
+def spec(tmp_path_factory: pytest.TempPathFactory) -> TeacherTrainerSpec:
     folder = tmp_path_factory.mktemp("learner")
     data = DataConfig(source="generated", generated=GeneratorConfig(rows=100, validation_rows=50))
     corpus = corpora.load(data, TaskConfig(), folder / "cache")
     task = Task("classification", "accuracy", tuple(corpus.labels or ()))
     shape = ModelConfig(layers=2, hidden_size=16, heads=2, vocab_size=300, dropout=0.1)
-    model, tokenizer = models.build(shape, task, Signal.of(corpus, "train").texts(), 0, 24)
+    model, tokenizer = models.build(shape, task, Subset.of(corpus, "train").texts(), 0, 24)
     models.save(model.double(), tokenizer, folder / "teacher")
-    prepared = Prepared(
+    prepared = TeacherModel(
         name="one", folder=str(folder / "teacher"), columns=(1, 0), labels=task.labels, max_length=24,
         dtype="float64", weights="w", tokenizer="t", parameters=1,
     )  # fmt: skip
     feedback = FeedbackConfig(type="metadistil", teacher_optimizer="sgd", teacher_lr=0.5, teacher_clip=None)
     global SPLIT
     SPLIT = corpus.splits["train"]
-    return LearnerSpec(prepared, task, feedback, 2.0, 4, Seat(1, 0, 1, {}, {}))
+    return TeacherTrainerSpec(prepared, task, feedback, 2.0, 4, ActorResources(1, 0, 1, {}, {}))
 
 
 SPLIT: Any = None
 IDS = np.array([5, 3, 17, 40])
 
 
-def changed(spec: LearnerSpec, **settings: Any) -> LearnerSpec:
+def changed(spec: TeacherTrainerSpec, **settings: Any) -> TeacherTrainerSpec:
     return replace(spec, feedback=spec.feedback.model_copy(update=settings))
 
 
-def taught(spec: LearnerSpec, lesson: Lesson, measure: bool = False) -> tuple[Learner, dict[str, float]]:
-    learner = Learner(spec)
+def taught(
+    spec: TeacherTrainerSpec, message: TeacherFeedback, measure: bool = False
+) -> tuple[TeacherTrainer, dict[str, float]]:
+    learner = TeacherTrainer(spec)
     learner.serve(0, SPLIT, IDS, KEY)
-    learner.feedback(0, KEY, lesson)
+    learner.feedback(0, KEY, message)
     return learner, learner.step(0, measure)
 
 
-def random_lesson(seed: int = 0) -> Lesson:
+def random_lesson(seed: int = 0) -> TeacherFeedback:
     draw = np.random.default_rng(seed).normal
-    return Lesson(draw(size=(4, 2)), 6, draw(size=(4, 2)), draw(size=(4, 2)), draw(size=(4, 2)))
+    return TeacherFeedback(draw(size=(4, 2)), 6, draw(size=(4, 2)), draw(size=(4, 2)), draw(size=(4, 2)))
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-def test_every_term_is_the_gradient_of_its_loss(spec: LearnerSpec, recompute: bool) -> None:
+def test_every_term_is_the_gradient_of_its_loss(spec: TeacherTrainerSpec, recompute: bool) -> None:
     """θ₁ = θ₀ − μ ∇(ω⟨c, z⟩ + γ CE + κ τ² KL(S ‖ T) + a KL(fork ‖ T)), rows weigh 1/6, columns are swapped."""
-    settings = {"weight": 0.7, "teacher_ce": 0.4, "teacher_kd": 0.3, "teacher_anchor": 0.2, "recompute": recompute}
-    lesson = random_lesson()
-    learner, told = taught(changed(spec, **settings), lesson, measure=True)
+    settings = {
+        "weight": 0.7,
+        "teacher_ce": 0.4,
+        "teacher_kd": 0.3,
+        "teacher_reference_kl": 0.2,
+        "recompute": recompute,
+    }
+    message = random_lesson()
+    learner, told = taught(changed(spec, **settings), message, measure=True)
     model, _ = models.load(spec.teacher.folder, torch.float64)
     encoder = learner._local.encoder(SPLIT)
     z = forward.logits(model, encoder.encode(IDS))[:, [1, 0]]
-    assert lesson.student is not None
-    assert lesson.fork is not None
-    student, fork = torch.from_numpy(lesson.student), torch.from_numpy(lesson.fork)
+    assert message.student is not None
+    assert message.reference is not None
+    student, reference = torch.from_numpy(message.student), torch.from_numpy(message.reference)
     labels = torch.from_numpy(encoder.rows.labels(IDS))
     kd = 4 * F.kl_div(F.log_softmax(z / 2, -1), F.softmax(student / 2, -1), reduction="sum")
-    anchor = F.kl_div(F.log_softmax(z, -1), F.softmax(fork, -1), reduction="sum")
+    anchor = F.kl_div(F.log_softmax(z, -1), F.softmax(reference, -1), reduction="sum")
     terms = {
-        "feedback": 0.7 * (torch.from_numpy(lesson.cotangent) * z).sum(),
+        "feedback": 0.7 * (torch.from_numpy(message.cotangent) * z).sum(),
         "ce": 0.4 * F.cross_entropy(z, labels, reduction="sum") / 6,
         "kd": 0.3 * kd / 6,
         "anchor": 0.2 * anchor / 6,
@@ -98,34 +106,34 @@ def test_every_term_is_the_gradient_of_its_loss(spec: LearnerSpec, recompute: bo
     assert (told["version"], learner.version) == (1, 1)
 
 
-def test_measuring_changes_nothing_and_noise_is_told_from_signal(spec: LearnerSpec) -> None:
-    lesson = random_lesson()
-    plain, _ = taught(spec, lesson)
-    measured, told = taught(spec, lesson, measure=True)
+def test_measuring_changes_nothing_and_noise_is_told_from_signal(spec: TeacherTrainerSpec) -> None:
+    message = random_lesson()
+    plain, _ = taught(spec, message)
+    measured, told = taught(spec, message, measure=True)
     for one, other in zip(plain._parameters, measured._parameters, strict=True):
         assert torch.equal(one, other)
     assert -1 < told["cosine_quiz"] < 1
-    assert taught(spec, replace(lesson, second=2 * lesson.cotangent), True)[1]["cosine_quiz"] == pytest.approx(1)
-    assert taught(spec, replace(lesson, second=-lesson.cotangent), True)[1]["cosine_quiz"] == pytest.approx(-1)
+    assert taught(spec, replace(message, second=2 * message.cotangent), True)[1]["cosine_quiz"] == pytest.approx(1)
+    assert taught(spec, replace(message, second=-message.cotangent), True)[1]["cosine_quiz"] == pytest.approx(-1)
 
 
-def test_what_it_refuses(spec: LearnerSpec) -> None:
-    learner, lesson = Learner(spec), random_lesson()
+def test_what_it_refuses(spec: TeacherTrainerSpec) -> None:
+    learner, message = TeacherTrainer(spec), random_lesson()
     learner.serve(0, SPLIT, IDS, KEY)
     with pytest.raises(TeacherError, match="was served for feedback and none came"):
         learner.step(0, False)
     with pytest.raises(TeacherError, match="was not served"):
-        learner.feedback(0, (0, 0, 1), lesson)
+        learner.feedback(0, (0, 0, 1), message)
     with pytest.raises(TeacherError, match=r"shape \(3, 2\) for logits of shape \(4, 2\)"):
-        learner.feedback(0, KEY, Lesson(lesson.cotangent[:3], 6))
+        learner.feedback(0, KEY, TeacherFeedback(message.cotangent[:3], 6))
     with pytest.raises(TeacherError, match="not finite"):
-        learner.feedback(0, KEY, Lesson(lesson.cotangent * np.nan, 6))
-    learner.feedback(0, KEY, lesson)
+        learner.feedback(0, KEY, TeacherFeedback(message.cotangent * np.nan, 6))
+    learner.feedback(0, KEY, message)
     with pytest.raises(TeacherError, match="came twice"):
-        learner.feedback(0, KEY, lesson)
+        learner.feedback(0, KEY, message)
     learner.step(0, False)
     for call in (
-        lambda: learner.feedback(0, KEY, lesson),
+        lambda: learner.feedback(0, KEY, message),
         lambda: learner.serve(0, SPLIT, IDS, None),
         lambda: learner.step(2, False),
     ):
@@ -133,11 +141,11 @@ def test_what_it_refuses(spec: LearnerSpec) -> None:
             call()
 
 
-def test_saved_and_restored_goes_on_bit_equal(spec: LearnerSpec, tmp_path: Path) -> None:
+def test_saved_and_restored_goes_on_bit_equal(spec: TeacherTrainerSpec, tmp_path: Path) -> None:
     adam = changed(spec, teacher_optimizer="adamw", teacher_clip=1.0)
     learner, _ = taught(adam, random_lesson(), measure=True)
     learner.save(tmp_path)
-    other = Learner(adam)
+    other = TeacherTrainer(adam)
     assert other.restore(tmp_path) == 1
     told = []
     for one in (learner, other):
@@ -152,7 +160,7 @@ def test_saved_and_restored_goes_on_bit_equal(spec: LearnerSpec, tmp_path: Path)
 @pytest.mark.parametrize(
     ("which", "share"), [("all", 1.0), ("head", 0.1), ("last_1", 0.5), ("layer.0.attention", 0.5), ("last_2", 0.9)]
 )
-def test_only_what_is_trainable_learns(spec: LearnerSpec, which: str, share: float) -> None:
+def test_only_what_is_trainable_learns(spec: TeacherTrainerSpec, which: str, share: float) -> None:
     learner, _ = taught(changed(spec, trainable=which), random_lesson())
     model, _ = models.load(spec.teacher.folder, torch.float64)
     chosen = set(models.trainable_names(model, which, "here"))
@@ -165,9 +173,9 @@ def test_only_what_is_trainable_learns(spec: LearnerSpec, which: str, share: flo
     assert moved <= chosen
     assert len(chosen) <= share * len(list(model.parameters())) + 2
     with pytest.raises(ModelError, match="fits none of its parameters"):
-        Learner(changed(spec, trainable="nowhere"))
+        TeacherTrainer(changed(spec, trainable="nowhere"))
     with pytest.raises(ModelError, match="has 2 layers"):
-        Learner(changed(spec, trainable="last_3"))
+        TeacherTrainer(changed(spec, trainable="last_3"))
 
 
 def test_a_cosine_stays_exact_over_as_many_terms_as_a_teacher_has() -> None:

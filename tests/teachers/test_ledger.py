@@ -37,10 +37,10 @@ def test_the_rows_that_come_first_are_given_early() -> None:
     wanted = np.random.default_rng(1).permutation(2000)
     book.announce("a", wanted)
     given = np.concatenate(drain(book))
-    place = np.empty(2000, int)
-    place[given] = np.arange(2000)
-    assert place[wanted[:5]].max() < 30
-    assert np.abs(place[wanted] - np.arange(2000)).max() < 300
+    worker = np.empty(2000, int)
+    worker[given] = np.arange(2000)
+    assert worker[wanted[:5]].max() < 30
+    assert np.abs(worker[wanted] - np.arange(2000)).max() < 300
 
 
 def test_packing_by_length_pads_less_than_the_order_of_need() -> None:

@@ -18,11 +18,11 @@ from stand_ins import DyingReplica, SlowReplica, WrongVersionReplica, ids_of, sp
 
 from raykd.data.corpus import Corpus
 from raykd.errors import TeacherError
-from raykd.teachers.serving.client import Source, TeacherClient, enlist
 from raykd.teachers.local import LocalTeacher
-from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.client import TargetSource, TeacherClient, register
 from raykd.teachers.serving.replica import Replica
-from raykd.teachers.serving.service import ServiceSpec, connect
+from raykd.teachers.serving.service import TeacherServiceSpec, connect
+from raykd.teachers.teacher_model import TeacherModel
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -37,14 +37,14 @@ def served(request: pytest.FixtureRequest) -> Iterator[list[Any]]:
     time.sleep(0.2)  # the name is free again
 
 
-def local(teacher: Prepared, corpus: Corpus, ids: np.ndarray) -> np.ndarray:
+def local(teacher: TeacherModel, corpus: Corpus, ids: np.ndarray) -> np.ndarray:
     """The undisturbed answer: each row alone, no padding, no service."""
     model = LocalTeacher(teacher, torch.device("cpu"))
     return np.concatenate([model.logits(corpus.splits["train"], ids[k : k + 1]) for k in range(len(ids))])
 
 
-def source_of(spec: ServiceSpec, corpus: Corpus, run: str = "run") -> Source:
-    return Source(spec.teacher, corpus.splits["train"], spec.cache, run, ids_of(corpus), spec)
+def source_of(spec: TeacherServiceSpec, corpus: Corpus, run: str = "run") -> TargetSource:
+    return TargetSource(spec.teacher, corpus.splits["train"], spec.cache, run, ids_of(corpus), spec)
 
 
 def state(handle: Any, run: str = "run") -> dict[str, Any]:
@@ -64,7 +64,7 @@ def wait_sealed(handle: Any, corpus: Corpus, seconds: float = 60) -> None:
 
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_every_row_is_right_and_computed_once(
-    replicas: int, teacher: Prepared, corpus: Corpus, tmp_path: Path, served: list[Any]
+    replicas: int, teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:
     spec = spec_of(teacher, tmp_path, Replica, replicas)
     served.append(connect(spec))
@@ -73,17 +73,17 @@ def test_every_row_is_right_and_computed_once(
     batches = [ids[k : k + 32] for k in range(0, len(ids), 32)]
     got = []
     for k, batch in enumerate(batches):
-        client.expect(batches[k : k + 4])
+        client.prefetch(batches[k : k + 4])
         got.append(client.get(batch))
     np.testing.assert_allclose(np.concatenate(got), local(teacher, corpus, ids), rtol=1e-9, atol=1e-12)
     wait_sealed(served[0], corpus)
     assert computed(served[0], corpus) == len(ids)
     assert state(served[0])["forwards"] == len(ids)
-    sealed = TeacherClient(Source(teacher, source.split, source.cache, "later", ids, None))
+    sealed = TeacherClient(TargetSource(teacher, source.split, source.cache, "later", ids, None))
     np.testing.assert_array_equal(sealed.get(ids), np.concatenate(got))
 
 
-def test_two_students_share_one_pass(teacher: Prepared, corpus: Corpus, tmp_path: Path, served: list[Any]) -> None:
+def test_two_students_share_one_pass(teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]) -> None:
     spec = spec_of(teacher, tmp_path, Replica)
     served.append(connect(spec))
     one, two = (TeacherClient(source_of(spec, corpus, run)) for run in ("run", "other"))
@@ -95,7 +95,9 @@ def test_two_students_share_one_pass(teacher: Prepared, corpus: Corpus, tmp_path
     assert computed(served[0], corpus) + computed(served[0], corpus, "other") == len(ids)
 
 
-def test_a_replica_that_dies_loses_no_row(teacher: Prepared, corpus: Corpus, tmp_path: Path, served: list[Any]) -> None:
+def test_a_replica_that_dies_loses_no_row(
+    teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
+) -> None:
     spec = spec_of(teacher, tmp_path, DyingReplica, replicas=2, tokens=256)
     served.append(connect(spec))
     client = TeacherClient(source_of(spec, corpus))
@@ -109,26 +111,26 @@ def test_a_replica_that_dies_loses_no_row(teacher: Prepared, corpus: Corpus, tmp
 
 @pytest.mark.slow
 def test_a_killed_service_goes_on_from_its_segments(
-    teacher: Prepared, corpus: Corpus, tmp_path: Path, served: list[Any]
+    teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:
     spec = spec_of(teacher, tmp_path, SlowReplica, tokens=128)
     served.append(connect(spec))
     client = TeacherClient(source_of(spec, corpus))
     ids = client.source.wanted
-    client.expect([ids[:32]])
+    client.prefetch([ids[:32]])
     first = client.get(ids[:32])
     time.sleep(2.5)  # a segment is written
     os.kill(int(state(served[0])["pid"]), signal.SIGKILL)
     rest = client.get(ids)
     np.testing.assert_array_equal(rest[:32], first)
     np.testing.assert_allclose(rest, local(teacher, corpus, ids), rtol=1e-9, atol=1e-12)
-    enlist(client.source)
+    register(client.source)
     wait_sealed(served[0], corpus)
     assert computed(served[0], corpus) < len(ids)
 
 
 def test_requests_stay_bounded_when_the_teacher_is_slow(
-    teacher: Prepared, corpus: Corpus, tmp_path: Path, served: list[Any]
+    teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:
     spec = spec_of(teacher, tmp_path, SlowReplica, replicas=2, tokens=128)
     served.append(connect(spec))
@@ -136,7 +138,7 @@ def test_requests_stay_bounded_when_the_teacher_is_slow(
     ids = client.source.wanted
     most = 0
     for start in range(0, 160, 16):
-        client.expect([ids[start + k * 16 : start + (k + 1) * 16] for k in range(4)])
+        client.prefetch([ids[start + k * 16 : start + (k + 1) * 16] for k in range(4)])
         most = max(most, *state(served[0])["replicas"])
         under_way = len(client._replies) + len(client._calls)
         assert under_way <= 4 + 2 * 2 + 4
@@ -146,7 +148,7 @@ def test_requests_stay_bounded_when_the_teacher_is_slow(
 
 @pytest.mark.slow
 def test_replicas_come_and_go_while_students_train(
-    teacher: Prepared, corpus: Corpus, tmp_path: Path, served: list[Any]
+    teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:
     spec = spec_of(teacher, tmp_path, SlowReplica, tokens=128)
     served.append(connect(spec))
@@ -163,7 +165,7 @@ def test_replicas_come_and_go_while_students_train(
 
 
 def test_an_answer_of_another_version_is_refused(
-    teacher: Prepared, corpus: Corpus, tmp_path: Path, served: list[Any]
+    teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:
     spec = spec_of(teacher, tmp_path, WrongVersionReplica)
     served.append(connect(spec))
@@ -173,7 +175,7 @@ def test_an_answer_of_another_version_is_refused(
 
 
 def test_a_teacher_that_cannot_start_is_an_error_not_a_wait(
-    teacher: Prepared, corpus: Corpus, tmp_path: Path, served: list[Any]
+    teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:
     spec = spec_of(replace(teacher, folder=str(tmp_path / "gone")), tmp_path, Replica)
     served.append(connect(spec))

@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import BertConfig, BertForSequenceClassification
 
-from raykd.training.dropout import MaskTape
+from raykd.training.dropout import DropoutReplay
 
 
 def bert() -> BertForSequenceClassification:
@@ -17,7 +17,7 @@ def bert() -> BertForSequenceClassification:
 
 
 def test_a_tape_gives_the_seeds_masks_to_every_pass_and_leaves_nothing_behind() -> None:
-    model, ids, tape = bert(), torch.randint(1, 40, (5, 9)), MaskTape()
+    model, ids, tape = bert(), torch.randint(1, 40, (5, 9)), DropoutReplay()
 
     def passed() -> torch.Tensor:
         torch.manual_seed(11)
@@ -39,7 +39,7 @@ def test_a_tape_gives_the_seeds_masks_to_every_pass_and_leaves_nothing_behind() 
 
 
 def test_a_tape_is_of_one_batch() -> None:
-    model, tape = bert(), MaskTape()
+    model, tape = bert(), DropoutReplay()
     with tape:
         model(input_ids=torch.randint(1, 40, (5, 9)))
     with tape, pytest.raises(RuntimeError, match="size"):

@@ -22,11 +22,11 @@ from raykd.data import corpus as corpora
 from raykd.data.tasks import Task
 from raykd.records.log import read_events
 from raykd.training import checkpoint, loop
-from raykd.training.job import Job, Outcome, Place, Signal
+from raykd.training.job import Job, Outcome, Subset, WorkerContext
 from raykd.training.optim import learning_rate
-from raykd.training.supervised import Supervised
+from raykd.training.supervised import SupervisedStepFactory
 
-PLACE = Place(0, 1, torch.device("cpu"), 1)
+PLACE = WorkerContext(0, 1, torch.device("cpu"), 1)
 SETTINGS = OptimConfig(epochs=2, batch_size=32, lr=2e-3, log_every=1, eval_every=4, threads=1)
 
 
@@ -37,13 +37,14 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Job:
     data = DataConfig(source="generated", generated=GeneratorConfig(rows=200, validation_rows=60, domains=2))
     corpus = corpora.load(data, TaskConfig(), folder / "cache")
     task = Task("classification", "accuracy", tuple(corpus.labels or ()))
-    train = Signal.of(corpus, "train")
+    train = Subset.of(corpus, "train")
     spec = ModelConfig(layers=1, hidden_size=16, heads=2, vocab_size=300, dropout=0.2)
     model, tokenizer = models.build(spec, task, train.texts(), 0, 24)
     models.save(model, tokenizer, folder / "start")
     return Job(
         folder="", metrics="", model=str(folder / "start"), task=task, train=train,
-        validation=Signal.of(corpus, "validation"), settings=SETTINGS, seed=3, max_length=24, step=Supervised(),
+        validation=Subset.of(corpus, "validation"), settings=SETTINGS, seed=3, max_length=24,
+        step=SupervisedStepFactory(),
     )  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def losses(folder: Path) -> list[float]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    state = checkpoint.load_cut(folder / "checkpoints")
+    state = checkpoint.load_checkpoint(folder / "checkpoints")
     assert state is not None
     return state.state["model"]
 

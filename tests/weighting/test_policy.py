@@ -10,8 +10,8 @@ import torch
 
 from raykd.errors import ConfigError
 from raykd.weighting.policy import model as policy
-from raykd.weighting.policy.model import Exported, Layout, Policy
-from raykd.weighting.policy.weighting import Calendar
+from raykd.weighting.policy.model import Exported, Policy, StateSpec
+from raykd.weighting.policy.weighting import UpdateSchedule
 
 LOGITS_BK = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -60,7 +60,7 @@ def test_draws_depend_on_seed_step_row_and_teacher_and_on_nothing_else() -> None
 
 
 def test_an_export_acts_the_same(tmp_path: Path) -> None:
-    layout = Layout(("one", "two"), hidden=5, classes=2, student=True)
+    layout = StateSpec(("one", "two"), hidden=5, classes=2, student=True)
     trained = Policy(2, layout.features)
     torch.nn.init.normal_(trained.weight)
     scaling = {"sentence.mean": torch.randn(5), "sentence.std": torch.rand(5)}
@@ -79,7 +79,7 @@ def test_an_export_acts_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("start", "every", "update_every"), [(0, 8, 1), (0, 1, 1), (3, 8, 1), (10, 4, 3), (7, 8, 2)])
 def test_a_steps_version_counts_what_was_rewarded_a_period_before(start: int, every: int, update_every: int) -> None:
-    calendar = Calendar(start, every, update_every)
+    calendar = UpdateSchedule(start, every, update_every)
     rewarded = [step for step in range(200) if calendar.rewarded(step)]
     assert rewarded == [step for step in range(start, 200) if (step + 1) % every == 0]
     for step in range(200):

@@ -16,14 +16,14 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from raykd.errors import RunError
 from raykd.weighting.policy import model as policy
-from raykd.weighting.policy.experience import Experience, SelectorSpec
-from raykd.weighting.policy.model import Layout
-from raykd.weighting.policy.rllib import SelectorWithValue, spaces
-from raykd.weighting.policy.trainer import SelectorLearner, compared
+from raykd.weighting.policy.experience import Experience, PolicyTrainerSpec
+from raykd.weighting.policy.model import StateSpec
+from raykd.weighting.policy.rllib import PolicyModuleWithValue, spaces
+from raykd.weighting.policy.trainer import PolicyTrainer, leave_one_out_gain
 
 TEACHERS, FEATURES = 3, 4
-LAYOUT = Layout(("a", "b", "c"), hidden=1, classes=2, student=False)
-SPEC = SelectorSpec(LAYOUT, lr=0.05, clip=0.2, entropy_bonus=0.01, update_every=1, passes=4)
+LAYOUT = StateSpec(("a", "b", "c"), hidden=1, classes=2, student=False)
+SPEC = PolicyTrainerSpec(LAYOUT, lr=0.05, clip=0.2, entropy_bonus=0.01, update_every=1, passes=4)
 
 
 def worth(states_BKF: np.ndarray) -> np.ndarray:
@@ -44,7 +44,7 @@ def experience(rng: np.random.Generator, weights: dict[str, np.ndarray], rows: i
     return Experience(rng.permutation(rows), states, *floats, classes)
 
 
-def train(learner: SelectorLearner, steps: int, seed: int = 0) -> None:
+def train(learner: PolicyTrainer, steps: int, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
     for step in range(steps):
         found = learner.weights(None)
@@ -53,7 +53,7 @@ def train(learner: SelectorLearner, steps: int, seed: int = 0) -> None:
 
 
 def test_it_learns_a_planted_choice_behind_what_moves_all_rows() -> None:
-    learner = SelectorLearner(SPEC)
+    learner = PolicyTrainer(SPEC)
     train(learner, 60)
     found = learner.weights(60)
     assert found is not None
@@ -65,7 +65,7 @@ def test_it_learns_a_planted_choice_behind_what_moves_all_rows() -> None:
 
 def test_the_first_step_follows_the_score_function_gradient() -> None:
     """∇ mean(A · log π) by central differences in float64, at the weights that acted: there the ratio is 1."""
-    learner = SelectorLearner(SelectorSpec(LAYOUT, 1e-3, 0.2, 0.0, update_every=1, passes=1))
+    learner = PolicyTrainer(PolicyTrainerSpec(LAYOUT, 1e-3, 0.2, 0.0, update_every=1, passes=1))
     start = learner.weights(0)
     assert start is not None
     seen = experience(np.random.default_rng(0), start.weights)
@@ -95,11 +95,11 @@ def test_the_first_step_follows_the_score_function_gradient() -> None:
 
 def test_choices_of_old_weights_count_only_within_the_clip() -> None:
     """Rows whose likelihood has already changed by more than the clip, in the gainful direction, move nothing."""
-    learner = SelectorLearner(SelectorSpec(LAYOUT, 0.1, 0.2, 0.0, update_every=1, passes=1))
+    learner = PolicyTrainer(PolicyTrainerSpec(LAYOUT, 0.1, 0.2, 0.0, update_every=1, passes=1))
     start = learner.weights(0)
     assert start is not None
     seen = experience(np.random.default_rng(0), start.weights)
-    good = compared(seen).gain_B > 0
+    good = leave_one_out_gain(seen).gain_B > 0
     old = seen.log_likelihood_B + np.where(good, -1.0, 1.0).astype(np.float32)
     learner.push("run", 0, 0, 1, replace(seen, log_likelihood_B=old))
     after = learner.weights(1)
@@ -112,7 +112,7 @@ def parts(seen: Experience, world: int) -> list[Experience]:
 
 
 def test_neither_the_number_of_workers_nor_who_comes_first_changes_what_is_learnt() -> None:
-    one, four = SelectorLearner(SPEC), SelectorLearner(SPEC)
+    one, four = PolicyTrainer(SPEC), PolicyTrainer(SPEC)
     rng, start = np.random.default_rng(0), one.weights(0)
     assert start is not None
     for step in range(5):
@@ -133,7 +133,7 @@ def test_neither_the_number_of_workers_nor_who_comes_first_changes_what_is_learn
 
 
 def test_a_step_counts_once_and_a_worker_without_rows_joins() -> None:
-    learner = SelectorLearner(SPEC)
+    learner = PolicyTrainer(SPEC)
     start = learner.weights(0)
     assert start is not None
     seen = experience(np.random.default_rng(0), start.weights)
@@ -147,8 +147,8 @@ def test_a_step_counts_once_and_a_worker_without_rows_joins() -> None:
 
 def test_a_restored_selector_goes_on_as_the_undisturbed_one() -> None:
     """With an update under way over several steps, through RLlib's own checkpoint: Adam's moments belong to it."""
-    spec = SelectorSpec(LAYOUT, 0.05, 0.2, 0.01, update_every=2, passes=2)
-    whole, rng = SelectorLearner(spec), np.random.default_rng(0)
+    spec = PolicyTrainerSpec(LAYOUT, 0.05, 0.2, 0.01, update_every=2, passes=2)
+    whole, rng = PolicyTrainer(spec), np.random.default_rng(0)
     start = whole.weights(0)
     assert start is not None
     seen = [experience(rng, start.weights) for _ in range(9)]
@@ -158,7 +158,7 @@ def test_a_restored_selector_goes_on_as_the_undisturbed_one() -> None:
         if step == 4:
             packed = whole.state("run", 4) or b""
     assert whole.state("run", 9) is None
-    back = SelectorLearner(spec)
+    back = PolicyTrainer(spec)
     back.restore(packed)
     assert back.version == 2
     for step in range(3, 9):  # 3 and 4 are replayed, and were counted
@@ -167,7 +167,7 @@ def test_a_restored_selector_goes_on_as_the_undisturbed_one() -> None:
         mine, theirs = whole.weights(version), back.weights(version)
         assert mine is not None
         assert theirs is not None
-        assert mine.told == theirs.told
+        assert mine.metrics == theirs.metrics
         for name, value in mine.weights.items():
             assert np.array_equal(value, theirs.weights[name])
 
@@ -175,16 +175,16 @@ def test_a_restored_selector_goes_on_as_the_undisturbed_one() -> None:
 def test_a_row_is_compared_with_the_others_of_its_class() -> None:
     nobody = Experience.none(TEACHERS, FEATURES)
     gain, classes = np.array([1, 2, 6, 10], np.float32), np.array([0, 0, 0, 1])
-    fresh = compared(replace(nobody, gain_B=gain, class_B=classes)).gain_B
+    fresh = leave_one_out_gain(replace(nobody, gain_B=gain, class_B=classes)).gain_B
     # The only one of its class is held against all others.
     np.testing.assert_allclose(fresh, [1 - 4, 2 - 3.5, 6 - 1.5, 10 - 3])
-    alone = compared(replace(nobody, gain_B=gain[:1], class_B=classes[:1])).gain_B
+    alone = leave_one_out_gain(replace(nobody, gain_B=gain[:1], class_B=classes[:1])).gain_B
     assert alone.tolist() == [0.0]
 
 
 def test_the_metric_that_all_rows_share_counts_against_its_moving_mean() -> None:
     """r3: centring within a step would take it away altogether."""
-    learner, rng = SelectorLearner(SPEC), np.random.default_rng(0)
+    learner, rng = PolicyTrainer(SPEC), np.random.default_rng(0)
     start = learner.weights(0)
     assert start is not None
     seen = experience(rng, start.weights)
@@ -220,7 +220,7 @@ class Bandit(gym.Env):  # type: ignore[type-arg]
 @pytest.mark.usefixtures("ray_local")
 def test_stock_ppo_trains_the_same_module() -> None:
     observations, actions = spaces(TEACHERS, FEATURES)
-    spec = RLModuleSpec(module_class=SelectorWithValue, observation_space=observations, action_space=actions)
+    spec = RLModuleSpec(module_class=PolicyModuleWithValue, observation_space=observations, action_space=actions)
     config = (
         PPOConfig()
         .environment(Bandit)

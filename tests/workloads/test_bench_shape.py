@@ -11,8 +11,8 @@ from raykd.workloads.bench import colocated, feedback, selector, serving, study
 from raykd.workloads.bench._measure import Blocks
 from raykd.workloads.bench._stage import Shape
 
-from raykd.student.step import DistilStep
-from raykd.teachers.feedback.ensemble import LearningEnsemble
+from raykd.student.step import DistillStep
+from raykd.teachers.feedback.ensemble import TrainableEnsemble
 
 TINY = Shape(layers=1, width=16, heads=2)
 FIELDS = {"bench", "ratio", "goal", "holds", "threads"}
@@ -68,9 +68,9 @@ def test_feedback_compares_rounds_that_are_the_same_step(monkeypatch: pytest.Mon
     class Asked(Blocks):
         def close(self) -> None:
             step, ids = self.step, self._worker.job.train.ids[:32]
-            assert isinstance(step, DistilStep)
+            assert isinstance(step, DistillStep)
             taught[Path(self._worker.job.folder).name] = step.targets.get(ids)
-            if isinstance(step.targets, LearningEnsemble):
+            if isinstance(step.targets, TrainableEnsemble):
                 taught["fork"] = step.targets.forks(ids)
             super().close()
 

@@ -13,54 +13,54 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raykd import objective
 from raykd.config import FeedbackConfig, ObjectiveConfig, OptimConfig, WeightingConfig
-from raykd.feedback import Exam, Feedback, Round
+from raykd.feedback import Feedback, QuizLoss, Round
 from raykd.models import forward
 from raykd.student import weighting as weigh
-from raykd.student.step import Blend, DistilStep
-from raykd.teachers.serving.client import Source
+from raykd.student.step import DistillLoss, DistillStep
 from raykd.teachers.local import LocalTeacher
-from raykd.training.replacement_sampler import Drawn
-from raykd.training.job import Job, Place, Signal
+from raykd.teachers.serving.client import TargetSource
 from raykd.training.dropout import dropout_seed
+from raykd.training.job import Job, Subset, WorkerContext
 from raykd.training.optim import build_optimizer
+from raykd.training.replacement_sampler import ReplacementSampler
 
 
 @dataclass(frozen=True)
 class DoubleBackward:
     """Factory of the student's step with its teacher's round in the same process."""
 
-    source: Source
+    source: TargetSource
     objective: ObjectiveConfig
     weighting: WeightingConfig
     feedback: FeedbackConfig
-    quiz: Signal
+    quiz: Subset
 
-    def build(self, job: Job, place: Place) -> DistilStep:
+    def build(self, job: Job, worker: WorkerContext) -> DistillStep:
         """The step of the only worker."""
-        blend = Blend(job.task, self.objective.alpha, objective.build(self.objective))
-        teacher = _InGraph(LocalTeacher(self.source.teacher, place.device), self.source)
+        blend = DistillLoss(job.task, self.objective.alpha, objective.build(self.objective))
+        teacher = _InGraph(LocalTeacher(self.source.teacher, worker.device), self.source)
         rows = self.feedback.quiz_batches * job.settings.batch_size
         encoder = weigh.student_encoder(job, self.quiz)
-        exam = Exam(job.task, Drawn("quiz", encoder, self.quiz.ids, rows, job.seed, place))
+        exam = QuizLoss(job.task, ReplacementSampler("quiz", encoder, self.quiz.ids, rows, job.seed, worker))
         pilot_lr = self.feedback.pilot_lr or job.settings.lr
         settings = OptimConfig(lr=self.feedback.teacher_lr, clip=self.feedback.teacher_clip)
         rounds = _Rounds(blend, teacher, exam, pilot_lr, settings, job.seed)
-        return DistilStep(
-            blend, weigh.build(self.weighting, None, (self.source,), job, place), teacher, torch.float32, rounds
+        return DistillStep(
+            blend, weigh.build(self.weighting, None, (self.source,), job, worker), teacher, torch.float32, rounds
         )
 
 
 class _InGraph:
     """The teacher as targets: what it says keeps its graph until the round is over."""
 
-    def __init__(self, local: LocalTeacher, source: Source) -> None:
+    def __init__(self, local: LocalTeacher, source: TargetSource) -> None:
         self.local, self.source = local, source
         self.logits_BC = torch.empty(0)
 
-    def expect(self, batches: list[np.ndarray]) -> None:
+    def prefetch(self, batches: list[np.ndarray]) -> None:
         """Knows nothing ahead of time."""
 
-    def at_hand(self, ids: np.ndarray) -> int:
+    def available(self, ids: np.ndarray) -> int:
         """Nothing is remembered."""
         return 0
 
@@ -82,7 +82,7 @@ class _Rounds(Feedback):
     """Pilot, quiz, one backward through both, the teacher's step."""
 
     def __init__(
-        self, blend: Blend, teacher: _InGraph, exam: Exam, pilot_lr: float, settings: OptimConfig, seed: int
+        self, blend: DistillLoss, teacher: _InGraph, exam: QuizLoss, pilot_lr: float, settings: OptimConfig, seed: int
     ) -> None:
         self.blend, self.teacher, self.exam, self.pilot_lr, self.seed = blend, teacher, exam, pilot_lr, seed
         self.clip = settings.clip if settings.clip is not None else float("inf")

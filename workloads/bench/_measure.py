@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import ray
 
 from raykd.records.log import MetricsLog
-from raykd.teachers.serving.client import Source, TeacherClient
-from raykd.teachers.serving.service import ServiceSpec, connect
-from raykd.teachers.serving.session import Serving
+from raykd.teachers.serving.client import TargetSource, TeacherClient
+from raykd.teachers.serving.service import TeacherServiceSpec, connect
+from raykd.teachers.serving.session import TeacherSession
 from raykd.training import loop
-from raykd.training.job import Job, Place, Step, StepFactory
+from raykd.training.job import Job, Step, StepFactory, WorkerContext
 
 from ._stage import Stage
 
@@ -31,9 +31,9 @@ class _Clocked:
     begun: float = 0.0
     built: float = 0.0
 
-    def build(self, job: Job, place: Place) -> Step:
+    def build(self, job: Job, worker: WorkerContext) -> Step:
         self.begun = time.perf_counter()
-        step = self.inner.build(job, place)
+        step = self.inner.build(job, worker)
         self.built = time.perf_counter()
         return step
 
@@ -60,7 +60,7 @@ class Span:
         return self.opening_s + self.training_s
 
 
-def train(job: Job, place: Place, steps: int | None = None) -> Span:
+def train(job: Job, worker: WorkerContext, steps: int | None = None) -> Span:
     """Runs the real loop: to the end of the job, or until `steps` steps are done and no checkpoint is written yet."""
     clocked = _Clocked(job.step)
     asked, ended = 0, 0.0
@@ -70,9 +70,9 @@ def train(job: Job, place: Place, steps: int | None = None) -> Span:
         asked, ended = asked + 1, time.perf_counter()
         return asked == steps
 
-    outcome = loop.train(replace(job, step=clocked), place, report=lambda scores: None, stop=stop)
+    outcome = loop.train(replace(job, step=clocked), worker, report=lambda scores: None, stop=stop)
     ended = time.perf_counter() if steps is None else ended
-    clock = outcome.clock
+    clock = outcome.timers
     return Span(clocked.built - clocked.begun, ended - clocked.built, clock.wait_s, clock.targets_s)
 
 
@@ -82,7 +82,7 @@ class Blocks:
     def __init__(self, stage: Stage, name: str, step: StepFactory, block: int) -> None:
         job = stage.job(name, step, epochs=NEVER, eval_every=NEVER)
         self._block = block
-        self._worker = loop.Worker(job, stage.place, report=lambda scores: None, stop=self._done)
+        self._worker = loop.TrainLoop(job, stage.worker, report=lambda scores: None, stop=self._done)
 
     def samples_per_s(self) -> float:
         """Over the next block, by the loop's own clock: all that a step does, no evaluation and no checkpoint."""
@@ -113,24 +113,26 @@ class Blocks:
 
 
 @contextlib.contextmanager
-def warm_service(stage: Stage, spec: ServiceSpec) -> Iterator[Serving]:
+def warm_service(stage: Stage, spec: TeacherServiceSpec) -> Iterator[TeacherSession]:
     """A teacher's service whose replica is up, its model loaded and used: it has answered the validation rows.
 
     The training rows are made known to it but not asked for, since a service that has nothing left to do lets its
     replicas go.
     """
     train, validation = stage.wanted("train"), stage.wanted("validation")
-    with Serving([spec], {"train": train}, run="bench") as serving:
+    with TeacherSession([spec], {"train": train}, run="bench") as serving:
         # Held until the end: the service lives as long as the handle that created it.
         service = connect(spec)
         ray.get(service.register.remote(train.split, "warm-up"))
-        client = TeacherClient(Source(spec.teacher, validation.split, spec.cache, "warm-up", validation.ids, spec))
+        client = TeacherClient(
+            TargetSource(spec.teacher, validation.split, spec.cache, "warm-up", validation.ids, spec)
+        )
         client.get(validation.ids)
         client.close()
         yield serving
 
 
-def teachers_pass(stage: Stage, serving: Serving) -> float:
+def teachers_pass(stage: Stage, serving: TeacherSession) -> float:
     """Seconds from announcing the training rows until their table is sealed, as the driver of a run waits for it."""
     begun = time.perf_counter()
     serving.start(MetricsLog(stage.folder / "pass.jsonl"))

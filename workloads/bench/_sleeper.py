@@ -11,14 +11,14 @@ import numpy as np
 import ray
 
 from raykd.data.splits import Split
-from raykd.teachers.teacher_model import Prepared
-from raykd.teachers.serving.replica import Answer, Seat
+from raykd.teachers.serving.replica import ActorResources, Answer
+from raykd.teachers.teacher_model import TeacherModel
 
 
 class Sleeper:
     """Takes the place of `Replica` in a service: the same calls, the same answers, no cores used."""
 
-    def __init__(self, teacher: Prepared, seat: Seat) -> None:
+    def __init__(self, teacher: TeacherModel, actor_resources: ActorResources) -> None:
         self.teacher, self.rows = teacher, 0
         self.seconds_per_row = float(json.loads(_speed_file(Path(teacher.folder)).read_text(encoding="utf-8")))
 

@@ -20,15 +20,15 @@ import torch
 from raykd import config as configuration
 from raykd import models
 from raykd.config import GeneratorConfig, ModelConfig, RunConfig
-from raykd.data.generated import generator
 from raykd.data.corpus import Corpus
+from raykd.data.generated import generator
 from raykd.data.tasks import Task
-from raykd.student.factory import Distil
 from raykd.run.context import open_corpus
-from raykd.teachers.serving.client import Source
-from raykd.teachers.teacher_model import Prepared
-from raykd.teachers.serving.session import Wanted
-from raykd.training.job import Job, Place, Signal, StepFactory
+from raykd.student.factory import DistillStepFactory
+from raykd.teachers.serving.client import TargetSource
+from raykd.teachers.serving.session import TargetRequest
+from raykd.teachers.teacher_model import TeacherModel
+from raykd.training.job import Job, StepFactory, Subset, WorkerContext
 
 REVIEWS_A_ROW = 3
 """Reviews of the embedded corpus that are joined to one row, of about 45 tokens."""
@@ -59,7 +59,7 @@ class Stage:
     folder: Path
     corpus: Corpus
     task: Task
-    place: Place
+    worker: WorkerContext
     student: Path
 
     @property
@@ -77,20 +77,20 @@ class Stage:
         """Batches of all training rows."""
         return -(-self.rows // self.config.train.batch_size)
 
-    def signal(self, purpose: str) -> Signal:
+    def signal(self, purpose: str) -> Subset:
         """The rows of train, validation or quiz."""
-        return Signal.of(self.corpus, purpose)
+        return Subset.of(self.corpus, purpose)
 
-    def wanted(self, purpose: str) -> Wanted:
+    def wanted(self, purpose: str) -> TargetRequest:
         """As a run announces them: the training rows in the order of the first epoch."""
         signal = self.signal(purpose)
         first = purpose == "train"
-        return Wanted(signal.split, signal.seen_in(0, self.config.train, SEED) if first else signal.ids)
+        return TargetRequest(signal.split, signal.seen_in(0, self.config.train, SEED) if first else signal.ids)
 
-    def distil(self, source: Source, in_loop: bool = False) -> Distil:
+    def distil(self, source: TargetSource, in_loop: bool = False) -> DistillStepFactory:
         """The student's step on one teacher's soft targets, with the objective that a run has by default."""
         config = self.config
-        return Distil((source,), config.objective, config.weighting, in_loop)
+        return DistillStepFactory((source,), config.objective, config.weighting, in_loop)
 
     def job(self, name: str, step: StepFactory, **settings: Any) -> Job:
         """A student's job in a folder of its own; all jobs see the same rows in the same order."""
@@ -138,23 +138,23 @@ def staged(
             }
         )
         corpus, task = open_corpus(config)
-        checkpoint = fresh(config.student, folder / "student", Signal.of(corpus, "train"), task)
-        place = Place(rank=0, world=1, device=torch.device("cpu"), threads=all_threads(threads))
-        torch.set_num_threads(place.threads)
-        yield Stage(config, folder, corpus, task, place, checkpoint)
+        checkpoint = fresh(config.student, folder / "student", Subset.of(corpus, "train"), task)
+        worker = WorkerContext(rank=0, world=1, device=torch.device("cpu"), threads=all_threads(threads))
+        torch.set_num_threads(worker.threads)
+        yield Stage(config, folder, corpus, task, worker, checkpoint)
 
 
-def fresh(shape: ModelConfig, folder: Path, train: Signal, task: Task) -> Path:
+def fresh(shape: ModelConfig, folder: Path, train: Subset, task: Task) -> Path:
     """The checkpoint of an untaught model: what it answers does not matter here, only how long it takes."""
     model, tokenizer = models.build(shape, task, train.texts(), seed=SEED, max_length=MAX_LENGTH)
     models.save(model, tokenizer, folder)
     return folder
 
 
-def untaught_teacher(stage: Stage) -> Prepared:
+def untaught_teacher(stage: Stage) -> TeacherModel:
     """A teacher of the configuration's shape, as fine-tuning would leave it."""
     folder = fresh(stage.config.teachers[0].model, stage.folder / "teacher", stage.signal("train"), stage.task)
-    return Prepared(
+    return TeacherModel(
         name="teacher",
         folder=str(folder),
         columns=tuple(range(stage.task.classes)),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from raykd.teachers.serving.client import Source
-from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.serving.store import Store
+from raykd.teachers.teacher_model import TeacherModel
 
 from ._sleeper import made_up_logits
 from ._stage import MAX_LENGTH, Stage
 
 
-def nobody(stage: Stage, name: str) -> Prepared:
+def nobody(stage: Stage, name: str) -> TeacherModel:
     """A teacher's name and address, and no model."""
     labels = stage.task.labels
-    return Prepared(
+    return TeacherModel(
         name=name,
         folder=str(stage.folder / f"teacher-{name}"),
         columns=tuple(range(len(labels))),
@@ -26,14 +26,14 @@ def nobody(stage: Stage, name: str) -> Prepared:
     )
 
 
-def sealed_source(stage: Stage, name: str) -> Source:
+def sealed_source(stage: Stage, name: str) -> TargetSource:
     """A teacher's table with logits that nobody computed."""
     return table(stage, nobody(stage, name))
 
 
-def table(stage: Stage, model: Prepared) -> Source:
+def table(stage: Stage, model: TeacherModel) -> TargetSource:
     """A sealed table of a model's answers to the training rows."""
     wanted = stage.signal("train")
     store = Store(stage.cache, model.address(wanted.split.fingerprint), model.classes, model.wire)
     store.seal(wanted.ids, made_up_logits(wanted.ids, model.classes))
-    return Source(model, wanted.split, str(stage.cache), "bench", wanted.ids, service=None)
+    return TargetSource(model, wanted.split, str(stage.cache), "bench", wanted.ids, service=None)

@@ -22,11 +22,11 @@ from typing import Any
 
 from raykd import runtime
 from raykd.data import order
-from raykd.teachers.serving.client import Source
 from raykd.teachers.local import LocalTeacher
-from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.serving.session import service_spec
-from raykd.training.supervised import Supervised
+from raykd.teachers.teacher_model import TeacherModel
+from raykd.training.supervised import SupervisedStepFactory
 
 from ._measure import median, teachers_pass, train, warm_service
 from ._stage import Shape, Stage, staged, untaught_teacher
@@ -88,7 +88,7 @@ def measure(sizes: Sizes) -> dict[str, Any]:
     """Alternates both kinds of run."""
     with staged(sizes.rows, sizes.student, sizes.teacher, sizes.threads) as stage, runtime.connected(stage.config):
         teacher = untaught_teacher(stage)
-        train(stage.job("warm-up", Supervised(), max_steps=WARM_UP_STEPS), stage.place)
+        train(stage.job("warm-up", SupervisedStepFactory(), max_steps=WARM_UP_STEPS), stage.worker)
         rounds = [_round(stage, teacher, sizes.epochs, k) for k in range(sizes.rounds)]
     over_limit = median([one.ratio / one.limit(sizes.epochs) for one in rounds])
     return {
@@ -107,23 +107,23 @@ def measure(sizes: Sizes) -> dict[str, Any]:
         "ratios_to_limit_of_rounds": [round(one.ratio / one.limit(sizes.epochs), 4) for one in rounds],
         "epochs": sizes.epochs,
         "rows": sizes.rows,
-        "threads": stage.place.threads,
+        "threads": stage.worker.threads,
     }
 
 
-def _round(stage: Stage, teacher: Prepared, epochs: int, k: int) -> _Round:
+def _round(stage: Stage, teacher: TeacherModel, epochs: int, k: int) -> _Round:
     """Both runs and what bounds them; every other round in the other order."""
     # Another identity, so that the round before has left it no soft targets.
     teacher = replace(teacher, weights=f"{teacher.weights}-{k}")
-    spec = service_spec(teacher, stage.config.teachers[0], stage.cache, stage.place.threads, lease_s=None)
+    spec = service_spec(teacher, stage.config.teachers[0], stage.cache, stage.worker.threads, lease_s=None)
     in_loop = 0.0
     if k % 2:
         in_loop = _in_loop(stage, _source(stage, teacher), epochs, k)
     with warm_service(stage, spec) as serving:
         pass_s = teachers_pass(stage, serving)
         (source,) = serving.sources("train")
-        taught = train(stage.job(f"whole-{k}", stage.distil(source), epochs=epochs), stage.place)
-    student_s = train(stage.job(f"epoch-{k}", stage.distil(source), epochs=1), stage.place).seconds
+        taught = train(stage.job(f"whole-{k}", stage.distil(source), epochs=epochs), stage.worker)
+    student_s = train(stage.job(f"epoch-{k}", stage.distil(source), epochs=1), stage.worker).seconds
     teacher_s = _local_pass(stage, teacher)
     if not k % 2:
         in_loop = _in_loop(stage, source, epochs, k)
@@ -133,20 +133,20 @@ def _round(stage: Stage, teacher: Prepared, epochs: int, k: int) -> _Round:
     return done
 
 
-def _in_loop(stage: Stage, source: Source, epochs: int, k: int) -> float:
+def _in_loop(stage: Stage, source: TargetSource, epochs: int, k: int) -> float:
     """Opening is loading the teacher here, which the clock leaves out."""
     step = stage.distil(source, in_loop=True)
-    return train(stage.job(f"in-loop-{k}", step, epochs=epochs), stage.place).training_s
+    return train(stage.job(f"in-loop-{k}", step, epochs=epochs), stage.worker).training_s
 
 
-def _local_pass(stage: Stage, teacher: Prepared) -> float:
-    model, wanted = LocalTeacher(teacher, stage.place.device), stage.wanted("train")
+def _local_pass(stage: Stage, teacher: TeacherModel) -> float:
+    model, wanted = LocalTeacher(teacher, stage.worker.device), stage.wanted("train")
     begun = time.perf_counter()
     for k in range(stage.steps_an_epoch):
         model.logits(wanted.split, order.batch(wanted.ids, k, stage.config.train.batch_size))
     return time.perf_counter() - begun
 
 
-def _source(stage: Stage, teacher: Prepared) -> Source:
+def _source(stage: Stage, teacher: TeacherModel) -> TargetSource:
     wanted = stage.wanted("train")
-    return Source(teacher, wanted.split, str(stage.cache), "bench", wanted.ids, service=None)
+    return TargetSource(teacher, wanted.split, str(stage.cache), "bench", wanted.ids, service=None)

@@ -30,12 +30,12 @@ import torch
 from raykd import runtime
 from raykd.config import FeedbackConfig
 from raykd.feedback import cotangent
-from raykd.feedback.cotangent_feedback import Teaching
-from raykd.student.factory import Distil, Teach
-from raykd.student.step import DistilStep
-from raykd.teachers.serving.client import Source
+from raykd.feedback.cotangent_feedback import CotangentFeedback
+from raykd.student.factory import DistillStepFactory, FeedbackSetup
+from raykd.student.step import DistillStep
 from raykd.teachers.local import LocalTeacher
-from raykd.teachers.serving.replica import Seat
+from raykd.teachers.serving.client import TargetSource
+from raykd.teachers.serving.replica import ActorResources
 from raykd.teachers.serving.store import Store
 from raykd.training.job import StepFactory
 
@@ -133,13 +133,13 @@ def _seconds(sizes: Sizes, student: Shape) -> tuple[dict[str, list[float]], int]
 
 def _wire_bytes(blocks: Blocks) -> int:
     step = blocks.step
-    assert isinstance(step, DistilStep)
-    assert isinstance(step.feedback, Teaching)
+    assert isinstance(step, DistillStep)
+    assert isinstance(step.feedback, CotangentFeedback)
     return round(step.feedback.tally.wire_bytes / step.feedback.tally.rounds)
 
 
 @contextlib.contextmanager
-def _blocks(stage: Stage, source: Source, way: str, block: int) -> Iterator[Blocks]:
+def _blocks(stage: Stage, source: TargetSource, way: str, block: int) -> Iterator[Blocks]:
     blocks = Blocks(stage, way, _step(stage, source, way), block)
     try:
         yield blocks
@@ -147,7 +147,7 @@ def _blocks(stage: Stage, source: Source, way: str, block: int) -> Iterator[Bloc
         blocks.close()
 
 
-def _step(stage: Stage, source: Source, way: str) -> StepFactory:
+def _step(stage: Stage, source: TargetSource, way: str) -> StepFactory:
     config, quiz = stage.config, stage.signal("quiz")
     route = "auto" if way == DOUBLE else way
     feedback = FeedbackConfig.model_validate(
@@ -156,17 +156,19 @@ def _step(stage: Stage, source: Source, way: str) -> StepFactory:
     if way == DOUBLE:
         return DoubleBackward(source, config.objective, config.weighting, feedback, quiz)
     # They take turns, so both have all cores.
-    seat = Seat(num_cpus=0, num_gpus=0, threads=stage.place.threads, resources={}, node_labels={})
-    return Distil((source,), config.objective, config.weighting, teach=Teach(feedback, (seat,), quiz))
+    actor_resources = ActorResources(num_cpus=0, num_gpus=0, threads=stage.worker.threads, resources={}, node_labels={})
+    return DistillStepFactory(
+        (source,), config.objective, config.weighting, feedback_setup=FeedbackSetup(feedback, (actor_resources,), quiz)
+    )
 
 
-def _source(stage: Stage) -> Source:
+def _source(stage: Stage) -> TargetSource:
     """The frozen teacher's soft targets, as a finished pass leaves them: what the fork is compared with."""
     teacher, train = untaught_teacher(stage), stage.signal("train")
-    local = LocalTeacher(teacher, stage.place.device)
+    local = LocalTeacher(teacher, stage.worker.device)
     store = Store(stage.cache, teacher.address(train.split.fingerprint), teacher.classes, teacher.wire)
     store.seal(train.ids, np.concatenate([local.logits(train.split, ids) for ids in np.array_split(train.ids, 16)]))
-    return Source(teacher, train.split, str(stage.cache), "bench", train.ids, service=None)
+    return TargetSource(teacher, train.split, str(stage.cache), "bench", train.ids, service=None)
 
 
 def _in_fresh_process(sizes: Sizes, way: str) -> dict[str, float]:

@@ -17,8 +17,8 @@ from typing import Any
 
 from raykd import runtime
 from raykd.config import RewardConfig, WeightingConfig
-from raykd.student.factory import Distil
-from raykd.student.weighting import Insight
+from raykd.student.factory import DistillStepFactory
+from raykd.student.weighting import WeightingInputs
 
 from ._measure import Blocks, median
 from ._stage import Shape, Stage, staged
@@ -75,7 +75,7 @@ def measure(sizes: Sizes) -> dict[str, Any]:
             log.info("block %d: %s", k, {name: round(spent[-1], 4) for name, spent in seconds.items()})
         for arm in arms.values():
             arm.close()
-        threads, batch_size = stage.place.threads, stage.config.train.batch_size
+        threads, batch_size = stage.worker.threads, stage.config.train.batch_size
     plain, policy, every = (seconds[name][warm_up:] for name in weightings)
     ratios = [one / other for one, other in zip(policy, plain, strict=True)]
     return {
@@ -93,10 +93,10 @@ def measure(sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def _step(stage: Stage, weighting: WeightingConfig) -> Distil:
+def _step(stage: Stage, weighting: WeightingConfig) -> DistillStepFactory:
     sources = tuple(sealed_source(stage, f"teacher{k}") for k in range(TEACHERS))
     width = stage.config.student.hidden_size
     assert width is not None
     encoder = replace(nobody(stage, "sentences"), columns=tuple(range(width)), labels=(), output="pooled")
-    insight = Insight("bench", sentences=table(stage, encoder))
-    return Distil(sources, stage.config.objective, weighting, insight=insight)
+    weighting_inputs = WeightingInputs("bench", sentences=table(stage, encoder))
+    return DistillStepFactory(sources, stage.config.objective, weighting, weighting_inputs=weighting_inputs)

@@ -24,10 +24,10 @@ from typing import Any
 
 from raykd import runtime
 from raykd.records.log import MetricsLog
-from raykd.teachers.serving.service import ServiceSpec
-from raykd.teachers.serving.session import Serving, service_spec
-from raykd.training.job import Job, Place, Step, StepFactory
-from raykd.training.supervised import Supervised
+from raykd.teachers.serving.service import TeacherServiceSpec
+from raykd.teachers.serving.session import TeacherSession, service_spec
+from raykd.training.job import Job, Step, StepFactory, WorkerContext
+from raykd.training.supervised import SupervisedStepFactory
 
 from ._measure import NEVER, Blocks, Span, median, teachers_pass, train, warm_service
 from ._sleeper import Sleeper, set_speed
@@ -75,7 +75,7 @@ def warm(sizes: Sizes) -> dict[str, Any]:
     with staged(sizes.rows, sizes.student, sizes.student, sizes.threads) as stage:
         arms = {
             "sealed": Blocks(stage, "sealed", stage.distil(sealed_source(stage, "sealed")), sizes.block),
-            "alone": Blocks(stage, "alone", Supervised(), sizes.block),
+            "alone": Blocks(stage, "alone", SupervisedStepFactory(), sizes.block),
         }
         speeds: dict[str, list[float]] = {name: [] for name in arms}
         # An epoch each beforehand: later ones find every row tokenised.
@@ -95,7 +95,7 @@ def warm(sizes: Sizes) -> dict[str, Any]:
             "samples_per_s": median(sealed),
             "student_only_samples_per_s": median(alone),
             "ratios_of_pairs": [round(ratio, 4) for ratio in ratios],
-            "threads": stage.place.threads,
+            "threads": stage.worker.threads,
             "batch_size": stage.config.train.batch_size,
         }
 
@@ -122,7 +122,7 @@ class _Round:
 def cold(sizes: Sizes) -> dict[str, Any]:
     """The first epoch with a teacher that is still at work, elsewhere."""
     with staged(sizes.rows, sizes.student, sizes.student, sizes.threads) as stage, runtime.connected(stage.config):
-        train(stage.job("warm-up", Supervised(), max_steps=WARM_UP_STEPS), stage.place)
+        train(stage.job("warm-up", SupervisedStepFactory(), max_steps=WARM_UP_STEPS), stage.worker)
         rounds: list[_Round] = []
         before = _sealed_epoch(stage, "start")
         for k in range(sizes.rounds):
@@ -144,7 +144,7 @@ def cold(sizes: Sizes) -> dict[str, Any]:
         "waiting_s": median([one.first.waiting_s for one in rounds]),
         "handling_s": median([one.first.handling_s for one in rounds]),
         "ratios_of_rounds": [round(one.ratio, 4) for one in rounds],
-        "threads": stage.place.threads,
+        "threads": stage.worker.threads,
         "rows": sizes.rows,
     }
 
@@ -171,21 +171,21 @@ class _Announced:
     """Announces the rows and lets the driver follow the pass, from when the student turns to its teacher."""
 
     stage: Stage
-    serving: Serving
+    serving: TeacherSession
 
-    def build(self, job: Job, place: Place) -> Step:
+    def build(self, job: Job, worker: WorkerContext) -> Step:
         """The student's step on the service."""
         self.serving.start(MetricsLog(self.stage.folder / "pass.jsonl"))
         (source,) = self.serving.sources("train")
-        return self.stage.distil(source).build(job, place)
+        return self.stage.distil(source).build(job, worker)
 
 
 def _epoch(stage: Stage, name: str, step: StepFactory) -> Span:
     """The first epoch of two, so that it ends without an evaluation."""
-    return train(stage.job(name, step, epochs=2, eval_every=NEVER), stage.place, steps=stage.steps_an_epoch)
+    return train(stage.job(name, step, epochs=2, eval_every=NEVER), stage.worker, steps=stage.steps_an_epoch)
 
 
-def _sleeping(stage: Stage, name: str, seconds_per_row: float) -> ServiceSpec:
+def _sleeping(stage: Stage, name: str, seconds_per_row: float) -> TeacherServiceSpec:
     """A service as a run would start it, but its replica sleeps."""
     teacher = nobody(stage, name)
     set_speed(Path(teacher.folder), seconds_per_row)

@@ -29,11 +29,11 @@ from raykd.config import RunConfig
 from raykd.data import order
 from raykd.records.log import MetricsLog, read_events
 from raykd.run import driver as trainer
+from raykd.run.context import RunContext, open_corpus
 from raykd.run.folder import RunFolder
-from raykd.run.context import Scene, open_corpus
 from raykd.study import driver
 from raykd.teachers.local import LocalTeacher
-from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.teacher_model import TeacherModel
 
 from ._measure import median
 from ._stage import MAX_LENGTH, Shape, Stage, staged, untaught_teacher
@@ -131,11 +131,11 @@ def measure(sizes: Sizes) -> dict[str, Any]:
         "ratios": [round(ratio, 4) for ratio in ratios],
         "trials": n,
         "epochs": sizes.epochs,
-        "threads": stage.place.threads,
+        "threads": stage.worker.threads,
     }
 
 
-def _config(stage: Stage, teacher: Prepared, sizes: Sizes, k: int) -> RunConfig:
+def _config(stage: Stage, teacher: TeacherModel, sizes: Sizes, k: int) -> RunConfig:
     """The study; each round has a cache of its own, so that the one before has left it no soft targets."""
     temperatures = [1.0 + trial for trial in range(sizes.trials)]
     return configuration.parse(
@@ -143,8 +143,8 @@ def _config(stage: Stage, teacher: Prepared, sizes: Sizes, k: int) -> RunConfig:
             "name": f"bench-{k}",
             "data": {"source": stage.config.data.source, "max_length": MAX_LENGTH},
             "student": {"from": str(stage.student)},
-            "teachers": [{"name": "teacher", "model": teacher.folder, "threads": stage.place.threads}],
-            "train": {"epochs": sizes.epochs, "threads": stage.place.threads},
+            "teachers": [{"name": "teacher", "model": teacher.folder, "threads": stage.worker.threads}],
+            "train": {"epochs": sizes.epochs, "threads": stage.worker.threads},
             "study": {
                 "space": {"objective.temperature": {"grid": temperatures}},
                 "searcher": "grid",
@@ -158,17 +158,17 @@ def _config(stage: Stage, teacher: Prepared, sizes: Sizes, k: int) -> RunConfig:
     )
 
 
-def _scene(config: RunConfig, folder: Path) -> Scene:
+def _run_context(config: RunConfig, folder: Path) -> RunContext:
     folder.mkdir(parents=True)
     corpus, task = open_corpus(config)
-    return Scene(
+    return RunContext(
         config, RunFolder(folder), corpus, task, False, threading.Event(), MetricsLog(folder / "metrics.jsonl")
     )  # fmt: skip
 
 
 def _study(config: RunConfig, folder: Path) -> _Spent:
     begun = time.perf_counter()
-    result = driver.run(_scene(config, folder))
+    result = driver.run(_run_context(config, folder))
     seconds = time.perf_counter() - begun
     sharing = result["sharing"]
     students = sum(_trained_s(path.parent) for path in folder.glob("trials/*/metrics.jsonl"))
@@ -181,7 +181,7 @@ def _apart(config: RunConfig, folder: Path, runs: int) -> _Spent:
     rows, begun = 0, time.perf_counter()
     for k in range(runs):
         own = config.model_copy(update={"study": None, "cache": folder / f"cache-{k}"})
-        result = trainer.distill(_scene(own, folder / f"run-{k}"))
+        result = trainer.distill(_run_context(own, folder / f"run-{k}"))
         (entry,) = result["teachers"]
         teachers += entry["seconds"]
         rows += entry["rows_computed"]
@@ -198,9 +198,9 @@ def _trained_s(folder: Path) -> float:
     return float(max(event["time"] for event in events if event["event"] == "eval") - plan)
 
 
-def _pass(stage: Stage, teacher: Prepared) -> float:
+def _pass(stage: Stage, teacher: TeacherModel) -> float:
     """A plain forward over the rows in this process."""
-    model, batch = LocalTeacher(teacher, stage.place.device), stage.config.train.batch_size
+    model, batch = LocalTeacher(teacher, stage.worker.device), stage.config.train.batch_size
     begun = time.perf_counter()
     for purpose in ("train", "validation"):
         wanted = stage.wanted(purpose)

@@ -23,7 +23,7 @@ GRADED = {good: tuple(word for word in words if len(word) > 6) for good, words i
 
 
 @dataclass(frozen=True)
-class _Pen:
+class _ReviewWriter:
     """Draws words for one review.
 
     Attributes:
@@ -54,39 +54,39 @@ class _Pen:
         return self.pick(POSITIVE if good else NEGATIVE)
 
 
-def _direct(pen: _Pen) -> str:
-    how = pen.pick(("really ", "truly ", "quite ", "so ", "", ""))
-    return f"the {pen.noun()} was {how}{pen.praise()}"
+def _direct(writer: _ReviewWriter) -> str:
+    how = writer.pick(("really ", "truly ", "quite ", "so ", "", ""))
+    return f"the {writer.noun()} was {how}{writer.praise()}"
 
 
-def _negated(pen: _Pen) -> str:
-    no = pen.pick(("not", "never"))
-    return f"the {pen.noun()} was {no} {pen.opposite()}{pen.pick((' at all', ' in the end', '', ''))}"
+def _negated(writer: _ReviewWriter) -> str:
+    no = writer.pick(("not", "never"))
+    return f"the {writer.noun()} was {no} {writer.opposite()}{writer.pick((' at all', ' in the end', '', ''))}"
 
 
-def _hearsay(pen: _Pen) -> str:
-    said = f"{pen.pick(PEOPLE)} told me the {pen.noun()} was {pen.opposite()}"
-    found = f"i found it {pen.praise()}"
-    return pen.pick((f"{said} , but {found}", f"{found} , although {said}"))
+def _hearsay(writer: _ReviewWriter) -> str:
+    said = f"{writer.pick(PEOPLE)} told me the {writer.noun()} was {writer.opposite()}"
+    found = f"i found it {writer.praise()}"
+    return writer.pick((f"{said} , but {found}", f"{found} , although {said}"))
 
 
-def _expected(pen: _Pen) -> str:
-    noun = pen.noun()
-    if pen.rng.random() < 0.5:
-        return f"i expected {_a(pen.opposite())} {noun} and got {_a(pen.praise())} one"
-    return f"i got {_a(pen.praise())} {noun} when i expected {_a(pen.opposite())} one"
+def _expected(writer: _ReviewWriter) -> str:
+    noun = writer.noun()
+    if writer.rng.random() < 0.5:
+        return f"i expected {_a(writer.opposite())} {noun} and got {_a(writer.praise())} one"
+    return f"i got {_a(writer.praise())} {noun} when i expected {_a(writer.opposite())} one"
 
 
-def _compared(pen: _Pen) -> str:
-    if pen.rng.random() < 0.5:
-        return f"the {pen.noun()} was more {pen.pick(GRADED[pen.good])} than {pen.pick(OTHERS)}"
-    return f"the {pen.noun()} was less {pen.pick(GRADED[not pen.good])} than {pen.pick(OTHERS)}"
+def _compared(writer: _ReviewWriter) -> str:
+    if writer.rng.random() < 0.5:
+        return f"the {writer.noun()} was more {writer.pick(GRADED[writer.good])} than {writer.pick(OTHERS)}"
+    return f"the {writer.noun()} was less {writer.pick(GRADED[not writer.good])} than {writer.pick(OTHERS)}"
 
 
-def _beaten(pen: _Pen) -> str:
-    this, other = f"this {pen.noun()}", pen.pick(OTHERS)
-    better = pen.pick(("better", "worse"))
-    first, second = (this, other) if (better == "better") == pen.good else (other, this)
+def _beaten(writer: _ReviewWriter) -> str:
+    this, other = f"this {writer.noun()}", writer.pick(OTHERS)
+    better = writer.pick(("better", "worse"))
+    first, second = (this, other) if (better == "better") == writer.good else (other, this)
     return f"{first} was {better} than {second}"
 
 
@@ -94,7 +94,7 @@ def _a(word: str) -> str:
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
-WAYS: tuple[tuple[float, Callable[[_Pen], str]], ...] = (
+TEMPLATES: tuple[tuple[float, Callable[[_ReviewWriter], str]], ...] = (
     (0.46, _direct),
     (0.24, _negated),
     (0.12, _hearsay),
@@ -105,7 +105,7 @@ WAYS: tuple[tuple[float, Callable[[_Pen], str]], ...] = (
 """Shares of the ways to say it. Enough negations that reading them pays: with fewer, wider models were seen to rest on
 the words' own polarity to the last epoch, as the smallest ones still do here for some seeds."""
 
-_SHARES = np.cumsum([share for share, _ in WAYS])[:-1]
+_SHARES = np.cumsum([share for share, _ in TEMPLATES])[:-1]
 
 TRIES = 50
 """Reviews drawn until one is not taken; only a corpus with nearly all reviews in train uses them up."""
@@ -129,26 +129,26 @@ def _split(rng: np.random.Generator, rows: int, domains: int, noise: float, take
     """Reviews that are not taken, half of them positive before the noise."""
     good = rng.permutation(np.arange(rows) % 2 == 0)
     kinds = [DOMAINS[kind] for kind in rng.integers(domains, size=rows)]
-    texts = [_new(_Pen(rng, kind, bool(liked)), taken) for kind, liked in zip(kinds, good, strict=True)]
+    texts = [_new(_ReviewWriter(rng, kind, bool(liked)), taken) for kind, liked in zip(kinds, good, strict=True)]
     flipped = np.zeros(rows, dtype=bool)
     flipped[rng.permutation(rows)[: round(noise * rows)]] = True
     labels = [LABELS[int(answer)] for answer in good ^ flipped]
     return pa.table({"text": texts, "label": labels, "domain": [kind.name for kind in kinds]})
 
 
-def _new(pen: _Pen, taken: frozenset[str]) -> str:
+def _new(writer: _ReviewWriter, taken: frozenset[str]) -> str:
     """A review that is not taken."""
     for _ in range(TRIES):
-        text = _review(pen)
+        text = _review(writer)
         if text not in taken:
             break
     return text
 
 
-def _review(pen: _Pen) -> str:
-    says = WAYS[int(np.searchsorted(_SHARES, pen.rng.random(), side="right"))][1](pen)
-    if pen.rng.random() < 0.2:
-        says = f"{pen.pick(SETTINGS)} , {says}"
-    if pen.rng.random() < 0.3:
-        says = f"{says} . {pen.pick(TAILS)}"
+def _review(writer: _ReviewWriter) -> str:
+    says = TEMPLATES[int(np.searchsorted(_SHARES, writer.rng.random(), side="right"))][1](writer)
+    if writer.rng.random() < 0.2:
+        says = f"{writer.pick(SETTINGS)} , {says}"
+    if writer.rng.random() < 0.3:
+        says = f"{says} . {writer.pick(TAILS)}"
     return f"{says} ."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raykd.data.load.columns import Source
+from raykd.data.load.columns import RawSplit
 from raykd.errors import DataError
 
 
@@ -27,13 +27,13 @@ def first(mask: pa.Array) -> int:
     return pc.index(mask, value=True).as_py()
 
 
-def not_empty(source: Source) -> None:
+def not_empty(source: RawSplit) -> None:
     """Refuses a split without rows."""
     if not source.table.num_rows:
         raise DataError(source.where, "has no rows", "an empty split is of no use: fill it or name another one")
 
 
-def text(source: Source, role: str) -> pa.Array:
+def text(source: RawSplit, role: str) -> pa.Array:
     """A column of sentences as large strings.
 
     Raises:
@@ -58,7 +58,7 @@ def text(source: Source, role: str) -> pa.Array:
     return column
 
 
-def domain(source: Source) -> pa.Array:
+def domain(source: RawSplit) -> pa.Array:
     """The column of domains as large strings; numbers become their digits."""
     column = plain(source.table.column("domain"))
     if not is_text(column.type) and not pa.types.is_integer(column.type):

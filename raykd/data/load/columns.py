@@ -14,7 +14,7 @@ from raykd.errors import DataError
 
 
 @dataclass(frozen=True)
-class Source:
+class RawSplit:
     """A split as read, nothing checked but that its columns are there.
 
     Attributes:

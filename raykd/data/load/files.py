@@ -13,7 +13,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from raykd.config import DataConfig
-from raykd.data.load.columns import Source, choose, class_names, pick
+from raykd.data.load.columns import RawSplit, choose, class_names, pick
 from raykd.data.load.values import of_numbers_or_names, of_text, of_typed
 from raykd.errors import DataError
 
@@ -44,7 +44,7 @@ def find(source: Path, split: str, signal: str) -> Path:
     return found[0]
 
 
-def read(path: Path, config: DataConfig) -> Source:
+def read(path: Path, config: DataConfig) -> RawSplit:
     """Reads the used columns of one file.
 
     Raises:
@@ -75,14 +75,14 @@ def _undecodable(path: Path) -> DataError:
     return DataError(str(path), "is not UTF-8", "save the file as UTF-8")
 
 
-def _parquet(path: Path, config: DataConfig) -> Source:
+def _parquet(path: Path, config: DataConfig) -> RawSplit:
     schema = pa.parquet.read_schema(path)
     names = choose(config, schema.names, str(path))
     table = pa.parquet.read_table(path, columns=list(dict.fromkeys(names.values())), partitioning=None)
-    return Source(pick(table, names, config), str(path), names, class_names(schema, names["label"]))
+    return RawSplit(pick(table, names, config), str(path), names, class_names(schema, names["label"]))
 
 
-def _arrow(path: Path, config: DataConfig) -> Source:
+def _arrow(path: Path, config: DataConfig) -> RawSplit:
     """Both kinds of Arrow file: with a footer, and the stream that `datasets` writes."""
     with pa.memory_map(str(path)) as mapped:
         try:
@@ -91,10 +91,10 @@ def _arrow(path: Path, config: DataConfig) -> Source:
             mapped.seek(0)
             table = pa.ipc.open_stream(mapped).read_all()
     names = choose(config, table.column_names, str(path))
-    return Source(pick(table, names, config), str(path), names, class_names(table.schema, names["label"]))
+    return RawSplit(pick(table, names, config), str(path), names, class_names(table.schema, names["label"]))
 
 
-def _delimited(path: Path, config: DataConfig, delimiter: str) -> Source:
+def _delimited(path: Path, config: DataConfig, delimiter: str) -> RawSplit:
     with path.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
@@ -110,15 +110,15 @@ def _delimited(path: Path, config: DataConfig, delimiter: str) -> Source:
             mend = 'quote fields that hold quotes, and double those: "", or use jsonl or parquet'
             raise DataError(f"{path}, line {reader.line_num}", f"malformed: {error}", mend) from None
     names = choose(config, header, str(path)) if header else {}
-    source = Source(pa.table({}), str(path), names)
+    source = RawSplit(pa.table({}), str(path), names)
     columns: dict[str, pa.Array] = {}
     for role, name in names.items():
         values = [row[header.index(name)] or None for row in rows]
         columns[role] = of_numbers_or_names(values) if role == "label" else of_text(values, source.place(role))
-    return Source(pick(pa.table(columns), {role: role for role in names}, config), str(path), names)
+    return RawSplit(pick(pa.table(columns), {role: role for role in names}, config), str(path), names)
 
 
-def _jsonl(path: Path, config: DataConfig) -> Source:
+def _jsonl(path: Path, config: DataConfig) -> RawSplit:
     rows: list[dict[str, Any]] = []
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
@@ -133,15 +133,15 @@ def _jsonl(path: Path, config: DataConfig) -> Source:
                 raise DataError(f"{path}, line {number}", f"is {row!r:.40}, no object", "each line is one JSON object")
             rows.append(row)
     names = choose(config, list(dict.fromkeys(key for row in rows for key in row)), str(path)) if rows else {}
-    source = Source(pa.table({}), str(path), names)
+    source = RawSplit(pa.table({}), str(path), names)
     columns: dict[str, pa.Array] = {}
     for role, name in names.items():
         values = [row.get(name) for row in rows]
         columns[role] = (of_typed if role in ("label", "domain") else of_text)(values, source.place(role))
-    return Source(pick(pa.table(columns), {role: role for role in names}, config), str(path), names)
+    return RawSplit(pick(pa.table(columns), {role: role for role in names}, config), str(path), names)
 
 
-READERS: dict[str, Callable[[Path, DataConfig], Source]] = {
+READERS: dict[str, Callable[[Path, DataConfig], RawSplit]] = {
     ".parquet": _parquet,
     ".csv": lambda path, config: _delimited(path, config, ","),
     ".tsv": lambda path, config: _delimited(path, config, "\t"),

@@ -6,11 +6,11 @@ import datasets
 from datasets.exceptions import DatasetsError
 
 from raykd.config import DataConfig
-from raykd.data.load.columns import Source, choose, class_names, pick
+from raykd.data.load.columns import RawSplit, choose, class_names, pick
 from raykd.errors import DataError
 
 
-def read(config: DataConfig, split: str) -> Source:
+def read(config: DataConfig, split: str) -> RawSplit:
     """Fetches one split, or takes it from the hub's own cache.
 
     Raises:
@@ -26,4 +26,6 @@ def read(config: DataConfig, split: str) -> Source:
         raise DataError(where, f"cannot be fetched from the hub: {said:.300}", mend) from None
     names = choose(config, data.column_names, where)
     schema = data.features.arrow_schema
-    return Source(pick(data.with_format("arrow")[:], names, config), where, names, class_names(schema, names["label"]))
+    return RawSplit(
+        pick(data.with_format("arrow")[:], names, config), where, names, class_names(schema, names["label"])
+    )

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from raykd.config import TaskConfig
 from raykd.data.load.checks import first, is_text, plain
-from raykd.data.load.columns import Source
+from raykd.data.load.columns import RawSplit
 from raykd.data.load.values import of_numbers_or_names
 from raykd.errors import DataError
 
@@ -23,7 +23,7 @@ class Classes:
     named: bool
 
 
-def settle(train: Source, task: TaskConfig) -> Classes:
+def resolve_classes(train: RawSplit, task: TaskConfig) -> Classes:
     """The classes: the configured names, else those that the data brings along, else what stands in train."""
     if task.labels is not None:
         _same_order(train, task.labels)
@@ -43,7 +43,7 @@ def settle(train: Source, task: TaskConfig) -> Classes:
     return Classes([f"LABEL_{k}" for k in range(max(largest + 1, 2))], named=False)
 
 
-def class_ids(source: Source, classes: Classes) -> pa.Array:
+def class_ids(source: RawSplit, classes: Classes) -> pa.Array:
     """The column as int64 class ids.
 
     Raises:
@@ -67,7 +67,7 @@ def class_ids(source: Source, classes: Classes) -> pa.Array:
     return column
 
 
-def values(source: Source) -> pa.Array:
+def values(source: RawSplit) -> pa.Array:
     """The column as float64 values of a regression.
 
     Raises:
@@ -96,7 +96,7 @@ def values(source: Source) -> pa.Array:
     return column
 
 
-def _present(source: Source) -> pa.Array:
+def _present(source: RawSplit) -> pa.Array:
     """The raw column, no row of it null."""
     column = plain(source.table.column("label"))
     row = first(pc.is_null(column))
@@ -105,7 +105,7 @@ def _present(source: Source) -> pa.Array:
     return column
 
 
-def _whole_or_names(source: Source, names: list[str] | None) -> pa.Array:
+def _whole_or_names(source: RawSplit, names: list[str] | None) -> pa.Array:
     """Labels of a classification as int64 or as strings; strings that are all numbers count as numbers."""
     column = _present(source)
     kind = column.type
@@ -125,7 +125,7 @@ def _whole_or_names(source: Source, names: list[str] | None) -> pa.Array:
     raise DataError(source.place("label", 0), f"holds {kind}, no labels", "use integers from 0, or names")
 
 
-def _fractional(source: Source, column: pa.Array) -> DataError:
+def _fractional(source: RawSplit, column: pa.Array) -> DataError:
     numbers = column.to_numpy(zero_copy_only=False)
     row = int(np.argmax(~np.isfinite(numbers)))
     if not np.isfinite(numbers[row]):
@@ -138,7 +138,7 @@ def _fractional(source: Source, column: pa.Array) -> DataError:
     return DataError(source.place("label", 0), what, "store the labels as integers, or set task=regression")
 
 
-def _same_order(train: Source, given: list[str]) -> None:
+def _same_order(train: RawSplit, given: list[str]) -> None:
     """Refuses names that are the data's own in another order: every label would silently mean another class."""
     own = [name.lower() for name in train.classes or []]
     asked = [name.lower() for name in given]

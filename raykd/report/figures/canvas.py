@@ -58,7 +58,7 @@ def new_figure(width: float, height: float, theme: Theme) -> Figure:
     return figure
 
 
-def dress(axes: Axes, theme: Theme, title: str = "", x: str = "", y: str = "", grid: str | None = "y") -> None:
+def style_axes(axes: Axes, theme: Theme, title: str = "", x: str = "", y: str = "", grid: str | None = "y") -> None:
     """Gives axes the theme's colours, a title on the left and thin lines."""
     axes.set_facecolor(theme.ground)
     for side, spine in axes.spines.items():

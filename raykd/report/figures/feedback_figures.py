@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from raykd.report.figures.canvas import LIGHT, Theme, dress, end_labels, new_figure, short
-from raykd.report.curves import Series
-from raykd.report.figures.training_figures import limits, smoothed
 from raykd.display.text import METRICS, number, percent
+from raykd.report.curves import Series
+from raykd.report.figures.canvas import LIGHT, Theme, end_labels, new_figure, short, style_axes
+from raykd.report.figures.training_figures import limits, smoothed
 
 STYLES = ("-", (0, (5, 2)), (0, (1, 1.3)), "-.")
 MOST_LABELS = 6
@@ -23,7 +23,7 @@ def teachers_over_steps(
     figure, panels = _panels(bool(scores) + bool(drift), 3.7, theme)
     if scores:
         axes = panels.pop(0)
-        dress(axes, theme, f"Their own validation {METRICS.get(metric, metric)}", "step", "")
+        style_axes(axes, theme, f"Their own validation {METRICS.get(metric, metric)}", "step", "")
         for colour, (_, series) in zip(teacher_colours(theme, len(scores)), scores.items(), strict=True):
             axes.axhline(series.y[0], color=colour, linewidth=0.8, alpha=0.55)
         ends = _lines(axes, scores, theme, markers=True)
@@ -31,7 +31,7 @@ def teachers_over_steps(
         end_labels(axes, [(value, f"{name} {number(value)}", colour) for value, name, colour in ends], theme)
     if drift:
         axes = panels.pop(0)
-        dress(axes, theme, "Drift from where they began", "step", "% of the weights' length")
+        style_axes(axes, theme, "Drift from where they began", "step", "% of the weights' length")
         in_percent = {name: Series(one.x, tuple(100 * y for y in one.y)) for name, one in drift.items()}
         ends = _lines(axes, in_percent, theme, markers=True)
         limits(axes, [0.0, *(value for series in in_percent.values() for value in series.y)])
@@ -46,7 +46,7 @@ def quiz_losses(before: Series, after: Series, gain: Series, step: str = "pilot"
     """
     figure, panels = _panels(1 + bool(gain), 3.4, theme)
     left = panels[0]
-    dress(left, theme, "Quiz loss", "step", "loss")
+    style_axes(left, theme, "Quiz loss", "step", "loss")
     ends, smooth = [], []
     for name, series, colour in (
         (f"before the {step}", before, theme.muted),
@@ -60,7 +60,7 @@ def quiz_losses(before: Series, after: Series, gain: Series, step: str = "pilot"
     end_labels(left, ends, theme)
     if gain:
         right = panels[1]
-        dress(right, theme, f"What the {step} took off it", "step", "before less after")
+        style_axes(right, theme, f"What the {step} took off it", "step", "before less after")
         values = _thin(right, gain, theme.student)
         _zero(right, theme)
         limits(right, [0.0, *values])
@@ -74,7 +74,7 @@ def cosines(quiz: Mapping[str, Series], last: Mapping[str, Series], theme: Theme
     drawn = [(title, series) for title, series in titled if series]
     figure, panels = _panels(len(drawn), 3.4, theme)
     for axes, (title, series) in zip(panels, drawn, strict=True):
-        dress(axes, theme, title, "step", "cosine")
+        style_axes(axes, theme, title, "step", "cosine")
         ends = _lines(axes, series, theme, markers=False)
         _zero(axes, theme)
         both = [value for _, some in drawn for one in some.values() for value in smoothed(one)]

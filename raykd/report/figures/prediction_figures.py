@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
-from raykd.report.figures.canvas import BODY, LIGHT, SMALL, Theme, dress, new_figure, short
+from raykd.report.figures.canvas import BODY, LIGHT, SMALL, Theme, new_figure, short, style_axes
 
 MOST_CELLS_WITH_TEXT = 12
 MOST_NAMES = 40
@@ -31,7 +31,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], labels: Sequence[str], the
     side = float(np.clip(0.72 * classes + 2.4, 4.0, 9.2))
     figure = new_figure(side + 0.4, side - 0.4, theme)
     axes = figure.subplots()
-    dress(axes, theme, "", "the student's answer", "true class", grid=None)
+    style_axes(axes, theme, "", "the student's answer", "true class", grid=None)
     ramp = LinearSegmentedColormap.from_list("share", [theme.ground, theme.student])
     axes.imshow(share_CC, cmap=ramp, vmin=0, vmax=1)
     axes.set_xticks(np.arange(classes + 1) - 0.5, minor=True)
@@ -77,7 +77,7 @@ def predicted_true(true: np.ndarray, predicted: np.ndarray, theme: Theme = LIGHT
         true, predicted = true[chosen], predicted[chosen]
     figure = new_figure(5.4, 4.8, theme)
     axes = figure.subplots()
-    dress(axes, theme, "", "true value", "the student's answer")
+    style_axes(axes, theme, "", "true value", "the student's answer")
     axes.grid(axis="x", color=theme.grid, linewidth=0.8)
     low, high = (float(end) for end in (min(true.min(), predicted.min()), max(true.max(), predicted.max())))
     room = 0.04 * (high - low) or 0.5

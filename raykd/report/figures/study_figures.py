@@ -13,9 +13,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from raykd.records.study_state import TrialState
-from raykd.report.figures.canvas import BODY, LIGHT, SMALL, Theme, dress, end_labels, new_figure, short
 from raykd.display.text import METRICS, count, number, share
+from raykd.records.study_state import TrialState
+from raykd.report.figures.canvas import BODY, LIGHT, SMALL, Theme, end_labels, new_figure, short, style_axes
 
 MOST_AXES = 7
 MISSING = 0.2
@@ -28,7 +28,7 @@ def history(trials: Sequence[TrialState], failed: Sequence[TrialState], metric: 
     """What each trial reached, in the order in which they began, and the best so far."""
     figure = new_figure(9.2, 3.6, theme)
     axes = figure.subplots()
-    dress(axes, theme, f"Validation {METRICS.get(metric, metric)}", "trial", "")
+    style_axes(axes, theme, f"Validation {METRICS.get(metric, metric)}", "trial", "")
     done = [one for one in trials if one.state != "stopped"]
     stopped = [one for one in trials if one.state == "stopped"]
     axes.plot([one.number for one in done], [one.value or 0.0 for one in done], "o", color=theme.student, ms=6)
@@ -51,7 +51,7 @@ def courses(trials: Sequence[TrialState], best: str, metric: str, theme: Theme =
     """The best value so far of each trial over its steps; those that were stopped end early."""
     figure = new_figure(9.2, 3.8, theme)
     axes = figure.subplots()
-    dress(axes, theme, f"Best validation {METRICS.get(metric, metric)} so far", "step", "")
+    style_axes(axes, theme, f"Best validation {METRICS.get(metric, metric)} so far", "step", "")
     ends = []
     for one in trials:
         x, y = zip(*one.values, strict=True)
@@ -73,9 +73,9 @@ def parallel(
     shown = list(keys)[:MOST_AXES]
     figure = new_figure(9.2, 4.0, theme)
     axes = figure.subplots()
-    dress(axes, theme, "", grid=None)
+    style_axes(axes, theme, "", grid=None)
     axes.spines[["left", "bottom"]].set_visible(False)
-    columns = [_scaled([one.point.get(key) for one in trials]) for key in shown]
+    columns = [_scaled([one.params.get(key) for one in trials]) for key in shown]
     columns.append(_scaled([one.value for one in trials]))
     heights = np.stack([places for places, _ in columns], axis=1)
     palette = LinearSegmentedColormap.from_list("value", [theme.grid, theme.alone, theme.student])
@@ -101,7 +101,7 @@ def importances(weights: Mapping[str, float], theme: Theme = LIGHT) -> Figure:
     """Each key's share of what explains the metric."""
     figure = new_figure(9.2, 0.9 + 0.36 * len(weights), theme)
     axes = figure.subplots()
-    dress(axes, theme, "", grid=None)
+    style_axes(axes, theme, "", grid=None)
     axes.spines["bottom"].set_visible(False)
     ordered = list(weights.items())[::-1]
     for k, (_, weight) in enumerate(ordered):
@@ -125,7 +125,7 @@ def costs(
     titles = (("parameters", "parameters"), ("latency_ms", "milliseconds a row, on the CPU"))
     for axes, (cost, title) in zip(panels, titles, strict=True):
         known = [one for one in trials if getattr(one, cost) is not None]
-        dress(
+        style_axes(
             axes, theme, f"{name[0].upper()}{name[1:]} against {'size' if cost == 'parameters' else 'latency'}", title
         )
         axes.plot([getattr(one, cost) for one in known], [one.value for one in known], "o", color=theme.muted, ms=5)
@@ -142,7 +142,7 @@ def spread(groups: Sequence[Mapping[str, Any]], metric: str, theme: Theme = LIGH
     """Each repeated configuration: its seeds as dots, mean and deviation as a line."""
     figure = new_figure(9.2, 1.3 + 0.45 * len(groups), theme)
     axes = figure.subplots()
-    dress(axes, theme, "", METRICS.get(metric, metric), grid="x")
+    style_axes(axes, theme, "", METRICS.get(metric, metric), grid="x")
     ordered = sorted(groups, key=lambda group: group["mean"])
     for k, group in enumerate(ordered):
         chosen = k == len(ordered) - 1

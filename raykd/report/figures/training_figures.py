@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from raykd.report.figures.canvas import BODY, LIGHT, LINES, Theme, dress, end_labels, new_figure, short
-from raykd.report.curves import Series
 from raykd.display.text import METRICS, interval, number, share
+from raykd.report.curves import Series
+from raykd.report.figures.canvas import BODY, LIGHT, LINES, Theme, end_labels, new_figure, short, style_axes
 
 MOST_LINES = 5
 
@@ -32,8 +32,8 @@ def loss_curves(
     """
     figure = new_figure(9.2, 3.7, theme)
     left, right = figure.subplots(1, 2)
-    dress(left, theme, "Training batches", "step", "loss")
-    dress(right, theme, "Validation, against the labels", "step", "loss")
+    style_axes(left, theme, "Training batches", "step", "loss")
+    style_axes(right, theme, "Validation, against the labels", "step", "loss")
     ends = []
     for name, series in (parts or {}).items():
         if series:
@@ -66,7 +66,7 @@ def metric_curves(
     """The validation metric over steps, the best evaluation of each model ringed, teachers as level lines."""
     figure = new_figure(9.2, 4.1, theme)
     axes = figure.subplots()
-    dress(axes, theme, f"Validation {METRICS.get(metric, metric)}", "step", "")
+    style_axes(axes, theme, f"Validation {METRICS.get(metric, metric)}", "step", "")
     ends = []
     for value, said in _level_lines(teachers):
         axes.axhline(value, color=theme.teacher, linewidth=1.3, linestyle=(0, (7, 3)))
@@ -101,7 +101,7 @@ def value_comparison(
     models.sort(key=lambda model: model[0])
     figure = new_figure(9.2, 1.2 + 0.36 * len(models), theme)
     axes = figure.subplots()
-    dress(axes, theme, "", METRICS.get(metric, metric), "", grid="x")
+    style_axes(axes, theme, "", METRICS.get(metric, metric), "", grid="x")
     if teachers and baselines.get("alone") is not None and max(teachers.values()) > baselines["alone"]:
         axes.axvspan(baselines["alone"], max(teachers.values()), color=theme.student, alpha=0.1, linewidth=0)
     for k, (value, _, colour, marker, _) in enumerate(models):
@@ -131,7 +131,7 @@ def efficiency(
     """
     figure = new_figure(9.2, 2.7, theme)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
-    dress(left, theme, "Samples per second", grid=None)
+    style_axes(left, theme, "Samples per second", grid=None)
     bars = [("student", samples_per_s, theme.student)]
     bars += [] if student_only is None else [("no teacher", student_only, theme.muted)]
     for k, (name, speed, colour) in enumerate(reversed(bars)):
@@ -151,7 +151,7 @@ def efficiency(
 
 
 def _time_bar(axes: Axes, seconds: Mapping[str, float], theme: Theme) -> None:
-    dress(axes, theme, "Where the time went", grid=None)
+    style_axes(axes, theme, "Where the time went", grid=None)
     total = sum(seconds.values()) or 1.0
     colours = (theme.student, theme.alone, theme.teacher)  # from the last: the first may be missing
     start = 0.0

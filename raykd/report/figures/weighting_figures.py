@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from raykd.report.figures.canvas import LIGHT, SMALL, Theme, dress, end_labels, new_figure, short
-from raykd.report.weighting_data import Group
 from raykd.report.curves import Series
-from raykd.report.figures.training_figures import limits, smoothed
+from raykd.report.figures.canvas import LIGHT, SMALL, Theme, end_labels, new_figure, short, style_axes
 from raykd.report.figures.feedback_figures import MOST_LABELS, STYLES, teacher_colours
+from raykd.report.figures.training_figures import limits, smoothed
+from raykd.report.weighting_data import Group
 
 MOST_GROUPS = 12
 CELL = 0.34
@@ -21,7 +21,7 @@ def choices_over_steps(shares: Mapping[str, Series], theme: Theme = LIGHT) -> Fi
     """How likely each teacher was to be chosen on the rows of each update, 0 to 1."""
     figure = new_figure(9.2, 3.4, theme)
     axes = figure.subplots()
-    dress(axes, theme, "Chosen on a row, share", "step", "")
+    style_axes(axes, theme, "Chosen on a row, share", "step", "")
     ends = []
     for k, (colour, (name, series)) in enumerate(zip(teacher_colours(theme, len(shares)), shares.items(), strict=True)):
         smooth = smoothed(series)
@@ -41,7 +41,7 @@ def mind_and_reward(entropy: Series, undecided: float | None, rewards: Series, t
     """Left the policy's entropy under the level of one that is undecided, right the reward."""
     figure = new_figure(9.2, 3.2, theme)
     left, right = figure.subplots(1, 2)
-    dress(left, theme, "The policy's entropy", "step", "nats a row")
+    style_axes(left, theme, "The policy's entropy", "step", "nats a row")
     left.plot(entropy.x, entropy.y, color=theme.student, linewidth=1.5, marker="o" if len(entropy.x) < 2 else "")
     ends = [(entropy.y[-1], f"{entropy.y[-1]:.2f}", theme.student)]
     top = [*entropy.y, 0.0]
@@ -51,7 +51,7 @@ def mind_and_reward(entropy: Series, undecided: float | None, rewards: Series, t
         top.append(undecided)
     limits(left, top)
     end_labels(left, ends, theme)
-    dress(right, theme, "Reward", "step", "mean of the rows")
+    style_axes(right, theme, "Reward", "step", "mean of the rows")
     smooth = smoothed(rewards)
     if len(rewards.x) >= 20:
         right.plot(rewards.x, rewards.y, color=theme.student, linewidth=0.6, alpha=0.25)
@@ -70,7 +70,7 @@ def weights_by_group(
     figure = new_figure(9.2, 1.5 + CELL * tallest, theme)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, (key, some) in zip(panels, shown.items(), strict=True):
-        dress(axes, theme, f"By {key}", grid=None)
+        style_axes(axes, theme, f"By {key}", grid=None)
         values = np.array([[group.weight[name] for name in teachers] for group in some])
         colour = np.array([int(theme.student[k : k + 2], 16) / 255 for k in (1, 3, 5)])
         ground = np.array([int(theme.ground[k : k + 2], 16) / 255 for k in (1, 3, 5)])

@@ -18,20 +18,20 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
 from raykd.data.splits import Split
-from raykd.errors import LearnerLost, TeacherError
-from raykd.teachers.serving.client import Ensemble, Source, cause_of
-from raykd.teachers.feedback.trainer import Learner, LearnerSpec
-from raykd.teachers.feedback.message import Key, Lesson
+from raykd.errors import TeacherError, TrainerLost
+from raykd.teachers.feedback.message import Key, TeacherFeedback
+from raykd.teachers.feedback.trainer import TeacherTrainer, TeacherTrainerSpec
+from raykd.teachers.serving.client import Ensemble, TargetSource, cause_of
 from raykd.teachers.serving.parity import TOLERANCE
 from raykd.teachers.serving.service import NAMESPACE
 from raykd.training import collective
-from raykd.training.job import Place
+from raykd.training.job import WorkerContext
 
 START_S = 600.0
 """A rank that cannot be had for so long ends the run instead of hanging it."""
 
 
-class LearningEnsemble:
+class TrainableEnsemble:
     """K teachers as one source of targets, some of which learn.
 
     Args:
@@ -41,40 +41,44 @@ class LearningEnsemble:
     """
 
     def __init__(
-        self, sources: Sequence[Source], specs: Sequence[LearnerSpec | None], ranks: int, place: Place
+        self,
+        sources: Sequence[TargetSource],
+        specs: Sequence[TeacherTrainerSpec | None],
+        ranks: int,
+        worker: WorkerContext,
     ) -> None:
         self.stored = Ensemble(sources)
-        self.place, self.version, self.wire_bytes = place, 0, 0
+        self.worker, self.version, self.wire_bytes = worker, 0, 0
         self._specs = {k: spec for k, spec in enumerate(specs) if spec is not None}
         self._split = sources[0].split
-        nonce = collective.broadcast(uuid.uuid4().hex[:12], place.world)
+        nonce = collective.broadcast(uuid.uuid4().hex[:12], worker.world)
         self._ranks: dict[int, list[ActorHandle]] = {}
         self._sent: list[ray.ObjectRef] = []
         self._compared = False
-        if place.rank == 0:
+        if worker.rank == 0:
             self._ranks = {k: _start(spec, ranks, f"learner-{nonce}-{k}") for k, spec in self._specs.items()}
-        collective.barrier(place.world)
-        if place.rank > 0:
-            names = {k: [f"learner-{nonce}-{k}-{rank}" for rank in range(ranks)] for k in self.learns}
+        collective.barrier(worker.world)
+        if worker.rank > 0:
+            names = {k: [f"learner-{nonce}-{k}-{rank}" for rank in range(ranks)] for k in self.trainable}
             self._ranks = {k: [ray.get_actor(name, NAMESPACE) for name in some] for k, some in names.items()}
 
     @property
-    def learns(self) -> Mapping[int, LearnerSpec]:
+    def trainable(self) -> Mapping[int, TeacherTrainerSpec]:
         """Those that learn, by their place among the K."""
         return self._specs
 
     # What a step asks for
 
-    def expect(self, batches: list[np.ndarray]) -> None:
+    def prefetch(self, batches: list[np.ndarray]) -> None:
         """Remembered targets are asked for ahead of time; those of a version that is still to come cannot be."""
         if self.version == 0:
-            self.stored.expect(batches)
+            self.stored.prefetch(batches)
 
-    def at_hand(self, ids: np.ndarray) -> int:
+    def available(self, ids: np.ndarray) -> int:
         """Rows times teachers that need no waiting."""
         if self.version == 0:
-            return self.stored.at_hand(ids)
-        return sum(client.at_hand(ids) for k, client in enumerate(self.stored.clients) if k not in self.learns)
+            return self.stored.available(ids)
+        return sum(client.available(ids) for k, client in enumerate(self.stored.clients) if k not in self.trainable)
 
     def get(self, ids: np.ndarray) -> np.ndarray:
         """Logits [K, len(ids), C] of the version that the teachers have now."""
@@ -88,15 +92,15 @@ class LearningEnsemble:
         self._compared = True
         return served_KBC
 
-    def forks(self, ids: np.ndarray) -> np.ndarray:
+    def reference_logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits [K, len(ids), C] of version 0."""
         return self.stored.get(ids)
 
-    def teach(self, key: Key, lessons: dict[int, Lesson]) -> None:
+    def send(self, key: Key, messages: dict[int, TeacherFeedback]) -> None:
         """Sends each teacher (by its place among the K) what the student says of the rows opened under `key`."""
-        for k, lesson in lessons.items():
-            self.wire_bytes += lesson.nbytes
-            self._sent.append(self._mine(k).feedback.remote(self.version, key, lesson))
+        for k, message in messages.items():
+            self.wire_bytes += message.nbytes
+            self._sent.append(self._mine(k).feedback.remote(self.version, key, message))
 
     def step(self, measure: bool) -> dict[str, dict[str, float]]:
         """All lessons have come: the teachers learn. Called by every worker.
@@ -106,12 +110,12 @@ class LearningEnsemble:
         """
         self._wait(self._sent)
         self._sent = []
-        collective.barrier(self.place.world)
+        collective.barrier(self.worker.world)
         told = {}
-        if self.place.rank == 0:
-            refs = {k: [rank.step.remote(self.version, measure) for rank in self._ranks[k]] for k in self.learns}
+        if self.worker.rank == 0:
+            refs = {k: [rank.step.remote(self.version, measure) for rank in self._ranks[k]] for k in self.trainable}
             told = {self._name(k): self._wait(some)[0] for k, some in refs.items()}
-        collective.barrier(self.place.world)
+        collective.barrier(self.worker.world)
         self.version += 1
         return told
 
@@ -119,7 +123,7 @@ class LearningEnsemble:
 
     def evaluate(self, split: Split, ids: np.ndarray) -> dict[str, tuple[np.ndarray, float]]:
         """By teacher's name its logits [len(ids), C] on these rows and its drift; on worker 0, empty elsewhere."""
-        if self.place.rank > 0:
+        if self.worker.rank > 0:
             return {}
         refs = {
             k: [rank.evaluate.remote(split, ids[r :: len(ranks)]) for r, rank in enumerate(ranks)]
@@ -142,13 +146,13 @@ class LearningEnsemble:
     def restore(self, folder: Path) -> None:
         """Puts a checkpoint's state into all ranks; every worker calls it."""
         version = 0
-        if self.place.rank == 0:
+        if self.worker.rank == 0:
             version = self._wait([rank.restore.remote(folder) for ranks in self._ranks.values() for rank in ranks])[0]
-        self.version = int(collective.broadcast(str(version), self.place.world))
+        self.version = int(collective.broadcast(str(version), self.worker.world))
 
     def export(self, folder: Path) -> dict[str, Path]:
         """Worker 0: the taught teachers as checkpoints, by name."""
-        folders = {k: folder / self._name(k) for k in self.learns}
+        folders = {k: folder / self._name(k) for k in self.trainable}
         for path in folders.values():
             path.mkdir(parents=True, exist_ok=True)
         self._wait([self._ranks[k][0].export.remote(path) for k, path in folders.items()])
@@ -157,14 +161,14 @@ class LearningEnsemble:
     def close(self) -> None:
         """Ends the ranks that this worker has started."""
         self.stored.close()
-        if self.place.rank == 0:
+        if self.worker.rank == 0:
             for ranks in self._ranks.values():
                 for rank in ranks:
                     ray.kill(rank)
         self._ranks = {}
 
     def _ask(self, ids: np.ndarray, key: Key | None) -> np.ndarray:
-        refs = {k: self._mine(k).serve.remote(self.version, self._split, ids, key) for k in self.learns}
+        refs = {k: self._mine(k).serve.remote(self.version, self._split, ids, key) for k in self.trainable}
         out = []
         for k, client in enumerate(self.stored.clients):
             if k not in refs:
@@ -194,7 +198,7 @@ class LearningEnsemble:
 
     def _mine(self, k: int) -> Any:
         ranks = self._ranks[k]
-        return ranks[self.place.rank % len(ranks)]
+        return ranks[self.worker.rank % len(ranks)]
 
     def _name(self, k: int) -> str:
         return self._specs[k].teacher.name
@@ -203,10 +207,10 @@ class LearningEnsemble:
         return _answers(refs, ", ".join(spec.teacher.name for spec in self._specs.values()))
 
 
-def _start(spec: LearnerSpec, ranks: int, name: str) -> list[ActorHandle]:
-    make: Any = ray.remote(Learner)
+def _start(spec: TeacherTrainerSpec, ranks: int, name: str) -> list[ActorHandle]:
+    make: Any = ray.remote(TeacherTrainer)
     options = {
-        **spec.seat.options,
+        **spec.actor_resources.options,
         "namespace": NAMESPACE,
         "max_restarts": 0,  # a rank that came back would be the fork again: the run goes back to its last cut
         # Never inside the placement group of the worker that starts it.
@@ -238,4 +242,4 @@ def _answers(refs: Sequence[ray.ObjectRef], who: str) -> list[Any]:
         raise cause_of(error) from None
     except RayError as error:
         said = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise LearnerLost(f"teacher {who}", f"a process of it has died ({said[0] if said else error})") from None
+        raise TrainerLost(f"teacher {who}", f"a process of it has died ({said[0] if said else error})") from None

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from raykd.config import FeedbackConfig
 from raykd.data.splits import Split
 from raykd.data.tasks import Task
-from raykd.teachers.feedback.message import Lesson
+from raykd.teachers.feedback.message import TeacherFeedback
 from raykd.teachers.local import LocalTeacher
 
 
-class Terms:
+class TeacherLosses:
     """The student's feedback, and the teacher's own losses as far as they have a weight (METHODS section 1).
 
     Args:
@@ -25,7 +25,7 @@ class Terms:
         own = (
             ("ce", feedback.own_ce, self._own_ce),
             ("kd", feedback.teacher_kd, self._own_kd),
-            ("anchor", feedback.teacher_anchor, self._anchor),
+            ("anchor", feedback.teacher_reference_kl, self._anchor),
         )
         self._own = {name: (weight, loss) for name, weight, loss in own if weight}
 
@@ -35,34 +35,34 @@ class Terms:
         return ["feedback", "second", *self._own]
 
     def cotangents(
-        self, split: Split, ids: np.ndarray, logits_BC: torch.Tensor, lesson: Lesson, measured: bool = False
+        self, split: Split, ids: np.ndarray, logits_BC: torch.Tensor, message: TeacherFeedback, measured: bool = False
     ) -> dict[str, torch.Tensor]:
         """Cotangents [B, C] on the logits of these rows by name, each with its weight.
 
         Args:
             measured: `second` with them, where the lesson has it.
         """
-        terms = {"feedback": self.weight * self._tensor(lesson.cotangent)}
-        if measured and lesson.second is not None:
-            terms["second"] = self.weight * self._tensor(lesson.second)
+        terms = {"feedback": self.weight * self._tensor(message.cotangent)}
+        if measured and message.second is not None:
+            terms["second"] = self.weight * self._tensor(message.second)
         leaf = logits_BC.detach().requires_grad_()
         for name, (weight, loss) in self._own.items():
-            total = weight * loss(leaf, split, ids, lesson).sum() / lesson.global_rows
+            total = weight * loss(leaf, split, ids, message).sum() / message.global_rows
             (terms[name],) = torch.autograd.grad(total, leaf)
         return terms
 
-    def _own_ce(self, leaf: torch.Tensor, split: Split, ids: np.ndarray, lesson: Lesson) -> torch.Tensor:
+    def _own_ce(self, leaf: torch.Tensor, split: Split, ids: np.ndarray, message: TeacherFeedback) -> torch.Tensor:
         labels = self.local.encoder(split).rows.labels(ids)
         return self.task.hard_loss(leaf, torch.from_numpy(labels).to(leaf.device))
 
-    def _own_kd(self, leaf: torch.Tensor, split: Split, ids: np.ndarray, lesson: Lesson) -> torch.Tensor:
+    def _own_kd(self, leaf: torch.Tensor, split: Split, ids: np.ndarray, message: TeacherFeedback) -> torch.Tensor:
         """LGTM (Ren et al., ACL 2023): the teacher's distance from what the student says."""
-        assert lesson.student is not None
-        return _divergence(self._tensor(lesson.student), leaf, self.temperature)
+        assert message.student is not None
+        return _divergence(self._tensor(message.student), leaf, self.temperature)
 
-    def _anchor(self, leaf: torch.Tensor, split: Split, ids: np.ndarray, lesson: Lesson) -> torch.Tensor:
-        assert lesson.fork is not None
-        return _divergence(self._tensor(lesson.fork), leaf, 1.0)
+    def _anchor(self, leaf: torch.Tensor, split: Split, ids: np.ndarray, message: TeacherFeedback) -> torch.Tensor:
+        assert message.reference is not None
+        return _divergence(self._tensor(message.reference), leaf, 1.0)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         # A copy: what came over the wire may be read-only memory of the object store.

@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TeacherFeedback:
     """What one micro-batch's student says about the logits that it was served.
 
     Attributes:
@@ -23,12 +23,14 @@ class Lesson:
     global_rows: int
     second: np.ndarray | None = None
     student: np.ndarray | None = None
-    fork: np.ndarray | None = None
+    reference: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes on the wire."""
-        return sum(part.nbytes for part in (self.cotangent, self.second, self.student, self.fork) if part is not None)
+        return sum(
+            part.nbytes for part in (self.cotangent, self.second, self.student, self.reference) if part is not None
+        )
 
 
 Key = tuple[int, int, int]

@@ -24,13 +24,13 @@ from raykd import models
 from raykd.config import FeedbackConfig, OptimConfig
 from raykd.data.splits import Split
 from raykd.data.tasks import Task
-from raykd.errors import LearnerLost, TeacherError
+from raykd.errors import TeacherError, TrainerLost
 from raykd.models import forward
-from raykd.teachers.feedback.message import Key, Lesson
+from raykd.teachers.feedback.losses import TeacherLosses
+from raykd.teachers.feedback.message import Key, TeacherFeedback
 from raykd.teachers.local import DTYPES, LocalTeacher
-from raykd.teachers.teacher_model import Prepared
-from raykd.teachers.serving.replica import Answer, Seat
-from raykd.teachers.feedback.losses import Terms
+from raykd.teachers.serving.replica import ActorResources, Answer
+from raykd.teachers.teacher_model import TeacherModel
 from raykd.training import collective
 from raykd.training.evaluate import predict
 from raykd.training.optim import build_optimizer, learning_rate
@@ -41,7 +41,7 @@ CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class LearnerSpec:
+class TeacherTrainerSpec:
     """What a rank is made of.
 
     Attributes:
@@ -50,12 +50,12 @@ class LearnerSpec:
         temperature: τ of its own divergence from the student (κ).
     """
 
-    teacher: Prepared
+    teacher: TeacherModel
     task: Task
     feedback: FeedbackConfig
     temperature: float
     rounds: int
-    seat: Seat
+    actor_resources: ActorResources
 
     @property
     def schedule(self) -> OptimConfig:
@@ -71,34 +71,34 @@ class LearnerSpec:
 
 
 @dataclass
-class _Served:
+class _ServedBatch:
     split: Split
     ids: np.ndarray
     logits_BC: torch.Tensor | None
-    lesson: Lesson | None = None
+    message: TeacherFeedback | None = None
 
 
-class Learner:
+class TeacherTrainer:
     """One rank. A plain actor: its calls run in one thread, in the order in which a worker sends them."""
 
-    def __init__(self, spec: LearnerSpec) -> None:
-        torch.set_num_threads(spec.seat.threads)
+    def __init__(self, spec: TeacherTrainerSpec) -> None:
+        torch.set_num_threads(spec.actor_resources.threads)
         self.spec, self.version, self.world = spec, 0, 1
-        device, reason = forward.choose_device(spec.seat.num_gpus)
+        device, reason = forward.choose_device(spec.actor_resources.num_gpus)
         self._where = f"teacher {spec.teacher.name}"
         # It learns in full precision, also where its forward pass is autocast to bfloat16.
         self._local = LocalTeacher(spec.teacher, device, "float64" if spec.teacher.dtype == "float64" else "float32")
         self._model, self._dtype = self._local.model, DTYPES[spec.teacher.dtype]
-        self._terms = Terms(spec.feedback, spec.task, spec.temperature, self._local)
+        self._terms = TeacherLosses(spec.feedback, spec.task, spec.temperature, self._local)
         models.freeze_all_but(
             self._model, models.trainable_names(self._model, spec.feedback.trainable, self._where)
         )  # fmt: skip
         self._parameters = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
         self._origin = [parameter.detach().clone() for parameter in self._parameters]
         self._optimizer = self._build_optimizer()
-        self._open: dict[Key, _Served] = {}
+        self._open: dict[Key, _ServedBatch] = {}
         self._previous: torch.Tensor | None = None
-        log.info("learning teacher %s on %s, %d threads", spec.teacher.name, reason, spec.seat.threads)
+        log.info("learning teacher %s on %s, %d threads", spec.teacher.name, reason, spec.actor_resources.threads)
 
     def _build_optimizer(self) -> torch.optim.Optimizer:
         settings = self.spec.schedule
@@ -139,13 +139,13 @@ class Learner:
         if not bool(torch.isfinite(logits_BC).all()):
             raise TeacherError(self._where, f"its logits are not finite at version {version}", "lower teacher_lr")
         if key is not None:
-            self._open[key] = _Served(split, ids, logits_BC if hold else None)
+            self._open[key] = _ServedBatch(split, ids, logits_BC if hold else None)
         logits = logits_BC.detach().cpu().numpy()
         teacher = self.spec.teacher
         seconds = time.perf_counter() - begun
         return Answer(teacher.identity, self.version, split.fingerprint, ids, logits, seconds)
 
-    def feedback(self, version: int, key: Key, lesson: Lesson) -> None:
+    def feedback(self, version: int, key: Key, message: TeacherFeedback) -> None:
         """Stores what the student says of served rows; nothing is learnt before `step`.
 
         Raises:
@@ -155,15 +155,15 @@ class Learner:
         served = self._open.get(key)
         if served is None:
             raise TeacherError(self._where, f"feedback for batch {key}, which was not served at version {version}")
-        if served.lesson is not None:
+        if served.message is not None:
             raise TeacherError(self._where, f"feedback for batch {key} came twice", "it was not used")
         shape = (len(served.ids), self.spec.teacher.classes)
-        for part in (lesson.cotangent, lesson.second, lesson.student, lesson.fork):
+        for part in (message.cotangent, message.second, message.student, message.reference):
             if part is not None and part.shape != shape:
                 raise TeacherError(self._where, f"feedback of shape {part.shape} for logits of shape {shape}")
             if part is not None and not np.isfinite(part).all():
                 raise TeacherError(self._where, "feedback is not finite", "lower the student's learning rate")
-        served.lesson = lesson
+        served.message = message
 
     def step(self, version: int, measure: bool) -> dict[str, float]:
         """Learns from what is stored; the version is one higher afterwards. Called on all ranks at once.
@@ -172,7 +172,7 @@ class Learner:
             grad_norm, lr, version; where measured the norm of each term and the cosines of METHODS §1.
         """
         self._check_version(version)
-        missing = [key for key, served in self._open.items() if served.lesson is None]
+        missing = [key for key, served in self._open.items() if served.message is None]
         if missing:
             raise TeacherError(self._where, f"batch {missing[0]} was served for feedback and none came")
         told = self._measured() if measure else {}
@@ -227,11 +227,13 @@ class Learner:
         self._previous = flats["feedback"]
         return told
 
-    def _cotangents(self, served: _Served, logits_BC: torch.Tensor, measured: bool = False) -> dict[str, torch.Tensor]:
-        assert served.lesson is not None
-        return self._terms.cotangents(served.split, served.ids, logits_BC, served.lesson, measured)
+    def _cotangents(
+        self, served: _ServedBatch, logits_BC: torch.Tensor, measured: bool = False
+    ) -> dict[str, torch.Tensor]:
+        assert served.message is not None
+        return self._terms.cotangents(served.split, served.ids, logits_BC, served.message, measured)
 
-    def _graph(self, served: _Served) -> torch.Tensor:
+    def _graph(self, served: _ServedBatch) -> torch.Tensor:
         if served.logits_BC is None:
             return self._forward(served.split, served.ids)
         return served.logits_BC
@@ -286,7 +288,7 @@ class Learner:
         except RuntimeError as error:
             if self.world == 1:
                 raise
-            raise LearnerLost(self._where, f"a rank of it is gone: {str(error).splitlines()[0]}") from None
+            raise TrainerLost(self._where, f"a rank of it is gone: {str(error).splitlines()[0]}") from None
 
     def _check_version(self, version: int) -> None:
         if version != self.version:

@@ -15,9 +15,9 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from raykd.data.splits import Split
 from raykd.errors import RaykdError, StoreError, TeacherError
-from raykd.teachers.teacher_model import Prepared
-from raykd.teachers.serving.service import Reply, ServiceSpec, find
+from raykd.teachers.serving.service import Reply, TeacherServiceSpec, find
 from raykd.teachers.serving.store import Store, Table
+from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 600.0
@@ -28,7 +28,7 @@ POLL_S = 0.05
 
 
 @dataclass(frozen=True)
-class Source:
+class TargetSource:
     """Where one teacher's soft targets for one corpus come from; picklable.
 
     Attributes:
@@ -36,12 +36,12 @@ class Source:
         service: None where the sealed table holds them all.
     """
 
-    teacher: Prepared
+    teacher: TeacherModel
     split: Split
     cache: str
     run: str
     wanted: np.ndarray
-    service: ServiceSpec | None
+    service: TeacherServiceSpec | None
 
 
 def cause_of(error: RayTaskError) -> Exception:
@@ -49,7 +49,7 @@ def cause_of(error: RayTaskError) -> Exception:
     return error.cause if isinstance(error.cause, RaykdError) else error
 
 
-def enlist(source: Source) -> ActorHandle:
+def register(source: TargetSource) -> ActorHandle:
     """The source's service, knowing this run's corpus and the rows that it will want; waits while it restarts.
 
     Raises:
@@ -80,7 +80,7 @@ class TeacherClient:
     In-flight rows are bounded: only batches that were announced by `expect` are asked for ahead of time.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: TargetSource) -> None:
         self.source = source
         teacher = source.teacher
         self._store = Store(
@@ -99,14 +99,14 @@ class TeacherClient:
             self._values = np.zeros((source.split.rows, teacher.classes), teacher.wire)
             self._register()
 
-    def expect(self, batches: Sequence[np.ndarray]) -> None:
+    def prefetch(self, batches: Sequence[np.ndarray]) -> None:
         """Asks for the rows of the next batches, without waiting."""
         if self._table is None:
             self._drain(0.0)
             for ids in batches:
                 self._ask(ids)
 
-    def at_hand(self, ids: np.ndarray) -> int:
+    def available(self, ids: np.ndarray) -> int:
         """How many of these rows need no waiting."""
         return len(ids) if self._table is not None else int(self._known[ids].sum())
 
@@ -146,7 +146,7 @@ class TeacherClient:
         self.close()
 
     def _register(self) -> None:
-        self._service = enlist(self.source)
+        self._service = register(self.source)
 
     def _ask(self, ids: np.ndarray) -> None:
         ids = ids[~self._known[ids] & ~self._asked[ids]]
@@ -229,17 +229,17 @@ class TeacherClient:
 class Ensemble:
     """K teachers as one source of targets."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[TargetSource]) -> None:
         self.clients = [TeacherClient(source) for source in sources]
 
-    def expect(self, batches: list[np.ndarray]) -> None:
+    def prefetch(self, batches: list[np.ndarray]) -> None:
         """Asks every teacher for the rows of the next batches."""
         for client in self.clients:
-            client.expect(batches)
+            client.prefetch(batches)
 
-    def at_hand(self, ids: np.ndarray) -> int:
+    def available(self, ids: np.ndarray) -> int:
         """Rows times teachers that need no waiting."""
-        return sum(client.at_hand(ids) for client in self.clients)
+        return sum(client.available(ids) for client in self.clients)
 
     def get(self, ids: np.ndarray) -> np.ndarray:
         """Logits [K, len(ids), C]."""

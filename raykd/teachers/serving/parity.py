@@ -6,14 +6,14 @@ import numpy as np
 import torch
 
 from raykd.errors import TeacherError
-from raykd.teachers.serving.client import Source, TeacherClient
 from raykd.teachers.local import LocalTeacher
+from raykd.teachers.serving.client import TargetSource, TeacherClient
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3, "bfloat16": 0.1}
 """Largest difference relative to the largest logit: rounding of other kernels and paddings, never another model."""
 
 
-def probe(source: Source, rows: int) -> float:
+def probe(source: TargetSource, rows: int) -> float:
     """The largest relative difference on the first rows of the source.
 
     The local pass runs on this process's CPU in float32 (float64 where the teacher is): it checks that weights,

@@ -13,7 +13,7 @@ import ray
 
 from raykd.data.splits import Split
 from raykd.errors import TeacherError
-from raykd.teachers.teacher_model import Prepared
+from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Seat:
+class ActorResources:
     """What a replica runs on."""
 
     num_cpus: float
@@ -57,7 +57,7 @@ class Seat:
 class Replica:
     """Answers calls one after the other; `health` has a thread of its own and answers meanwhile."""
 
-    def __init__(self, teacher: Prepared, seat: Seat) -> None:
+    def __init__(self, teacher: TeacherModel, actor_resources: ActorResources) -> None:
         # Imported here: the service names this class, and stays free of torch.
         import torch
 
@@ -67,11 +67,11 @@ class Replica:
         # One thread while loading: Ray calls `infer` in another thread than this one, and a second team of OpenMP
         # threads in the process makes both sleep at every barrier (measured: 15 % slower forwards on 2 cores).
         torch.set_num_threads(1)
-        self.teacher, self.threads = teacher, seat.threads
-        device, reason = forward.choose_device(seat.num_gpus)
+        self.teacher, self.threads = teacher, actor_resources.threads
+        device, reason = forward.choose_device(actor_resources.num_gpus)
         self.model = LocalTeacher(teacher, device)
         self.rows = 0
-        log.info("teacher %s on %s, %d threads", teacher.name, reason, seat.threads)
+        log.info("teacher %s on %s, %d threads", teacher.name, reason, actor_resources.threads)
 
     def infer(self, split: Split, ids: np.ndarray) -> Answer:
         """The logits of these rows; pure, so it may be asked again.

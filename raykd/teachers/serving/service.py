@@ -23,11 +23,11 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from raykd.data.rows import Rows
 from raykd.data.splits import Split
 from raykd.errors import TeacherError
-from raykd.teachers.serving.replica_pool import Crew
 from raykd.teachers.serving.ledger import Ledger
-from raykd.teachers.teacher_model import Prepared
-from raykd.teachers.serving.replica import Replica, Seat
+from raykd.teachers.serving.replica import ActorResources, Replica
+from raykd.teachers.serving.replica_pool import ReplicaPool
 from raykd.teachers.serving.store import Store
+from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
 NAMESPACE = "raykd"
@@ -41,7 +41,7 @@ IN_FLIGHT = 2
 
 
 @dataclass(frozen=True)
-class ServiceSpec:
+class TeacherServiceSpec:
     """What a service is made of; it restarts from this.
 
     Attributes:
@@ -50,10 +50,10 @@ class ServiceSpec:
         replica: the actor's class; another one stands in for a slow or distant teacher in benches and tests.
     """
 
-    teacher: Prepared
+    teacher: TeacherModel
     cache: str
     replicas: int
-    seat: Seat
+    actor_resources: ActorResources
     batch_tokens: int
     lease_s: float | None = None
     replica: type = Replica
@@ -96,14 +96,14 @@ class _Corpus:
     written: float = field(default_factory=time.monotonic)
 
 
-class Service:
+class TeacherService:
     """See the module."""
 
-    def __init__(self, spec: ServiceSpec) -> None:
+    def __init__(self, spec: TeacherServiceSpec) -> None:
         self.spec = spec
         self._lock = threading.RLock()
         self._corpora: dict[str, _Corpus] = {}
-        self._crew = Crew(spec.replica, spec.teacher, spec.seat, spec.replicas, IN_FLIGHT)
+        self._crew = ReplicaPool(spec.replica, spec.teacher, spec.actor_resources, spec.replicas, IN_FLIGHT)
         self._calls: dict[int, tuple[_Corpus, np.ndarray]] = {}
         self._next_call = 0
         self._failure: TeacherError | None = None
@@ -316,7 +316,7 @@ class Service:
             entry.store.append(ids, entry.ledger.values[ids])
 
 
-def find(spec: ServiceSpec) -> ActorHandle:
+def find(spec: TeacherServiceSpec) -> ActorHandle:
     """The service that a driver has started; a detached one whose lease had run out is started again.
 
     Raises:
@@ -325,12 +325,12 @@ def find(spec: ServiceSpec) -> ActorHandle:
     return ray.get_actor(spec.name, namespace=NAMESPACE) if spec.lease_s is None else connect(spec)
 
 
-def connect(spec: ServiceSpec) -> ActorHandle:
+def connect(spec: TeacherServiceSpec) -> ActorHandle:
     """The service of this teacher: the one that is there, or a new one.
 
     One without a lease lives as long as the handle that created it: handles got by name do not keep it.
     """
-    actor: Any = ray.remote(Service)
+    actor: Any = ray.remote(TeacherService)
     return actor.options(
         name=spec.name,
         namespace=NAMESPACE,

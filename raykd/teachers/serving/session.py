@@ -19,11 +19,11 @@ from raykd.config import RunConfig, TeacherConfig
 from raykd.data.splits import Split
 from raykd.errors import ConfigError, Interrupted, RaykdError
 from raykd.records.log import MetricsLog
-from raykd.teachers.serving.client import Source, cause_of, enlist
-from raykd.teachers.teacher_model import Prepared
-from raykd.teachers.serving.replica import Replica, Seat
-from raykd.teachers.serving.service import ServiceSpec, connect
+from raykd.teachers.serving.client import TargetSource, cause_of, register
+from raykd.teachers.serving.replica import ActorResources, Replica
+from raykd.teachers.serving.service import TeacherServiceSpec, connect
 from raykd.teachers.serving.store import Store
+from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
 POLL_S = 0.1
@@ -32,7 +32,7 @@ CPU_TOKENS, GPU_TOKENS = 2048, 32768
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TargetRequest:
     """Rows of a split that a run needs soft targets of, in the order in which it needs them."""
 
     split: Split
@@ -49,11 +49,11 @@ class Counters:
 
 
 @dataclass
-class Served:
+class TeacherStatus:
     """One teacher of a run and what it cost."""
 
-    teacher: Prepared
-    spec: ServiceSpec
+    teacher: TeacherModel
+    spec: TeacherServiceSpec
     handle: ActorHandle | None = None
     pid: int = 0
     shown: int = -1
@@ -67,22 +67,22 @@ class Served:
         return Counters(*(before + now for before, now in pairs))
 
 
-class Serving:
+class TeacherSession:
     """The teachers of one run; a context manager that gives back what it started."""
 
     def __init__(
         self,
-        specs: Sequence[ServiceSpec],
-        wanted: dict[str, Wanted],
+        specs: Sequence[TeacherServiceSpec],
+        wanted: dict[str, TargetRequest],
         run: str,
     ) -> None:
         self.wanted, self.run = wanted, run
-        self.served = [Served(spec.teacher, spec) for spec in specs]
+        self.served = [TeacherStatus(spec.teacher, spec) for spec in specs]
         self._watcher: threading.Thread | None = None
         self._ended = threading.Event()
         self._failure: RaykdError | None = None
 
-    def __enter__(self) -> Serving:
+    def __enter__(self) -> TeacherSession:
         for served in self.served:
             if any(source.service is not None for source in self._sources(served)):
                 _check_resources(served.spec)
@@ -105,7 +105,7 @@ class Serving:
                 log.debug("the service of teacher %s was gone already", served.teacher.name)
             served.handle = None
 
-    def sources(self, purpose: str) -> list[Source]:
+    def sources(self, purpose: str) -> list[TargetSource]:
         """Every teacher's source of the soft targets for one purpose (train, validation)."""
         return [self._source(served, purpose) for served in self.served]
 
@@ -116,7 +116,7 @@ class Serving:
         counters of what this run's rows cost.
         """
         for served in self.served:
-            self._enlist(served)
+            self._register(served)
         if any(served.handle is not None for served in self.served):
             self._watcher = threading.Thread(target=self._watch, args=(metrics,), daemon=True)
             self._watcher.start()
@@ -135,12 +135,12 @@ class Serving:
         if self._failure is not None:
             raise self._failure
 
-    def _enlist(self, served: Served) -> None:
+    def _register(self, served: TeacherStatus) -> None:
         for source in self._sources(served):
             if source.service is not None:
                 # A local service lives as long as this first handle; a shared one may have ended with its lease.
                 served.handle = connect(served.spec) if served.spec.lease_s else served.handle or connect(served.spec)
-                enlist(source)
+                register(source)
 
     def _watch(self, metrics: MetricsLog) -> None:
         try:
@@ -150,7 +150,7 @@ class Serving:
         except RaykdError as error:  # carried over to the waiting thread, which raises it
             self._failure = error
 
-    def _poll(self, served: Served, metrics: MetricsLog) -> bool:
+    def _poll(self, served: TeacherStatus, metrics: MetricsLog) -> bool:
         """Takes in a service's counters; true when all that this run wants of it is sealed."""
         assert served.handle is not None
         try:
@@ -175,11 +175,11 @@ class Serving:
             metrics.write("targets", teacher=served.teacher.name, rows=served.shown, of=total)
         return all(corpora[corpus]["sealed"] for corpus in mine)
 
-    def _again(self, served: Served) -> bool:
+    def _again(self, served: TeacherStatus) -> bool:
         """After a restart, or the end of a lease: nothing is to be done where all is on disk by now."""
         if all(source.service is None for source in self._sources(served)):
             return True
-        self._enlist(served)
+        self._register(served)
         return False
 
     def rows_wanted(self) -> int:
@@ -189,24 +189,24 @@ class Serving:
             by_split.setdefault(wanted.split.fingerprint, []).append(wanted.ids)
         return sum(len(np.unique(np.concatenate(parts))) for parts in by_split.values())
 
-    def _sources(self, served: Served) -> list[Source]:
+    def _sources(self, served: TeacherStatus) -> list[TargetSource]:
         return [self._source(served, purpose) for purpose in self.wanted]
 
-    def _source(self, served: Served, purpose: str) -> Source:
+    def _source(self, served: TeacherStatus, purpose: str) -> TargetSource:
         wanted, teacher, spec = self.wanted[purpose], served.teacher, served.spec
         store = Store(Path(spec.cache), teacher.address(wanted.split.fingerprint), teacher.classes, teacher.wire)
         table = store.sealed()
         whole = table is not None and bool(table.covers(wanted.ids).all())
-        return Source(teacher, wanted.split, spec.cache, self.run, wanted.ids, None if whole else spec)
+        return TargetSource(teacher, wanted.split, spec.cache, self.run, wanted.ids, None if whole else spec)
 
 
 def service_spec(
-    teacher: Prepared, config: TeacherConfig, cache: Path, threads: int, lease_s: float | None
-) -> ServiceSpec:
+    teacher: TeacherModel, config: TeacherConfig, cache: Path, threads: int, lease_s: float | None
+) -> TeacherServiceSpec:
     """A service as the configuration asks for it."""
-    seat = Seat(config.num_cpus, config.num_gpus, threads, config.resources, config.node_labels)
+    actor_resources = ActorResources(config.num_cpus, config.num_gpus, threads, config.resources, config.node_labels)
     tokens = config.batch_tokens or (GPU_TOKENS if config.num_gpus else CPU_TOKENS)
-    return ServiceSpec(teacher, str(cache), config.replicas, seat, tokens, lease_s, Replica)
+    return TeacherServiceSpec(teacher, str(cache), config.replicas, actor_resources, tokens, lease_s, Replica)
 
 
 def choose_threads(configs: Sequence[TeacherConfig], students: int, remote: bool, overlap: bool) -> list[int]:
@@ -223,26 +223,30 @@ def choose_threads(configs: Sequence[TeacherConfig], students: int, remote: bool
     return chosen
 
 
-def learner_seats(config: RunConfig, remote: bool) -> list[Seat | None]:
+def trainer_resources(config: RunConfig, remote: bool) -> list[ActorResources | None]:
     """What the ranks of each teacher that learns run on, None for the others; as `choose_threads` decides threads.
 
     Student and teachers take turns within a round, so on one machine the ranks share all its cores.
     """
-    ranks = sum(config.learners) * config.feedback.ranks
+    ranks = sum(config.trainable_teachers) * config.feedback.ranks
     cores = max(1, (os.cpu_count() or 1) // max(1, ranks))
     return [
-        Seat(one.num_cpus, one.num_gpus, one.threads or (max(1, int(one.num_cpus)) if remote else cores),
+        ActorResources(one.num_cpus, one.num_gpus, one.threads or (max(1, int(one.num_cpus)) if remote else cores),
              one.resources, one.node_labels)
-        if learns
+        if trainable
         else None
-        for one, learns in zip(config.teachers, config.learners, strict=True)
+        for one, trainable in zip(config.teachers, config.trainable_teachers, strict=True)
     ]  # fmt: skip
 
 
-def _check_resources(spec: ServiceSpec) -> None:
+def _check_resources(spec: TeacherServiceSpec) -> None:
     """Refuses what this Ray can never have; a cluster may still grow into it, so there it only warns."""
     there = ray.cluster_resources()
-    asked = {"CPU": spec.seat.num_cpus, "GPU": spec.seat.num_gpus, **spec.seat.resources}
+    asked = {
+        "CPU": spec.actor_resources.num_cpus,
+        "GPU": spec.actor_resources.num_gpus,
+        **spec.actor_resources.resources,
+    }
     for name, amount in asked.items():
         if amount > there.get(name, 0):
             what = f"asks for {amount:g} {name}, this Ray has {there.get(name, 0):g}"

@@ -10,11 +10,11 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
-from raykd.errors import ConfigError, LearnerLost, RaykdError, RunError
+from raykd.errors import ConfigError, RaykdError, RunError, TrainerLost
 from raykd.training import collective
-from raykd.training.job import Place
-from raykd.weighting.policy.experience import Experience, Published, SelectorSpec
-from raykd.weighting.policy.model import Layout
+from raykd.training.job import WorkerContext
+from raykd.weighting.policy.experience import Experience, PolicyTrainerSpec, PolicyVersion
+from raykd.weighting.policy.model import StateSpec
 
 NAMESPACE = "raykd"
 PATIENCE_S = 300.0
@@ -22,7 +22,7 @@ PATIENCE_S = 300.0
 WHERE = "selector"
 
 
-class Feed:
+class SelectorClient:
     """One worker's line to the run's selector, or to one that many runs share.
 
     A private selector lives as long as worker 0 of this attempt and is made anew by the next, so nothing that an
@@ -33,27 +33,27 @@ class Feed:
         ConfigError: a shared one was made for other teachers or states.
     """
 
-    def __init__(self, spec: SelectorSpec, place: Place, run: str, shared: str | None) -> None:
-        self.spec, self.place, self.run, self.shared = spec, place, run, shared
+    def __init__(self, spec: PolicyTrainerSpec, worker: WorkerContext, run: str, shared: str | None) -> None:
+        self.spec, self.worker, self.run, self.shared = spec, worker, run, shared
         self._sent: list[ray.ObjectRef] = []
         name = (
-            f"selector-{shared}" if shared else f"selector-{collective.broadcast(uuid.uuid4().hex[:12], place.world)}"
+            f"selector-{shared}" if shared else f"selector-{collective.broadcast(uuid.uuid4().hex[:12], worker.world)}"
         )
         self._actor: ActorHandle | None = None
-        if place.rank == 0:
+        if worker.rank == 0:
             self._actor = _start(spec, name, shared is not None)
-        collective.barrier(place.world)
-        if place.rank > 0:
+        collective.barrier(worker.world)
+        if worker.rank > 0:
             self._actor = ray.get_actor(name, NAMESPACE)
         if shared:
             self._check(shared)
 
     def push(self, step: int, experience: Experience) -> None:
         """Sends what this worker saw in a step, without waiting."""
-        place = self.place
-        self._sent.append(self._call.push.remote(self.run, step, place.rank, place.world, experience))
+        worker = self.worker
+        self._sent.append(self._call.push.remote(self.run, step, worker.rank, worker.world, experience))
 
-    def weights(self, version: int | None) -> Published:
+    def weights(self, version: int | None) -> PolicyVersion:
         """The weights of a version, waiting until it is made; None: the newest there is.
 
         Raises:
@@ -67,7 +67,7 @@ class Feed:
                 for ref in self._sent:
                     self._get(ref)
                 self._sent = []
-                published: Published = found
+                published: PolicyVersion = found
                 return published
             if time.monotonic() > deadline:
                 raise RunError(WHERE, f"version {version} of the policy was not made in {PATIENCE_S:.0f} s")
@@ -89,13 +89,13 @@ class Feed:
 
     def close(self) -> None:
         """Ends a private selector; a shared one goes on."""
-        if self._actor is not None and self.place.rank == 0 and self.shared is None:
+        if self._actor is not None and self.worker.rank == 0 and self.shared is None:
             ray.kill(self._actor)
         self._actor = None
 
     def _check(self, shared: str) -> None:
         """Refuses a selector that other runs feed with states of another kind."""
-        theirs: Layout = self._get(self._call.layout.remote())
+        theirs: StateSpec = self._get(self._call.layout.remote())
         if theirs != self.spec.layout:
             what = f"is fed by runs with teachers {', '.join(theirs.teachers)} and {theirs.features} features a state"
             mine = f"this run has {', '.join(self.spec.layout.teachers)} and {self.spec.layout.features}"
@@ -113,26 +113,26 @@ class Feed:
             raise (error.cause if isinstance(error.cause, RaykdError) else error) from None
         except RayError as error:
             said = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise LearnerLost(WHERE, f"the policy's process has died ({said[0] if said else error})") from None
+            raise TrainerLost(WHERE, f"the policy's process has died ({said[0] if said else error})") from None
 
 
-class _Selector:
+class _PolicyTrainerActor:
     """The actor. RLlib takes seconds and 200 MB to import, and no process but this one needs it."""
 
-    def __init__(self, spec: SelectorSpec) -> None:
-        from raykd.weighting.policy.trainer import SelectorLearner
+    def __init__(self, spec: PolicyTrainerSpec) -> None:
+        from raykd.weighting.policy.trainer import PolicyTrainer
 
-        self.learner = SelectorLearner(spec)
+        self.learner = PolicyTrainer(spec)
 
     def push(self, run: str, step: int, rank: int, world: int, experience: Experience) -> None:
         """See `SelectorLearner`."""
         self.learner.push(run, step, rank, world, experience)
 
-    def layout(self) -> Layout:
+    def layout(self) -> StateSpec:
         """What its states are made of."""
         return self.learner.spec.layout
 
-    def weights(self, version: int | None) -> Published | None:
+    def weights(self, version: int | None) -> PolicyVersion | None:
         """See `SelectorLearner`."""
         return self.learner.weights(version)
 
@@ -145,7 +145,7 @@ class _Selector:
         self.learner.restore(packed)
 
 
-def _start(spec: SelectorSpec, name: str, shared: bool) -> ActorHandle:
+def _start(spec: PolicyTrainerSpec, name: str, shared: bool) -> ActorHandle:
     options: dict[str, Any] = {
         "name": name,
         "namespace": NAMESPACE,
@@ -156,6 +156,6 @@ def _start(spec: SelectorSpec, name: str, shared: bool) -> ActorHandle:
         "lifetime": "detached" if shared else None,
         "get_if_exists": shared,
     }
-    make: Any = ray.remote(_Selector)
+    make: Any = ray.remote(_PolicyTrainerActor)
     actor: ActorHandle = make.options(**options).remote(spec)
     return actor

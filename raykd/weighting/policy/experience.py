@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from raykd.weighting.policy.model import Layout
+from raykd.weighting.policy.model import StateSpec
 
 
 @dataclass(frozen=True)
-class SelectorSpec:
+class PolicyTrainerSpec:
     """What a selector is made of; picklable.
 
     Attributes:
@@ -20,7 +20,7 @@ class SelectorSpec:
         lease_s: a shared one ends so long after its last call; None: it lives and dies with its run.
     """
 
-    layout: Layout
+    layout: StateSpec
     lr: float
     clip: float
     entropy_bonus: float
@@ -31,12 +31,12 @@ class SelectorSpec:
 
 
 @dataclass(frozen=True)
-class Published:
-    """A version of the policy's weights, and what the update that made it told."""
+class PolicyVersion:
+    """A version of the policy's weights, and the metrics of the update that made it."""
 
     version: int
     weights: dict[str, np.ndarray]
-    told: dict[str, float]
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ Mode = Literal["sample", "prob", "greedy"]
 
 
 @dataclass(frozen=True)
-class Layout:
+class StateSpec:
     """What a state is made of, and for which teachers.
 
     Attributes:
@@ -117,7 +117,7 @@ class Exported:
         scaling: the standardisation of the states, see `weighting.states`.
     """
 
-    layout: Layout
+    layout: StateSpec
     policy: Policy
     scaling: dict[str, torch.Tensor]
     version: int
@@ -133,7 +133,7 @@ def export(folder: Path, exported: Exported) -> None:
     (folder / DESCRIPTION).write_text(json.dumps(said, indent=1), encoding="utf-8")
 
 
-def load_for(layout: Layout, folder: Path) -> Exported:
+def load_for(layout: StateSpec, folder: Path) -> Exported:
     """As `load`, of a policy for these teachers and states.
 
     Raises:
@@ -156,7 +156,7 @@ def load(folder: Path) -> Exported:
     try:
         said = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         fields = said["layout"]
-        layout = Layout(tuple(fields["teachers"]), fields["hidden"], fields["classes"], fields["student"])
+        layout = StateSpec(tuple(fields["teachers"]), fields["hidden"], fields["classes"], fields["student"])
         tensors = load_file(folder / WEIGHTS)
         policy = Policy(len(layout.teachers), layout.features)
         policy.load_state_dict({name: tensors[f"policy.{name}"] for name in policy.state_dict()})

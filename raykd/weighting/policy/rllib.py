@@ -52,7 +52,7 @@ class IndependentBernoulli(TorchDistribution):
         return cls(logits)
 
 
-class Selector(TorchRLModule):
+class PolicyModule(TorchRLModule):
     """`weighting.policy.Policy` as an RLModule; observations [B, K, F], actions MultiBinary(K)."""
 
     def setup(self) -> None:
@@ -66,7 +66,7 @@ class Selector(TorchRLModule):
         return {Columns.ACTION_DIST_INPUTS: self.policy(batch[Columns.OBS])}
 
 
-class SelectorWithValue(Selector, ValueFunctionAPI):
+class PolicyModuleWithValue(PolicyModule, ValueFunctionAPI):
     """For algorithms that want a value function (PPO): linear in the mean state."""
 
     def setup(self) -> None:
@@ -96,13 +96,13 @@ class Reinforce(TorchLearner):
         return -gain_B.mean() - bonus * bernoulli_entropy(logits_BK).mean()
 
 
-class SelectorConfig(AlgorithmConfig):
+class PolicyTrainerConfig(AlgorithmConfig):
     """A bare AlgorithmConfig cannot build a Learner: it knows no module."""
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """The module for this configuration's spaces."""
         return RLModuleSpec(
-            module_class=Selector, observation_space=self.observation_space, action_space=self.action_space
+            module_class=PolicyModule, observation_space=self.observation_space, action_space=self.action_space
         )
 
     def get_default_learner_class(self) -> type:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
-from raykd.weighting.policy.model import Layout
+from raykd.weighting.policy.model import StateSpec
 from raykd.weighting.rules import entropy, gold_losses
 
 FAR = 5.0
@@ -26,7 +26,7 @@ Rows = Callable[[np.ndarray], np.ndarray]
 """ids → their vectors [B, H], or their logits [K, B, C]."""
 
 
-class States:
+class StateEncoder:
     """Builds states; `fit` or `scaling` first.
 
     Args:
@@ -35,8 +35,8 @@ class States:
             student learns from (`cross_fit`); None: these.
     """
 
-    def __init__(self, layout: Layout, task: Task, sentences: Rows, honest: Rows | None = None) -> None:
-        self.layout, self.task, self.sentences, self.honest = layout, task, sentences, honest
+    def __init__(self, layout: StateSpec, task: Task, sentences: Rows, cross_fitted: Rows | None = None) -> None:
+        self.layout, self.task, self.sentences, self.cross_fitted = layout, task, sentences, cross_fitted
         self.scaling: dict[str, torch.Tensor] = {}
 
     def fit(self, ids: np.ndarray, labels: np.ndarray, targets: Rows) -> None:
@@ -45,7 +45,7 @@ class States:
         for power in (1, 2):
             for start in range(0, len(ids), CHUNK):
                 some = ids[start : start + CHUNK]
-                logits_KBC = torch.from_numpy(np.asarray((self.honest or targets)(some), np.float64))
+                logits_KBC = torch.from_numpy(np.asarray((self.cross_fitted or targets)(some), np.float64))
                 raw = self._raw(some, logits_KBC, torch.from_numpy(labels[start : start + CHUNK]))
                 for name, value in raw.items():
                     at = (value.double() - self.scaling[f"{name}.mean"]) ** 2 if power == 2 else value.double()
@@ -60,7 +60,7 @@ class States:
 
     def of(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
         """States [B, K, F], float32, on the CPU."""
-        served = torch.from_numpy(np.asarray(self.honest(batch.ids))) if self.honest else logits_KBC
+        served = torch.from_numpy(np.asarray(self.cross_fitted(batch.ids))) if self.cross_fitted else logits_KBC
         raw = self._raw(batch.ids, served.cpu(), batch.labels_B.cpu())
         parts = []
         for name, value in raw.items():

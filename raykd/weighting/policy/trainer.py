@@ -24,9 +24,9 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from raykd.errors import RunError
-from raykd.weighting.policy.experience import Experience, Published, SelectorSpec
+from raykd.weighting.policy.experience import Experience, PolicyTrainerSpec, PolicyVersion
 from raykd.weighting.policy.model import Policy, bernoulli_entropy
-from raykd.weighting.policy.rllib import SelectorConfig, spaces
+from raykd.weighting.policy.rllib import PolicyTrainerConfig, spaces
 
 MEMORY = 0.9
 """Share of the old in moving means."""
@@ -54,7 +54,7 @@ class _Moving:
         return (raw_B / (np.sqrt(self.variance) + 1e-12)).astype(np.float32)
 
 
-def compared(seen: Experience) -> Experience:
+def leave_one_out_gain(seen: Experience) -> Experience:
     """Gains less the mean gain of the step's other rows of the same class (of all other rows, where there is none).
 
     A step moves all rows of a class together, far more than the choice on one row moves that row: on the planted
@@ -80,7 +80,7 @@ class _Run:
     last: int = -1
 
 
-class SelectorLearner:
+class PolicyTrainer:
     """Owns the policy and its RLlib Learner; fed by all workers of a run, or of many (`shared`).
 
     A step's experience counts once it has come from all workers; it is used in the order of steps and ids, so what is
@@ -89,12 +89,12 @@ class SelectorLearner:
     has heard them already.
     """
 
-    def __init__(self, spec: SelectorSpec) -> None:
+    def __init__(self, spec: PolicyTrainerSpec) -> None:
         torch.set_num_threads(1)
         self.spec = spec
         observations, actions = spaces(len(spec.layout.teachers), spec.layout.features)
         config = (
-            SelectorConfig()
+            PolicyTrainerConfig()
             .environment(observation_space=observations, action_space=actions)
             .training(lr=spec.lr, learner_config_dict={"clip": spec.clip, "entropy_bonus": spec.entropy_bonus})
             .learners(num_learners=0)
@@ -106,7 +106,7 @@ class SelectorLearner:
         self._runs: dict[str, _Run] = {}
         self._pending: list[Experience] = []
         self._moving = _Moving()
-        self._told: dict[int, dict[str, float]] = {}
+        self._metrics: dict[int, dict[str, float]] = {}
         self._history = {0: self._copy()}
         self._used = time.monotonic()
         if spec.lease_s is not None:
@@ -124,13 +124,13 @@ class SelectorLearner:
             return
         sender.last = step
         del sender.parts[step]
-        self._pending.append(compared(Experience.joined([parts[rank] for rank in range(world)])))
+        self._pending.append(leave_one_out_gain(Experience.joined([parts[rank] for rank in range(world)])))
         if len(self._pending) == self.spec.update_every:
             self._update(Experience.joined(self._pending, by_id=False))
             self._pending = []
 
-    def weights(self, version: int | None) -> Published | None:
-        """The weights of a version (None: the newest) and what its update told; None where it is still to come.
+    def weights(self, version: int | None) -> PolicyVersion | None:
+        """The weights of a version (None: the newest) and the metrics of its update; None where it is still to come.
 
         Raises:
             RunError: the version is too old to be had.
@@ -141,7 +141,7 @@ class SelectorLearner:
             return None
         if wanted not in self._history:
             raise RunError("selector", f"version {wanted} of the policy is gone, the newest is {self.version}")
-        return Published(wanted, self._history[wanted], self._told.get(wanted, {}))
+        return PolicyVersion(wanted, self._history[wanted], self._metrics.get(wanted, {}))
 
     def state(self, run: str, step: int) -> bytes | None:
         """Everything that is needed to go on after a run's rewarded step, RLlib's checkpoint in it; None until all
@@ -156,7 +156,7 @@ class SelectorLearner:
                 "version": self.version,
                 "runs": {name: one.last for name, one in self._runs.items()},
                 "moving": asdict(self._moving),
-                "told": self._told,
+                "metrics": self._metrics,
             }
             for version, weights in self._history.items():
                 _keep(folder / f"version-{version}.npz", weights)
@@ -176,7 +176,7 @@ class SelectorLearner:
             self.learner.restore_from_path(str(folder / "rllib"))
             said = json.loads((folder / "selector.json").read_text(encoding="utf-8"))
             self.version = said["version"]
-            self._told = {int(version): told for version, told in said["told"].items()}
+            self._metrics = {int(version): metrics for version, metrics in said["metrics"].items()}
             self._history = {int(path.stem.split("-")[1]): _arrays(path) for path in folder.glob("version-*.npz")}
             self._runs = {name: _Run(last=last) for name, last in said["runs"].items()}
             self._moving = _Moving(**said["moving"])
@@ -209,7 +209,7 @@ class SelectorLearner:
             logits_BK = self._policy(torch.from_numpy(seen.states_BKF))
         share = {f"share_{k}": float(value) for k, value in enumerate(logits_BK.sigmoid().mean(0))}
         self._history[self.version] = self._copy()
-        self._told[self.version] = {
+        self._metrics[self.version] = {
             "reward": float((seen.reward_B + seen.metric_B).mean()),
             "entropy": float(bernoulli_entropy(logits_BK).mean()),
             "rows": float(len(seen.ids)),
@@ -217,7 +217,7 @@ class SelectorLearner:
         }
         for old in [version for version in self._history if version <= self.version - HISTORY]:
             del self._history[old]
-            self._told.pop(old, None)
+            self._metrics.pop(old, None)
 
     def _copy(self) -> dict[str, np.ndarray]:
         return {name: value.numpy().copy() for name, value in self._policy.state_dict().items()}

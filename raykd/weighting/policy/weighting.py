@@ -23,25 +23,25 @@ from raykd.data.tasks import Task
 from raykd.models import forward
 from raykd.records.log import MetricsLog
 from raykd.training import collective
-from raykd.training.replacement_sampler import Drawn
-from raykd.training.job import Place
-from raykd.weighting.policy import model as policy
+from raykd.training.job import WorkerContext
+from raykd.training.replacement_sampler import ReplacementSampler
 from raykd.weighting.base import Stepped, Weighting
-from raykd.weighting.policy.experience import Experience, Published
+from raykd.weighting.policy import model as policy
+from raykd.weighting.policy.experience import Experience, PolicyVersion
 from raykd.weighting.policy.model import Exported, Policy
-from raykd.weighting.policy.state import States
+from raykd.weighting.policy.state import StateEncoder
 
 log = logging.getLogger(__name__)
 STATE, TALLY = "selector.zip", "selection.json"
 
 
-class Line(Protocol):
+class Selector(Protocol):
     """To the selector; see `weighting.feed`."""
 
     def push(self, step: int, experience: Experience) -> None:
         """Without waiting."""
 
-    def weights(self, version: int | None) -> Published:
+    def weights(self, version: int | None) -> PolicyVersion:
         """Waits until there are."""
 
     def state(self, step: int) -> bytes:
@@ -55,7 +55,7 @@ class Line(Protocol):
 
 
 @dataclass(frozen=True)
-class Calendar:
+class UpdateSchedule:
     """Which steps are rewarded, and which version of the policy a step uses: both follow from the step alone.
 
     A step uses what was learnt up to the rewarded step before the last one, so that the selector has `every` steps to
@@ -86,7 +86,7 @@ class Reward:
         split: draws the rows of r3's accuracy (in a regression: of its negative squared error).
     """
 
-    def __init__(self, config: RewardConfig, task: Task, split: Drawn | None) -> None:
+    def __init__(self, config: RewardConfig, task: Task, split: ReplacementSampler | None) -> None:
         self.config, self.task, self.split = config, task, split
 
     def rows(self, one: Stepped) -> tuple[torch.Tensor, torch.Tensor]:
@@ -109,8 +109,8 @@ class Reward:
                 good = float((logits_BC.argmax(-1) == labels_B).sum())
             else:
                 good = -float(self.task.hard_loss(logits_BC, labels_B).sum())
-        place = self.split.place
-        (total,) = collective.sum_scalars([good], place.device, place.world)
+        worker = self.split.worker
+        (total,) = collective.sum_scalars([good], worker.device, worker.world)
         return (1 - self.config.gamma) * total / self.split.rows
 
 
@@ -131,7 +131,7 @@ class _Acted:
     log_likelihood_B: torch.Tensor
 
 
-class Selection(Weighting):
+class PolicyWeighting(Weighting):
     """Weights by the policy's choices.
 
     Args:
@@ -144,21 +144,21 @@ class Selection(Weighting):
     def __init__(
         self,
         config: WeightingConfig,
-        states: States,
-        line: Line,
+        states: StateEncoder,
+        line: Selector,
         reward: Reward,
-        place: Place,
+        worker: WorkerContext,
         seed: int,
         steps_per_epoch: int,
         start: Exported | None,
         log: MetricsLog | None,
     ) -> None:
-        self.config, self.states, self.line, self.reward, self.place, self.seed = (
-            config, states, line, reward, place, seed,
+        self.config, self.states, self.line, self.reward, self.worker, self.seed = (
+            config, states, line, reward, worker, seed,
         )  # fmt: skip
         self.steps_per_epoch, self.log = steps_per_epoch, log
         self.needs_student = config.student_state
-        self.calendar = Calendar(config.student_warmup, config.reward.every, config.update_every)
+        self.calendar = UpdateSchedule(config.student_warmup, config.reward.every, config.update_every)
         layout = states.layout
         self.policy = Policy(len(layout.teachers), layout.features) if start is None else start.policy
         self.tally = _Tally()
@@ -235,14 +235,14 @@ class Selection(Weighting):
     def restore(self, folder: Path) -> None:
         """Both of them; no worker goes on before the selector is back."""
         self.tally = _Tally(**json.loads((folder / TALLY).read_text(encoding="utf-8")))
-        if self.config.shared is None and self.place.rank == 0:
+        if self.config.shared is None and self.worker.rank == 0:
             self.line.restore((folder / STATE).read_bytes())
-        collective.barrier(self.place.world)
+        collective.barrier(self.worker.world)
         self._asked = -1
 
-    def finish(self, folder: Path) -> dict[str, Any]:
+    def finalize(self, folder: Path) -> dict[str, Any]:
         """Takes the policy after its last update, writes it as `policy/`, sums up."""
-        if self.place.rank > 0:
+        if self.worker.rank > 0:
             return {}
         last = self.tally.last
         final = None if self.config.shared else self.calendar.count(last) // self.config.update_every
@@ -278,21 +278,21 @@ class Selection(Weighting):
             self._take(self.line.weights(wanted), step)
         self._asked = wanted
 
-    def _take(self, found: Published, step: int) -> None:
+    def _take(self, found: PolicyVersion, step: int) -> None:
         self.policy.load_state_dict({name: torch.tensor(value) for name, value in found.weights.items()})
         fresh, self.tally.version = found.version > self.tally.version, found.version
-        if not fresh or not found.told:
+        if not fresh or not found.metrics:
             return
-        self.tally.began, self.tally.ended = self.tally.began or found.told, found.told
+        self.tally.began, self.tally.ended = self.tally.began or found.metrics, found.metrics
         if self.log is not None:
-            said = _named(found.told, self.states.layout.teachers)
+            said = _named(found.metrics, self.states.layout.teachers)
             epoch = (step + 1) / self.steps_per_epoch
             self.log.write("selector", step=step + 1, epoch=epoch, version=found.version, **said)
 
 
-def _named(told: dict[str, float], teachers: tuple[str, ...]) -> dict[str, Any]:
+def _named(metrics: dict[str, float], teachers: tuple[str, ...]) -> dict[str, Any]:
     """With the shares by teacher's name."""
-    if not told:
+    if not metrics:
         return {}
-    plain = {key: value for key, value in told.items() if not key.startswith("share_")}
-    return {**plain, "share": {name: told[f"share_{k}"] for k, name in enumerate(teachers)}}
+    plain = {key: value for key, value in metrics.items() if not key.startswith("share_")}
+    return {**plain, "share": {name: metrics[f"share_{k}"] for k, name in enumerate(teachers)}}
