@@ -11,7 +11,7 @@ from raykd.config.run import (
     RunConfig,
     TaskConfig,
 )
-from raykd.config.study import LIVE, RangeConfig, ReplicateConfig, SchedulerConfig, StudyConfig
+from raykd.config.study import LIVE, RangeConfig, RepeatConfig, SchedulerConfig, StudyConfig
 from raykd.config.training import FinetuneConfig, OptimConfig, TrainConfig
 from raykd.config.weighting import FITTED, RULES, RewardConfig, WeightingConfig
 
@@ -28,7 +28,7 @@ __all__ = [
     "ObjectiveConfig",
     "OptimConfig",
     "RangeConfig",
-    "ReplicateConfig",
+    "RepeatConfig",
     "RewardConfig",
     "RunConfig",
     "SchedulerConfig",

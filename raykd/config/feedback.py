@@ -47,9 +47,11 @@ class FeedbackConfig(Section):
     teacher_lr: float = Field(5e-6, gt=0, description="peak learning rate of the teacher")
     teacher_optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the teacher")
     teacher_schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="decay of its rate")
-    teacher_warmup: float = Field(0.0, ge=0, lt=1, description="share of its steps with a rising rate")
+    teacher_warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of its steps with a rising rate")
     teacher_weight_decay: float = Field(0.0, ge=0, description="decoupled decay of the teacher's weights")
-    teacher_clip: float | None = Field(1.0, gt=0, description="its largest gradient norm; null for no clipping")
+    teacher_max_grad_norm: float | None = Field(
+        1.0, gt=0, description="its largest gradient norm; null for no clipping"
+    )
     ranks: int = Field(1, ge=1, description="processes that share one teacher's learning; at most train.workers")
     recompute: bool = Field(False, description="forward again for the gradient and hold no graph: slower, less memory")
     measure_every: int = Field(10, ge=1, description="rounds between measurements of the feedback's signal and noise")

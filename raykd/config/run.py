@@ -225,8 +225,8 @@ class RunConfig(Section):
                 raise ValueError(f"study.metric: {self.study.metric} does not fit {self.task.type}") from error
         if self.study.scheduler.type == "pbt" and self.train.workers > 1:
             raise ValueError("study.scheduler: pbt needs students of one worker (train.workers: 1)")
-        if self.study.against is not None and self.train.workers > 1:
-            raise ValueError("study.against: needs students of one worker (train.workers: 1)")
+        if self.study.minimize is not None and self.train.workers > 1:
+            raise ValueError("study.minimize: needs students of one worker (train.workers: 1)")
 
     @property
     def rows(self) -> DataConfig:

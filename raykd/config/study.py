@@ -17,7 +17,7 @@ FIXED = (
 )  # fmt: skip
 """Keys that decide where a trial runs, or what is computed for all trials before the first begins."""
 LIVE = (
-    "train.lr", "train.weight_decay", "train.clip", "objective.temperature", "objective.alpha",
+    "train.lr", "train.weight_decay", "train.max_grad_norm", "objective.temperature", "objective.alpha",
     "feedback.teacher_lr", "feedback.pilot_lr", "feedback.weight",
 )  # fmt: skip
 """What a student can change in mid-training, as PBT does: no shape, no row, no seed depends on it."""
@@ -65,21 +65,25 @@ class SchedulerConfig(Section):
     shorthand = "type"
 
     type: Literal["asha", "median", "pbt", "none"] = Field("asha", description="none: every trial runs to its end")
-    grace: int = Field(1, ge=1, description="evaluations that every trial may have before it can be ended")
-    reduction: float = Field(3, gt=1, description="asha: one in so many goes on at each rung")
+    grace_period: int = Field(1, ge=1, description="evaluations that every trial may have before it can be ended")
+    reduction_factor: float = Field(3, gt=1, description="asha: one in so many goes on at each rung")
     max_evaluations: int | None = Field(
         None, ge=1, description="asha: no trial goes on after so many; null: a whole training"
     )
     min_trials: int = Field(3, ge=1, description="median: trials that there must be to compare with")
-    interval: int = Field(1, ge=1, description="pbt: evaluations between two exchanges")
-    quantile: float = Field(0.25, gt=0, le=0.5, description="pbt: share that takes over, from as large a best share")
-    resample: float = Field(0.25, ge=0, le=1, description="pbt: how often a value is drawn anew instead of shifted")
+    perturbation_interval: int = Field(1, ge=1, description="pbt: evaluations between two exchanges")
+    quantile_fraction: float = Field(
+        0.25, gt=0, le=0.5, description="pbt: share that takes over, from as large a best share"
+    )
+    resample_probability: float = Field(
+        0.25, ge=0, le=1, description="pbt: how often a value is drawn anew instead of shifted"
+    )
 
 
-class ReplicateConfig(Section):
+class RepeatConfig(Section):
     """The best configurations run again before one of them is called the best."""
 
-    best: int = Field(3, ge=0, description="so many of the best trials are repeated; 0: the best trial wins at once")
+    top_k: int = Field(3, ge=0, description="so many of the best trials are repeated; 0: the best trial wins at once")
     seeds: int = Field(3, ge=2, description="runs of each, its own among them: the seeds from `seed` upwards")
 
 
@@ -97,7 +101,7 @@ class StudyConfig(Section):
     metric: Literal["accuracy", "f1", "matthews", "pearson", "spearman"] | None = Field(
         None, description="on validation, higher is better; default task.metric"
     )
-    against: Literal["parameters", "latency_ms"] | None = Field(
+    minimize: Literal["parameters", "latency_ms"] | None = Field(
         None, description="with optuna: a second aim, as low as possible"
     )
     trials: int = Field(
@@ -107,7 +111,7 @@ class StudyConfig(Section):
     concurrency: int | None = Field(None, ge=1, description="trials at once; null: as many as the cores hold")
     searcher: Literal["random", "grid", "optuna"] = Field("random", description="optuna: TPE")
     scheduler: SchedulerConfig = Field(SchedulerConfig(), description="which trials end early")
-    replicate: ReplicateConfig = Field(ReplicateConfig(), description="the best ones over several seeds")
+    repeat: RepeatConfig = Field(RepeatConfig(), description="the best ones over several seeds")
     trackers: TrackersConfig = Field(TrackersConfig(), description="MLflow, Weights & Biases")
     seed: int = Field(0, ge=0, description="of the search; the trials' own is `seed` of the run")
 
@@ -117,10 +121,10 @@ class StudyConfig(Section):
             raise ValueError("space: name at least one key to search over")
         for key, given in self.space.items():
             self._check_key(key, given)
-        if self.against is not None and self.searcher != "optuna":
-            raise ValueError("against: two aims need searcher: optuna")
-        if self.against is not None and self.scheduler.type == "pbt":
-            raise ValueError("against: pbt has one aim; use asha, median or none")
+        if self.minimize is not None and self.searcher != "optuna":
+            raise ValueError("minimize: two aims need searcher: optuna")
+        if self.minimize is not None and self.scheduler.type == "pbt":
+            raise ValueError("minimize: pbt has one aim; use asha, median or none")
         if self.searcher == "optuna" and self.scheduler.type == "pbt":
             raise ValueError("searcher: pbt draws its population itself and changes it; use searcher: random")
         return self

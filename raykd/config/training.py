@@ -17,14 +17,18 @@ class OptimConfig(Section):
     epochs: float = Field(3, gt=0, description="passes over the training rows; a fraction stops within an epoch")
     max_steps: int | None = Field(None, ge=1, description="stop after so many optimizer steps, whatever the epochs")
     batch_size: int = Field(32, ge=1, description="rows of one optimizer step, over all workers and micro-batches")
-    accumulate: int = Field(1, ge=1, description="micro-batches that a worker splits its part of a batch into")
+    gradient_accumulation: int = Field(
+        1, ge=1, description="micro-batches that a worker splits its part of a batch into"
+    )
     lr: float = Field(5e-5, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.01, ge=0, description="decoupled decay; none on biases and layer norms")
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising learning rate")
+    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising learning rate")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="decay after the warm-up")
-    clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null for no clipping")
+    max_grad_norm: float | None = Field(1.0, gt=0, description="largest gradient norm; null for no clipping")
     eval_every: int | None = Field(None, ge=1, description="steps between evaluations; null for once an epoch")
-    patience: int | None = Field(None, ge=1, description="evaluations without a better one before training stops")
+    early_stopping_patience: int | None = Field(
+        None, ge=1, description="evaluations without a better one before training stops"
+    )
     checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; null: at evaluations")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     freeze_embeddings: bool = Field(False, description="keep the word embeddings as they are: half the time on a CPU")

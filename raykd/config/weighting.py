@@ -47,7 +47,9 @@ class WeightingConfig(Section):
     policy_warmup: int = Field(0, ge=0, description="steps after them where all teachers speak and the policy learns")
     lr: float = Field(0.02, gt=0, description="learning rate of the policy (Adam)")
     entropy_bonus: float = Field(0.01, ge=0, description="weight of the policy's entropy in its loss")
-    clip: float = Field(0.2, gt=0, description="largest change of a choice's likelihood ratio that still counts (PPO)")
+    clip_ratio: float = Field(
+        0.2, gt=0, description="largest change of a choice's likelihood ratio that still counts (PPO)"
+    )
     passes: int = Field(4, ge=1, description="gradient steps of an update on the same rows")
     update_every: int = Field(1, ge=1, description="rewarded steps between two updates of the policy")
     student_state: bool = Field(

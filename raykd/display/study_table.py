@@ -20,7 +20,7 @@ def study_table(result: dict[str, Any]) -> Table:
     table.add_column("seeds", justify="right")
     table.add_column("parameters", justify="right")
     table.add_column("values", style="dim", overflow="fold")
-    groups = sorted(result["replicated"] or [result["best"]], key=lambda group: -group["mean"])
+    groups = sorted(result["repeated"] or [result["best"]], key=lambda group: -group["mean"])
     for group in groups:
         wide = "" if group["deviation"] is None else f" ± {number(group['deviation'])}"
         style = "bold" if group["trial"] == result["best"]["trial"] else ""

@@ -42,7 +42,7 @@ def won(result: Result) -> str:
 
 def sure(result: Result) -> str:
     """Whether the order of the best is settled."""
-    groups = sorted(result.get("replicated", []), key=lambda group: -group["mean"])
+    groups = sorted(result.get("repeated", []), key=lambda group: -group["mean"])
     rows, said = result.get("validation_rows", 0), []
     if len(groups) > 1:
         first, second = groups[:2]

@@ -130,7 +130,7 @@ def _taught(run: Run, name: str, rounds: list[Event], evals: list[Event]) -> Tra
 
 
 def _clipping(run: Run, rounds: list[Event]) -> tuple[float | None, float | None]:
-    clip = setting(run.config, "feedback", "teacher_clip")
+    clip = setting(run.config, "feedback", "teacher_max_grad_norm")
     told = [one for event in rounds for one in (event.get("teachers") or {}).values()]
     norms = [one["grad_norm"] for one in told if one.get("grad_norm") is not None]
     return clip, fmean(norm > clip for norm in norms) if clip and norms else None

@@ -160,7 +160,8 @@ def _scale(at: FeedbackData) -> str:
         ]
     if at.clip and at.clipped is not None and at.clipped >= MOSTLY:
         said.append(
-            f"In {share(at.clipped)} of the teachers' steps the gradient was longer than teacher_clip ({at.clip:g}) "
+            f"In {share(at.clipped)} of the teachers' steps the gradient was longer than "
+            f"teacher_max_grad_norm ({at.clip:g}) "
             "and was cut to it: under SGD those steps are all as long as the rate says, and a strong answer moves a "
             "teacher no further than a weak one."
         )

@@ -48,11 +48,11 @@ def _of_result(study: Study) -> list[Picture]:
         caption = "The line joins the trials that no other beats in both: the Pareto front. Latency is of a single row."
         draw = partial(costs, sized, result.get("front", {}), study.metric)
         made.append(Picture("costs", "What size and speed cost", caption, draw))
-    if result.get("replicated"):
+    if result.get("repeated"):
         caption = (
             "The best trials again with other seeds: circles are seeds, the diamond their mean, the line one deviation "
             "either way. Where the lines overlap, the order of the configurations is not settled."
         )
-        draw = partial(spread, result["replicated"], study.metric)
+        draw = partial(spread, result["repeated"], study.metric)
         made.append(Picture("spread", "How much of it was luck", caption, draw))
     return made

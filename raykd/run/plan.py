@@ -81,7 +81,7 @@ def _study(config: RunConfig) -> dict[str, Any] | None:
         return None
     listed = [given.space[key].values or [] for key in given.space]
     trials = math.prod(map(len, listed)) if given.searcher == "grid" else given.trials
-    repeated = 0 if given.scheduler.type == "pbt" else given.replicate.best * (given.replicate.seeds - 1)
+    repeated = 0 if given.scheduler.type == "pbt" else given.repeat.top_k * (given.repeat.seeds - 1)
     return {
         "trials": trials,
         "repetitions": repeated,

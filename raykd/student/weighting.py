@@ -119,7 +119,7 @@ def _selection(
     spec = PolicyTrainerSpec(
         layout=layout,
         lr=config.lr,
-        clip=config.clip,
+        clip_ratio=config.clip_ratio,
         entropy_bonus=config.entropy_bonus,
         update_every=config.update_every,
         passes=config.passes,

@@ -54,7 +54,7 @@ def run(context: RunContext) -> dict[str, Any]:
     repeated = [] if setup.clones else results.repetitions(state, config)
     if repeated:
         context.phase("the best over seeds")
-        tuner.replicate(setup, repeated, context.stop)
+        tuner.repeat(setup, repeated, context.stop)
         state = results.read_state(context.folder.path)
         results.table(state, context.folder.path)
     result = results.assemble(state, setup.config, shared, begun, len(context.corpus.ids["validation"]))

@@ -49,9 +49,9 @@ def ranked(state: StudyState) -> list[TrialState]:
 def repetitions(state: StudyState, config: RunConfig) -> list[dict[str, Any]]:
     """The best trials over further seeds, as {name, point, of}; a trial's own seed is one of them."""
     assert config.study is not None
-    asked = config.study.replicate
+    asked = config.study.repeat
     out = []
-    for one in ranked(state)[: asked.best]:
+    for one in ranked(state)[: asked.top_k]:
         seed = int(one.params.get("seed", config.seed))
         for further in range(seed + 1, seed + asked.seeds):
             params = {**one.params, "seed": further}
@@ -105,11 +105,11 @@ def assemble(state: StudyState, config: RunConfig, shared: Shared, begun: float,
         "metric": config.task.best_by,
         "value": best["mean"],
         "best": best,
-        "replicated": repeated,
+        "repeated": repeated,
         "trials": {name: sum(one.state == name for one in state.searched) for name in ("done", "stopped", "failed")},
         "searcher": study.searcher,
         "scheduler": study.scheduler.type,
-        "against": study.against,
+        "minimize": study.minimize,
         "space": {key: given.model_dump(exclude_none=True, mode="json") for key, given in study.space.items()},
         "importance": importance(state.searched, list(study.space)),
         "front": front(state.searched),

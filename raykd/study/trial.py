@@ -186,7 +186,7 @@ class _Trial:
         """
         if not math.isfinite(said["loss"]):
             what = f"its loss is {said['loss']} at step {said['step']}"
-            raise RunError(f"trial {self.name}", what, "lower train.lr, or set train.clip")
+            raise RunError(f"trial {self.name}", what, "lower train.lr, or set train.max_grad_norm")
         self._tell({**said, **self.size})
 
     def _tell(self, metrics: dict[str, Any]) -> None:

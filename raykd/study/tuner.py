@@ -53,9 +53,9 @@ def search(setup: Setup, points: list[dict[str, Any]] | None, stop: threading.Ev
     _fit("search", setup, tuning, _listed(points), stop)
 
 
-def replicate(setup: Setup, points: list[dict[str, Any]], stop: threading.Event) -> None:
+def repeat(setup: Setup, points: list[dict[str, Any]], stop: threading.Event) -> None:
     """The same trials with other seeds, all of them to their end; `points` as {name, point, of}."""
-    _fit("replicas", setup, tune.TuneConfig(scheduler=FIFOScheduler(), **_common(setup)), _listed(points), stop)
+    _fit("repetitions", setup, tune.TuneConfig(scheduler=FIFOScheduler(), **_common(setup)), _listed(points), stop)
 
 
 def concurrency(config: RunConfig, trials: int, remote: bool) -> int:
@@ -89,24 +89,24 @@ def scheduler(config: RunConfig, rows: int) -> TrialScheduler:
             most = given.max_evaluations or evaluations(config, rows) + 1
             return ASHAScheduler(
                 metric="value",
-                max_t=max(most, given.grace),
-                grace_period=given.grace,
-                reduction_factor=given.reduction,
+                max_t=max(most, given.grace_period),
+                grace_period=given.grace_period,
+                reduction_factor=given.reduction_factor,
                 **aim,
             )
         case "median":
             return MedianStoppingRule(
                 metric="value",
-                grace_period=given.grace,
+                grace_period=given.grace_period,
                 min_samples_required=given.min_trials,
                 **aim,
             )
         case "pbt":
             return PopulationBasedTraining(
                 metric="now",
-                perturbation_interval=given.interval,
-                quantile_fraction=given.quantile,
-                resample_probability=given.resample,
+                perturbation_interval=given.perturbation_interval,
+                quantile_fraction=given.quantile_fraction,
+                resample_probability=given.resample_probability,
                 hyperparam_mutations={"trial": {"params": space.mutations(config)}},
                 custom_explore_fn=partial(_within, ranges=dict(study.space)),
                 **aim,
@@ -131,8 +131,8 @@ def _optuna(config: RunConfig) -> OptunaSearch:
     assert study is not None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     aims: tuple[Any, Any] = ("value", "max")
-    if study.against is not None:
-        aims = (["value", study.against], ["max", "min"])
+    if study.minimize is not None:
+        aims = (["value", study.minimize], ["max", "min"])
     return OptunaSearch(space.Suggest(config), metric=aims[0], mode=aims[1], seed=study.seed)
 
 

@@ -123,7 +123,7 @@ class TrainLoop:
         self.step_fn.prefetch([self._mine(step + k) for k in range(self._horizon(step))])
         batches = [
             self._batch(ids, step, micro, len(global_ids))
-            for micro, ids in enumerate(np.array_split(self._mine(step), self.settings.accumulate))
+            for micro, ids in enumerate(np.array_split(self._mine(step), self.settings.gradient_accumulation))
             if len(ids)
         ]
         self.model.train()
@@ -135,8 +135,8 @@ class TrainLoop:
             loss.total.backward()
             train_metrics.add(loss)
         collective.sum_gradients(self.model.parameters(), self.worker.world)
-        clip = self.settings.clip if self.settings.clip is not None else float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        max_norm = self.settings.max_grad_norm if self.settings.max_grad_norm is not None else float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, step, self.total)
         self.optimizer.step()
@@ -233,7 +233,10 @@ class TrainLoop:
             self.log.write(event, **fields)
 
     def _out_of_patience(self) -> bool:
-        return self.settings.patience is not None and self.outcome.worse_evaluations >= self.settings.patience
+        return (
+            self.settings.early_stopping_patience is not None
+            and self.outcome.worse_evaluations >= self.settings.early_stopping_patience
+        )
 
     def _stop_asked(self, step: int) -> bool:
         """Worker 0's word, at once where it is alone, else at the lines of the log so that it costs no collective."""

@@ -22,7 +22,7 @@ def build_optimizer(model: nn.Module, settings: OptimConfig) -> torch.optim.Adam
 
 def learning_rate(settings: OptimConfig, step: int, total: int) -> float:
     """The rate of optimizer step `step` (from 0) of `total`; a pure function, so resuming needs no state."""
-    warm = max(1, round(settings.warmup * total)) if settings.warmup > 0 else 0
+    warm = max(1, round(settings.warmup_ratio * total)) if settings.warmup_ratio > 0 else 0
     if step < warm:
         return settings.lr * (step + 1) / warm
     done = (step - warm) / max(1, total - warm)

@@ -30,12 +30,13 @@ def test_there_are_workloads() -> None:
 
 def test_overrides_reach_sections_lists_and_shorthands() -> None:
     config = configuration.parse(
-        raw(), ["student.layers=2", "teachers.0.replicas=3", "train.lr=1e-4", "objective=mse", "train.clip=null"]
+        raw(),
+        ["student.layers=2", "teachers.0.replicas=3", "train.lr=1e-4", "objective=mse", "train.max_grad_norm=null"],
     )
     assert (config.student.from_, config.student.layers) == ("some/model", 2)
     assert config.teachers[0].model.from_ == "some/model"
     assert (config.teachers[0].replicas, config.train.lr, config.objective.type) == (3, 1e-4, "mse")
-    assert config.train.clip is None
+    assert config.train.max_grad_norm is None
 
 
 @pytest.mark.parametrize(

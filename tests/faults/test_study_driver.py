@@ -28,7 +28,7 @@ def write_config(folder: Path) -> Path:
     train = {"epochs": EPOCHS, "batch_size": 16, "lr": 2e-3, "log_every": 1, "eval_every": 15, "threads": 1}
     study = {
         "space": {"objective.temperature": {"grid": TEMPERATURES}},
-        "searcher": "grid", "scheduler": "none", "concurrency": 2, "replicate": {"best": 0},
+        "searcher": "grid", "scheduler": "none", "concurrency": 2, "repeat": {"top_k": 0},
     }  # fmt: skip
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(tiny_config({"train": train, "study": study}, folder / "cache")), encoding="utf-8")

@@ -80,7 +80,7 @@ def test_one_round_over_the_service_is_the_double_backward(configure: Configure,
     config = configure(
         *EXACT, "train.max_steps=1", "feedback.type=metadistil", "objective.alpha=0.7",
         "feedback.teacher_optimizer=sgd",
-        f"feedback.teacher_lr={rate}", "feedback.teacher_clip=null", f"feedback.pilot_lr={pilot}",
+        f"feedback.teacher_lr={rate}", "feedback.teacher_max_grad_norm=null", f"feedback.pilot_lr={pilot}",
         "feedback.route=forward",
     )  # fmt: skip
     result = api.distill(config, tmp_path / "run")
@@ -124,7 +124,7 @@ def test_without_feedback_a_teacher_just_goes_on_fine_tuning(configure: Configur
     rate = 0.3
     config = configure(
         *EXACT, "train.max_steps=3", f"feedback.type={kind}", "feedback.weight=0", "feedback.teacher_ce=1",
-        "feedback.teacher_optimizer=sgd", f"feedback.teacher_lr={rate}", "feedback.teacher_clip=null",
+        "feedback.teacher_optimizer=sgd", f"feedback.teacher_lr={rate}", "feedback.teacher_max_grad_norm=null",
         "feedback.teacher_schedule=constant",
     )  # fmt: skip
     result = api.distill(config, tmp_path / "run")
@@ -167,7 +167,7 @@ def test_workers_and_ranks_change_nothing(configure: Configure, tmp_path: Path, 
         "feedback.quiz_batches=2",
     ]  # fmt: skip
     base += ["feedback.centred=true"] * (kind == "metadistil")
-    api.distill(configure(*base, "train.accumulate=2"), tmp_path / "one")
+    api.distill(configure(*base, "train.gradient_accumulation=2"), tmp_path / "one")
     assert len(rounds(tmp_path / "one")) == len(losses(tmp_path / "one")) == 7
     api.distill(configure(*base, *settings), tmp_path / "wide")
     np.testing.assert_allclose(losses(tmp_path / "wide"), losses(tmp_path / "one"), rtol=1e-8)

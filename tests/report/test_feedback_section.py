@@ -133,19 +133,19 @@ def logged(folder: Path, feedback: dict[str, Any], *told: dict[str, float]) -> s
 
 def test_a_term_that_drowns_another_and_steps_cut_to_one_length_are_said(tmp_path: Path) -> None:
     loud = {"grad_norm": 4000.0, "norm_feedback": 4000.0, "norm_ce": 4.0, "norm_anchor": 1e-6}
-    text = logged(tmp_path, {"teacher_clip": 1.0}, *[loud] * 4, {"grad_norm": 0.5})
+    text = logged(tmp_path, {"teacher_max_grad_norm": 1.0}, *[loud] * 4, {"grad_norm": 0.5})
     assert "The gradient of t's term feedback was on the mean 1,000 times as long as that of own labels" in text
     assert "that of anchor" not in text
-    assert "In 80 % of the teachers' steps the gradient was longer than teacher_clip (1)" in text
+    assert "In 80 % of the teachers' steps the gradient was longer than teacher_max_grad_norm (1)" in text
 
 
 def test_terms_alike_and_steps_of_many_lengths_need_no_word(tmp_path: Path) -> None:
     quiet = {"grad_norm": 5.0, "norm_feedback": 4.0, "norm_ce": 3.0}
-    for clip in ({"teacher_clip": None}, {"teacher_clip": 6.0}, {}):
+    for clip in ({"teacher_max_grad_norm": None}, {"teacher_max_grad_norm": 6.0}, {}):
         text = logged(tmp_path, clip, quiet)
         assert "What the teachers learnt" in text
         assert "hardly counted" not in text
-        assert "longer than teacher_clip" not in text
+        assert "longer than teacher_max_grad_norm" not in text
 
 
 def test_a_student_that_is_not_heard_is_said_so(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def result_of(**changes: Any) -> dict[str, Any]:
     best = group("t08", [0.81, 0.83], 0.014)
     return {
         "name": "st", "kind": "study", "metric": "accuracy", "value": 0.82, "best": best,
-        "replicated": [best, group("t07", [0.815, 0.819], 0.003)],
+        "repeated": [best, group("t07", [0.815, 0.819], 0.003)],
         "trials": {"done": 6, "stopped": 3, "failed": 1}, "searcher": "random", "scheduler": "asha",
         "importance": {"objective.temperature": 0.7, "student.layers": 0.3},
         "front": {"parameters": ["t07", "t08"], "latency_ms": ["t07"]},
@@ -79,10 +79,10 @@ def test_a_finished_study_says_what_won_and_how_sure(tmp_path: Path) -> None:
 
 def test_one_seed_is_called_one_seed() -> None:
     best = result_of()["best"] | {"values": [0.8], "mean": 0.8, "deviation": None}
-    said = words.won(result_of(best=best, replicated=[]))
+    said = words.won(result_of(best=best, repeated=[]))
     assert "with the one seed that it ran" in said
     assert "±" not in said
-    assert study_table(result_of(best=best, replicated=[])).row_count == 1
+    assert study_table(result_of(best=best, repeated=[])).row_count == 1
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:

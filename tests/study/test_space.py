@@ -46,7 +46,7 @@ def study(configure: Configure, keys: dict[str, Any], *overrides: str, **setting
         ({"student.layers": {"choice": [1, 2]}}, {"scheduler": "pbt"}, "shapes, rows or seeds"),
         ({"seed": {"choice": [1, 2]}}, {"scheduler": "pbt"}, "shapes, rows or seeds"),
         ({"train.batch_size": {"choice": [8]}}, {"scheduler": "pbt"}, "shapes, rows or seeds"),
-        (TEMPERATURE, {"against": "parameters"}, "two aims need searcher: optuna"),
+        (TEMPERATURE, {"minimize": "parameters"}, "two aims need searcher: optuna"),
         (TEMPERATURE, {"metric": "pearson"}, "pearson does not fit classification"),
         ({}, {}, "at least one key"),
     ],
@@ -159,7 +159,7 @@ def test_what_pbt_shifts_stays_in_its_range(configure: Configure) -> None:
 
 def test_check_tells_what_would_be_searched(configure: Configure) -> None:
     keys = {"objective.alpha": {"grid": [0.1, 0.5]}, "seed": {"grid": [0, 1, 2]}}
-    plan = api.check(study(configure, keys, searcher="grid", replicate={"best": 2, "seeds": 3}))
+    plan = api.check(study(configure, keys, searcher="grid", repeat={"top_k": 2, "seeds": 3}))
     assert (plan["study"]["trials"], plan["study"]["repetitions"]) == (6, 4)
     console = Console(width=160, record=True)
     console.print(plan_table(plan))

@@ -20,12 +20,12 @@ from raykd.records.log import read_events
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
-ALONE = {"best": 0}
+ALONE = {"top_k": 0}
 
 
 def study(configure: Configure, keys: dict[str, Any], *overrides: str, **settings: Any) -> RunConfig:
     cache, data = settings.pop("cache", None), settings.pop("data", None)
-    defaults = {"scheduler": "none", "replicate": ALONE, "concurrency": 1}
+    defaults = {"scheduler": "none", "repeat": ALONE, "concurrency": 1}
     rows = {} if data is None else {"data": data}
     return configure("train.epochs=1", *overrides, cache=cache, study={"space": keys, **defaults, **settings}, **rows)
 
@@ -54,8 +54,8 @@ def test_a_grid_where_some_trials_fail(configure: Configure, tmp_path: Path) -> 
         "train.lr": {"grid": [2e-3, 1e30]},  # one that ends in NaN
         "student.heads": {"grid": [2, 3]},  # and one that does not divide the width
     }
-    twice = {"best": 1, "seeds": 2}
-    config = study(configure, keys, searcher="grid", replicate=twice, cache=tmp_path / "cache")
+    twice = {"top_k": 1, "seeds": 2}
+    config = study(configure, keys, searcher="grid", repeat=twice, cache=tmp_path / "cache")
     result = api.study(config, tmp_path / "study")
     assert result["trials"] == {"done": 1, "stopped": 0, "failed": 3}
     table = pd.read_parquet(tmp_path / "study" / "trials.parquet")
@@ -91,7 +91,7 @@ def test_asha_stops_a_bad_trial_and_its_fork_ends(configure: Configure, tmp_path
     keys = {"train.lr": {"grid": [1e-2, 1e-9]}}
     config = study(
         configure, keys, "train.epochs=4", "feedback={type: ikd, every: 4, teacher_lr: 1.0e-5}", searcher="grid",
-        data=easy(tmp_path), scheduler={"type": "asha", "grace": 1, "reduction": 2},
+        data=easy(tmp_path), scheduler={"type": "asha", "grace_period": 1, "reduction_factor": 2},
     )  # fmt: skip
     result = api.study(config, tmp_path / "study")
     assert result["trials"] == {"done": 1, "stopped": 1, "failed": 0}
@@ -112,7 +112,7 @@ def test_optuna_with_two_aims_and_feedback_in_some_trials(configure: Configure, 
         "feedback.teacher_lr": {"loguniform": [1e-6, 1e-4]},
         "student.layers": {"choice": [1, 2]},
     }
-    config = study(configure, keys, searcher="optuna", against="parameters", trials=4, seed=1)
+    config = study(configure, keys, searcher="optuna", minimize="parameters", trials=4, seed=1)
     result = api.study(config, tmp_path / "study")
     assert result["trials"]["done"] == 4
     assert result["front"]["parameters"]
@@ -137,7 +137,7 @@ def test_pbt_hands_students_on(configure: Configure, tmp_path: Path) -> None:
     keys = {"train.lr": {"choice": [1e-9, 1e-2]}, "objective.temperature": {"uniform": [1, 4]}}
     config = study(
         configure, keys, "train.epochs=4", trials=3, seed=3, data=easy(tmp_path),
-        scheduler={"type": "pbt", "interval": 1, "quantile": 0.4, "resample": 0.0},
+        scheduler={"type": "pbt", "perturbation_interval": 1, "quantile_fraction": 0.4, "resample_probability": 0.0},
     )  # fmt: skip
     result = api.study(config, tmp_path / "study")
     assert result["trials"] == {"done": 3, "stopped": 0, "failed": 0}

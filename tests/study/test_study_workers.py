@@ -25,8 +25,8 @@ def test_a_stopped_trial_of_two_workers_gives_its_places_back(tmp_path: Path) ->
         pd.DataFrame({"text": texts, "label": labels}).to_csv(tmp_path / f"{split}.csv", index=False)
     study = {
         "space": {"train.lr": {"grid": [1e-2, 1e-9, 9e-3]}},
-        "searcher": "grid", "concurrency": 1, "replicate": {"best": 0},
-        "scheduler": {"type": "asha", "grace": 1, "reduction": 2},
+        "searcher": "grid", "concurrency": 1, "repeat": {"top_k": 0},
+        "scheduler": {"type": "asha", "grace_period": 1, "reduction_factor": 2},
     }  # fmt: skip
     changes = {
         "data": {"source": str(tmp_path), "max_length": 16},

@@ -16,7 +16,7 @@ from raykd.study import tuner
 
 def study(configure: Configure, tracker: str) -> RunConfig:
     keys = {"objective.temperature": {"grid": [1.0]}}
-    settings = {"searcher": "grid", "scheduler": "none", "replicate": {"best": 0}, "concurrency": 1}
+    settings = {"searcher": "grid", "scheduler": "none", "repeat": {"top_k": 0}, "concurrency": 1}
     return configure("train.epochs=1", f"study.trackers={{{tracker}}}", study={"space": keys, **settings})
 
 

@@ -40,7 +40,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> TeacherTrainerSpec:
         name="one", folder=str(folder / "teacher"), columns=(1, 0), labels=task.labels, max_length=24,
         dtype="float64", weights="w", tokenizer="t", parameters=1,
     )  # fmt: skip
-    feedback = FeedbackConfig(type="metadistil", teacher_optimizer="sgd", teacher_lr=0.5, teacher_clip=None)
+    feedback = FeedbackConfig(type="metadistil", teacher_optimizer="sgd", teacher_lr=0.5, teacher_max_grad_norm=None)
     global SPLIT
     SPLIT = corpus.splits["train"]
     return TeacherTrainerSpec(prepared, task, feedback, 2.0, 4, ActorResources(1, 0, 1, {}, {}))
@@ -142,7 +142,7 @@ def test_what_it_refuses(spec: TeacherTrainerSpec) -> None:
 
 
 def test_saved_and_restored_goes_on_bit_equal(spec: TeacherTrainerSpec, tmp_path: Path) -> None:
-    adam = changed(spec, teacher_optimizer="adamw", teacher_clip=1.0)
+    adam = changed(spec, teacher_optimizer="adamw", teacher_max_grad_norm=1.0)
     learner, _ = taught(adam, random_lesson(), measure=True)
     learner.save(tmp_path)
     other = TeacherTrainer(adam)

@@ -130,7 +130,7 @@ def test_accumulation_is_the_same_batch(base: Job, tmp_path: Path) -> None:
     models.save(model, tokenizer, tmp_path / "start")
     job = replace(base, model=str(tmp_path / "start"))
     train(at(job, tmp_path / "one", precision="float64"))
-    train(at(job, tmp_path / "three", precision="float64", accumulate=3))
+    train(at(job, tmp_path / "three", precision="float64", gradient_accumulation=3))
     np.testing.assert_allclose(losses(tmp_path / "one"), losses(tmp_path / "three"), rtol=1e-8)
 
 
@@ -148,7 +148,7 @@ def test_the_best_checkpoint_is_the_best_evaluation(base: Job, tmp_path: Path) -
 
 
 def test_patience_ends_the_run_and_a_resumed_one_stays_ended(base: Job, tmp_path: Path) -> None:
-    job = at(base, tmp_path, epochs=40, lr=1e-9, eval_every=1, patience=3)
+    job = at(base, tmp_path, epochs=40, lr=1e-9, eval_every=1, early_stopping_patience=3)
     outcome = train(job)
     assert outcome.step < 20
     assert outcome.worse_evaluations == 3
@@ -166,7 +166,7 @@ def test_nothing_trainable_moves_when_embeddings_are_frozen(base: Job, tmp_path:
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 def test_learning_rate(schedule: str) -> None:
-    settings = OptimConfig(lr=1.0, warmup=0.2, schedule=schedule)  # type: ignore[arg-type]
+    settings = OptimConfig(lr=1.0, warmup_ratio=0.2, schedule=schedule)  # type: ignore[arg-type]
     rates = [learning_rate(settings, step, 100) for step in range(100)]
     assert rates[:20] == pytest.approx([(k + 1) / 20 for k in range(20)])
     middle = {"linear": 0.5, "cosine": 0.5 * (1 + math.cos(math.pi / 2)), "constant": 1.0}[schedule]

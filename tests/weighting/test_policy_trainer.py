@@ -23,7 +23,7 @@ from raykd.weighting.policy.trainer import PolicyTrainer, leave_one_out_gain
 
 TEACHERS, FEATURES = 3, 4
 LAYOUT = StateSpec(("a", "b", "c"), hidden=1, classes=2, student=False)
-SPEC = PolicyTrainerSpec(LAYOUT, lr=0.05, clip=0.2, entropy_bonus=0.01, update_every=1, passes=4)
+SPEC = PolicyTrainerSpec(LAYOUT, lr=0.05, clip_ratio=0.2, entropy_bonus=0.01, update_every=1, passes=4)
 
 
 def worth(states_BKF: np.ndarray) -> np.ndarray:

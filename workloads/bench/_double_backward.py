@@ -43,7 +43,7 @@ class DoubleBackward:
         encoder = weigh.student_encoder(job, self.quiz)
         exam = QuizLoss(job.task, ReplacementSampler("quiz", encoder, self.quiz.ids, rows, job.seed, worker))
         pilot_lr = self.feedback.pilot_lr or job.settings.lr
-        settings = OptimConfig(lr=self.feedback.teacher_lr, clip=self.feedback.teacher_clip)
+        settings = OptimConfig(lr=self.feedback.teacher_lr, max_grad_norm=self.feedback.teacher_max_grad_norm)
         rounds = _Rounds(blend, teacher, exam, pilot_lr, settings, job.seed)
         return DistillStep(
             blend, weigh.build(self.weighting, None, (self.source,), job, worker), teacher, torch.float32, rounds
@@ -85,7 +85,7 @@ class _Rounds(Feedback):
         self, blend: DistillLoss, teacher: _InGraph, exam: QuizLoss, pilot_lr: float, settings: OptimConfig, seed: int
     ) -> None:
         self.blend, self.teacher, self.exam, self.pilot_lr, self.seed = blend, teacher, exam, pilot_lr, seed
-        self.clip = settings.clip if settings.clip is not None else float("inf")
+        self.max_norm = settings.max_grad_norm if settings.max_grad_norm is not None else float("inf")
         self.parameters = list(teacher.local.model.parameters())
         self.optimizer = build_optimizer(teacher.local.model, settings)
 
@@ -110,7 +110,7 @@ class _Rounds(Feedback):
         for parameter, gradient in zip(self.parameters, found, strict=True):
             # As raykd does, whose cotangents leave the pilot's rate out.
             parameter.grad = None if gradient is None else gradient / self.pilot_lr
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.teacher.logits_BC = torch.empty(0)

@@ -149,7 +149,7 @@ def _config(stage: Stage, teacher: TeacherModel, sizes: Sizes, k: int) -> RunCon
                 "space": {"objective.temperature": {"grid": temperatures}},
                 "searcher": "grid",
                 "scheduler": "none",
-                "replicate": {"best": 0},
+                "repeat": {"top_k": 0},
                 "concurrency": 1,
             },
             "parity_rows": 0,

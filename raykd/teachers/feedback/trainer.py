@@ -64,9 +64,9 @@ class TeacherTrainerSpec:
         return OptimConfig(
             lr=given.teacher_lr,
             weight_decay=given.teacher_weight_decay,
-            warmup=given.teacher_warmup,
+            warmup_ratio=given.teacher_warmup_ratio,
             schedule=given.teacher_schedule,
-            clip=given.teacher_clip,
+            max_grad_norm=given.teacher_max_grad_norm,
         )
 
 
@@ -184,8 +184,8 @@ class TeacherTrainer:
         with self._together():
             collective.sum_gradients(self._parameters, self.world)
         settings = self.spec.schedule
-        clip = settings.clip if settings.clip is not None else float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, clip)
+        max_norm = settings.max_grad_norm if settings.max_grad_norm is not None else float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, max_norm)
         rate = learning_rate(settings, self.version, max(self.spec.rounds, self.version + 1))
         for group in self._optimizer.param_groups:
             group["lr"] = rate

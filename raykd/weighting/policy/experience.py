@@ -22,7 +22,7 @@ class PolicyTrainerSpec:
 
     layout: StateSpec
     lr: float
-    clip: float
+    clip_ratio: float
     entropy_bonus: float
     update_every: int
     passes: int

@@ -89,7 +89,7 @@ class Reinforce(TorchLearner):
     ) -> torch.Tensor:
         """The loss over the rows, a scalar."""
         logits_BK, advantage_B = fwd_out[Columns.ACTION_DIST_INPUTS], batch[Columns.ADVANTAGES]
-        clip, bonus = config.learner_config_dict["clip"], config.learner_config_dict["entropy_bonus"]
+        clip, bonus = config.learner_config_dict["clip_ratio"], config.learner_config_dict["entropy_bonus"]
         ratio_B = (log_likelihood(logits_BK, batch[Columns.ACTIONS]) - batch[Columns.ACTION_LOGP]).exp()
         bounded_B = ratio_B.clamp(1 - clip, 1 + clip)
         gain_B = torch.minimum(ratio_B * advantage_B, bounded_B * advantage_B)

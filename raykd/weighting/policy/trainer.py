@@ -96,7 +96,9 @@ class PolicyTrainer:
         config = (
             PolicyTrainerConfig()
             .environment(observation_space=observations, action_space=actions)
-            .training(lr=spec.lr, learner_config_dict={"clip": spec.clip, "entropy_bonus": spec.entropy_bonus})
+            .training(
+                lr=spec.lr, learner_config_dict={"clip_ratio": spec.clip_ratio, "entropy_bonus": spec.entropy_bonus}
+            )
             .learners(num_learners=0)
         )
         self.learner: Any = config.build_learner()
