@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := $(VENV)/.extras
 
-.PHONY: quickstart test test-all lint venv clean
+.PHONY: quickstart test test-all test-nightly lint format venv clean
 
 quickstart: $(READY)
 	$(BIN)/raykd quickstart --output runs/quickstart
@@ -15,12 +15,21 @@ test: $(READY)
 
 # Long cluster and fault tests, and those of the optional packages, beside those of `make test`.
 test-all: $(EXTRAS)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not nightly'
+
+# Tests too long for either.
+test-nightly: $(EXTRAS)
+	$(BIN)/python -m pytest -m nightly
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What `lint` can mend by itself.
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 venv: $(READY)
 

@@ -1,4 +1,4 @@
-"""What the teachers learn from the student: the section `feedback` (METHODS sections 1 and 2)."""
+"""What the teachers learn from the student: the section `feedback` (docs/feedback.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search over configurations on shared teachers: the section `study` (DESIGN sections 5 and 8)."""
+"""A search over configurations on shared teachers: the section `study` (docs/studies.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the K teachers are blended: the section `weighting` (METHODS section 3)."""
+"""How the K teachers are blended: the section `weighting` (docs/policy.md)."""
 
 from __future__ import annotations
 

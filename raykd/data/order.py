@@ -1,4 +1,7 @@
-"""Who sees what when (DESIGN section 3.2): the order of ids comes from (seed, epoch), a worker takes a part of it."""
+"""Who sees what when: the order of ids comes from (seed, epoch), a worker takes a part of it.
+
+docs/design.md, section "The way of one row".
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """IKD: the student keeps its course step to θ_S'; exam ℓ = CE(z_S(x_e; θ_S'), y_e); θ_T ← step(∇_{θ_T} ℓ + γ∇CE_T).
 
-Liu, Sun, Qiu, Huang, "Learning to Teach with Student Feedback", arXiv 2109.04641; METHODS section 2.
+Liu, Sun, Qiu, Huang, "Learning to Teach with Student Feedback", arXiv 2109.04641; docs/methods.md, section "IKD".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """MetaDistil: φ = θ_S − η∇L_S, ℓ = CE_quiz(φ), θ_T ← step(∇_{θ_T} ℓ), then θ_S steps on the improved teacher's targets.
 
-Zhou, Xu, McAuley, "BERT Learns to Teach", ACL 2022, arXiv 2106.04570, section 3; METHODS section 1.
+Zhou, Xu, McAuley, "BERT Learns to Teach", ACL 2022, arXiv 2106.04570, section 3; docs/methods.md, section "MetaDistil".
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Fingerprints of a teacher: what its soft targets depend on, as content hashes (DESIGN section 3, item 5)."""
+"""Fingerprints of a teacher: what its soft targets depend on, as content hashes.
+
+docs/design.md, section "The store".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label alignment: which of a teacher's logit columns is which class of the task (DESIGN section 4, Aligned)."""
+"""Label alignment: which of a teacher's logit columns is which class of the task (docs/design.md, "The service")."""
 
 from __future__ import annotations
 

@@ -204,8 +204,8 @@ def _baseline(
 ) -> Arm:
     """The same student from the same weights: without a teacher, with its teachers in its own loop, or by a rule.
 
-    A baseline has no use for a quiz or a reward: it trains on their rows too (DESIGN section 5). A rule's teachers are
-    frozen, and one that is fitted on the reward split leaves that out.
+    A baseline has no use for a quiz or a reward: it trains on their rows too (docs/design.md, "Baselines"). A
+    rule's teachers are frozen, and one that is fitted on the reward split leaves that out.
     """
     step: StepFactory
     config, rows = context.config, all_rows(context.corpus, ("quiz", "reward"))

@@ -16,7 +16,7 @@ from raykd.errors import ConfigError, RunError
 
 
 class RunFolder:
-    """The folder of one run; see DESIGN section 5."""
+    """The folder of one run; its files are listed in docs/design.md, "Folders"."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

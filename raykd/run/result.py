@@ -1,4 +1,4 @@
-"""From what the arms of a run gave to the fields of result.json (DESIGN section 5)."""
+"""From what the arms of a run gave to the fields of result.json (docs/design.md, "result.json")."""
 
 from __future__ import annotations
 

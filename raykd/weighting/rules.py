@@ -1,4 +1,4 @@
-"""Weights without learning (METHODS section 3): uniform, fixed, random, confidence, entropy, oracle."""
+"""Weights without learning (docs/methods.md, "Rules"): uniform, fixed, random, confidence, entropy, oracle."""
 
 from __future__ import annotations
 

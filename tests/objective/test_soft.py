@@ -75,7 +75,7 @@ def test_certain_teachers_and_weights_of_zero_give_no_nan() -> None:
 
 
 def test_weights_change_each_rows_loss_alone() -> None:
-    """METHODS section 6, test 4: weights are per example."""
+    """Weights are per example: another weight on one row changes that row's loss and no other."""
     torch.manual_seed(2)
     student, targets = torch.randn(4, 3, dtype=torch.float64), torch.randn(2, 4, 3, dtype=torch.float64)
     weights = torch.full((4, 2), 0.5, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The policy on teachers whose worth is known (METHODS section 6, test 6): real students, real selector."""
+"""The policy on teachers whose worth is known (docs/policy.md): real students, real selector."""
 
 from __future__ import annotations
 

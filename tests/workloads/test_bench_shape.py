@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raykd.workloads.bench import colocated, feedback, selector, serving, study
-from raykd.workloads.bench._measure import Blocks
-from raykd.workloads.bench._stage import Shape
 
 from raykd.student.step import DistillStep
 from raykd.teachers.feedback.ensemble import TrainableEnsemble
+from raykd.workloads.bench import colocated, feedback, selector, serving, study
+from raykd.workloads.bench._measure import Blocks
+from raykd.workloads.bench._stage import Shape
 
 TINY = Shape(layers=1, width=16, heads=2)
 FIELDS = {"bench", "ratio", "goal", "holds", "threads"}

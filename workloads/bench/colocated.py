@@ -1,4 +1,4 @@
-"""Bench `colocated` (DESIGN section 6): what a teacher on the student's own cores costs, when each row is asked once.
+"""Bench `colocated` (docs/results.md): what a teacher on the student's own cores costs, when each row is asked once.
 
     raykd bench colocated --json        about 4 minutes on 2 cores
 

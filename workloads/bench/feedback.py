@@ -1,4 +1,4 @@
-"""Bench `feedback` (DESIGN section 6): a MetaDistil round over the service against one graph through both models.
+"""Bench `feedback` (docs/results.md): a MetaDistil round over the service against one graph through both models.
 
     raykd bench feedback --json         about 10 minutes on 2 cores
 

@@ -1,4 +1,4 @@
-"""Bench `selector` (DESIGN section 6): what a policy that picks the teachers costs its student.
+"""Bench `selector` (docs/results.md): what a policy that picks the teachers costs its student.
 
     raykd bench selector --json          about 5 minutes on 2 cores
 

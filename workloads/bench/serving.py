@@ -1,4 +1,4 @@
-"""Bench `serving` (DESIGN section 6): what soft targets cost a student that only has to read or to receive them.
+"""Bench `serving` (docs/results.md): what soft targets cost a student that only has to read or to receive them.
 
     raykd bench serving --json          about 2 minutes on 2 cores
     raykd bench serving --cold --json   about 5 minutes on 2 cores

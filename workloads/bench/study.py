@@ -1,4 +1,4 @@
-"""Bench `study` (DESIGN section 6): what trials save that share their teacher.
+"""Bench `study` (docs/results.md): what trials save that share their teacher.
 
     raykd bench study --json        about 6 minutes on 2 cores
 

@@ -14,7 +14,9 @@ from raykd.teachers.local import LocalTeacher
 
 
 class TeacherLosses:
-    """The student's feedback, and the teacher's own losses as far as they have a weight (METHODS section 1).
+    """The student's feedback, and the teacher's own losses as far as they have a weight.
+
+    docs/methods.md, section "The teacher's step".
 
     Args:
         temperature: τ of its divergence from the student (κ).

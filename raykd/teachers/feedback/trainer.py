@@ -1,4 +1,6 @@
-"""A teacher that learns from its student: cotangents on its logits in, an optimizer step, a new version (METHODS §1).
+"""A teacher that learns from its student: cotangents on its logits in, an optimizer step, a new version.
+
+docs/methods.md, section "The teacher's step":
 
 θ_T ← step( ω Jᵀc + γ ∇CE_T + κ ∇KD_T + a ∇KL(fork ‖ T) ), all of them one cotangent on the logits of the served rows.
 A rank belongs to one attempt of one run and dies with it; a teacher of R ranks has R equal copies whose gradients are
@@ -169,7 +171,8 @@ class TeacherTrainer:
         """Learns from what is stored; the version is one higher afterwards. Called on all ranks at once.
 
         Returns:
-            grad_norm, lr, version; where measured the norm of each term and the cosines of METHODS §1.
+            grad_norm, lr, version; where measured the norm of each term and the cosines: docs/methods.md,
+            section "The teacher's step".
         """
         self._check_version(version)
         missing = [key for key, served in self._open.items() if served.message is None]

@@ -1,4 +1,4 @@
-"""A copy of a teacher as an actor: ids in, logits out, nothing else (DESIGN sections 3 and 4)."""
+"""A copy of a teacher as an actor: ids in, logits out, nothing else (docs/design.md, "The service")."""
 
 from __future__ import annotations
 

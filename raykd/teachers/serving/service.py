@@ -1,4 +1,6 @@
-"""One actor per teacher: keeps the ledger, packs and routes calls to its replicas, remembers, seals (DESIGN section 3).
+"""One actor per teacher: keeps the ledger, packs and routes calls to its replicas, remembers, seals.
+
+docs/design.md, section "The service".
 
 Its methods never wait for a replica: `route` says what is known, which calls are under way and what must be asked for
 again. A thread beside them collects answers, fills announced rows, writes segments and replaces dead replicas. The

@@ -1,4 +1,4 @@
-"""Soft targets on disk, under an address made of everything that decides them (DESIGN section 3, item 5).
+"""Soft targets on disk, under an address made of everything that decides them (docs/design.md, "The store").
 
 A folder holds segment files while the pass is under way, and one sealed table once it is whole. A segment's name and
 the manifest carry the sha256 of their file: what does not match is set aside and computed again, never read as data.

@@ -1,4 +1,4 @@
-"""The policy as RLlib sees it: distribution, RLModule, REINFORCE Learner and its configuration (RAY.md section 3, (a)).
+"""The policy as RLlib sees it: distribution, RLModule, REINFORCE Learner and its configuration (docs/ray.md, "RLlib").
 
 Nobody steps an environment here: experience comes from students. The same module trains under RLlib's own PPO, see
 `SelectorWithValue`.

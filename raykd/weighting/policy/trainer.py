@@ -1,6 +1,6 @@
 """What the selector's actor does: gathers experience of all workers, updates the policy, publishes versions of it.
 
-Students act by themselves with a copy of the weights and send what came of it (RAY.md section 3, (a)).
+Students act by themselves with a copy of the weights and send what came of it (docs/ray.md, "RLlib").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The policy at work in a student: acts, waits for the student's step, rewards, tells (RL-KD; METHODS section 3).
+"""The policy at work in a student: acts, waits for the student's step, rewards, tells (docs/methods.md, "RL-KD").
 
 Yuan et al., "Reinforced Multi-Teacher Selection for Knowledge Distillation" (AAAI 2021), section 3.
 """
