@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 def sha256(path: Path) -> str:
@@ -18,20 +20,35 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a draft beside `path` that takes its place in one move at the end; an error leaves `path` as it was."""
-    draft = path.with_name(f".draft-{uuid.uuid4().hex[:12]}-{path.name}")
+def draft_in(folder: Path, name: str = "") -> Iterator[Path]:
+    """Yields a path in a folder for a file that is still being written, which the caller renames once it is whole.
+
+    What lies under the path at the end is removed; readers pass over names that begin with `.draft-`.
+    """
+    draft = folder / f".draft-{uuid.uuid4().hex[:12]}-{name}"
     try:
         yield draft
-        os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a draft beside `path` that takes its place in one move at the end; an error leaves `path` as it was."""
+    with draft_in(path.parent, path.name) as draft:
+        yield draft
+        os.replace(draft, path)
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file (UTF-8) whole."""
     with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file whole; numpy scalars become floats."""
+    write_text(path, json.dumps(content, indent=1, default=float))
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from raykd import models
 from raykd.data.corpus import Corpus
 from raykd.data.splits import Split
 from raykd.data.tasks import Task
-from raykd.teachers.serving.replica import ActorResources, Answer, Replica
+from raykd.teachers.serving.replica import ActorResources, Answer, ModelReplica, Replica
 from raykd.teachers.serving.service import TeacherServiceSpec
 from raykd.teachers.teacher_model import TeacherModel
 
@@ -21,7 +21,7 @@ SEAT = ActorResources(num_cpus=1, num_gpus=0, threads=1, resources={}, node_labe
 TASK = Task("classification", "accuracy", ("negative", "positive"))
 
 
-class SlowReplica(Replica):
+class SlowReplica(ModelReplica):
     """Takes its time."""
 
     def infer(self, split: Split, ids: np.ndarray) -> Answer:
@@ -29,7 +29,7 @@ class SlowReplica(Replica):
         return super().infer(split, ids)
 
 
-class DyingReplica(Replica):
+class DyingReplica(ModelReplica):
     """The first of them to be asked for the third time dies in the middle of the call."""
 
     def infer(self, split: Split, ids: np.ndarray) -> Answer:
@@ -41,7 +41,7 @@ class DyingReplica(Replica):
         return super().infer(split, ids)
 
 
-class WrongVersionReplica(Replica):
+class WrongVersionReplica(ModelReplica):
     """Answers as a version that nobody asked for."""
 
     def infer(self, split: Split, ids: np.ndarray) -> Answer:
@@ -63,7 +63,7 @@ def prepared(folder: Path, name: str = "t", dtype: str = "float64") -> TeacherMo
 
 
 def spec_of(
-    teacher: TeacherModel, cache: Path, replica: type, replicas: int = 1, tokens: int = 512
+    teacher: TeacherModel, cache: Path, replica: type[Replica], replicas: int = 1, tokens: int = 512
 ) -> TeacherServiceSpec:
     return TeacherServiceSpec(teacher, str(cache), replicas, SEAT, tokens, None, replica)
 

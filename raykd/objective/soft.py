@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from raykd.objective.kl import softened_kl
+
 
 class SoftenedKL:
     """Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network" (2015), section 2, on a blend of teachers.
@@ -25,10 +27,7 @@ class SoftenedKL:
         teacher_log_KBC = F.log_softmax(targets_KBC / tau, dim=-1)
         # log q by logsumexp: a weight of 0 becomes −inf and drops out without a 0 · −inf.
         log_blend_BC = torch.logsumexp(teacher_log_KBC + weights_BK.T.log().unsqueeze(-1), dim=0)
-        blend_BC = log_blend_BC.exp()
-        # Where q underflows to 0 the term is 0 by continuity; its log of −inf must not meet the product.
-        log_blend_BC = log_blend_BC.masked_fill(blend_BC == 0, 0.0)
-        return tau**2 * (blend_BC * (log_blend_BC - F.log_softmax(student_BC / tau, dim=-1))).sum(-1)
+        return softened_kl(log_blend_BC, student_BC, tau)
 
 
 class MeanSquaredError:

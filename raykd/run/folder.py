@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from raykd import config as configuration
 from raykd.config import RunConfig
 from raykd.errors import ConfigError, RunError
+from raykd.files import write_json
 
 
 class RunFolder:
@@ -67,6 +68,4 @@ class RunFolder:
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
         """Writes a file whole or not at all."""
-        draft = path.with_name(f".draft-{path.name}")
-        draft.write_text(json.dumps(content, indent=1, default=float), encoding="utf-8")
-        draft.rename(path)
+        write_json(path, content)

@@ -10,6 +10,7 @@ from typing import Any
 
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
+from raykd.files import replacing_folder
 from raykd.run.context import RunContext
 from raykd.run.result import score_test
 from raykd.study import results, space, tuner
@@ -128,11 +129,10 @@ def _keep_best(context: RunContext, result: dict[str, Any]) -> None:
     """`best/` as a run's folder, tested once; other students are dropped, their numbers stay."""
     folder = context.folder.path
     name = max(result["best"]["runs"], key=result["best"]["runs"].__getitem__)
-    best, draft = folder / "best", folder / ".draft-best"
+    best = folder / "best"
     if not best.exists():
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.copytree(folder / "trials" / name, draft)
-        draft.rename(best)
+        with replacing_folder(best) as draft:
+            shutil.copytree(folder / "trials" / name, draft, dirs_exist_ok=True)
     test = score_test(context.corpus, context.task, best / "student", context.config.data.max_length)
     result["best"] |= {"run": name, "folder": "best", "test": test}
     for heavy in (*folder.glob("trials/*/student"), *folder.glob("trials/*/checkpoints"), folder / "starts"):

@@ -16,6 +16,7 @@ import pandas as pd
 from raykd import __version__
 from raykd.config import RunConfig
 from raykd.errors import RunError
+from raykd.files import replacing
 from raykd.records.log import read_events
 from raykd.records.study_state import StudyState, TrialState
 from raykd.study.importance import importance
@@ -78,9 +79,8 @@ def table(state: StudyState, folder: Path) -> pd.DataFrame:
         kinds = {type(value) for value in frame[column].dropna()}
         if len(kinds) > 1:  # parquet wants one type a column
             frame[column] = frame[column].map(lambda value: None if value is None or value != value else str(value))
-    draft = folder / f".draft-{TABLE}"
-    frame.to_parquet(draft, index=False)
-    draft.rename(folder / TABLE)
+    with replacing(folder / TABLE) as draft:
+        frame.to_parquet(draft, index=False)
     return frame
 
 

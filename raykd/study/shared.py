@@ -7,16 +7,13 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from raykd.run.context import RunContext
-from raykd.run.driver import all_rows, prepare_teachers, soft_targets
+from raykd.run.driver import prepare_teachers
 from raykd.run.result import teacher_entry
+from raykd.run.targets import compute_targets, rows_of_trials, teacher_session
 from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.study import space
-from raykd.teachers.serving.session import TargetRequest, TeacherSession
 from raykd.teachers.teacher_model import TeacherModel
-from raykd.training.job import Subset
 
 log = logging.getLogger(__name__)
 FILE = "shared.json"
@@ -38,21 +35,15 @@ class Shared:
 
 
 def prepare(context: RunContext) -> Shared:
-    """Teachers and sealed tables; what is remembered costs nothing. A study that goes on keeps its first account.
+    """Teachers and sealed tables; what is stored costs nothing. A study that resumes keeps its first account.
 
     Raises:
         Interrupted: stopped; finished rows are kept.
     """
     config = context.config
     teachers, warnings = prepare_teachers(context)
-    specs = context.services(teachers, config.teachers)
-    validation = Subset.of(context.corpus, "validation")
-    wanted = {
-        "train": TargetRequest(context.corpus.splits["train"], trained_on(context)),
-        "validation": TargetRequest(validation.split, validation.ids),
-    }
-    with TeacherSession(specs, wanted, context.run) as session:
-        targets_s = soft_targets(context, session, wait=True)
+    with teacher_session(context, teachers, rows_of_trials(context)) as session:
+        targets_s = compute_targets(context, session, wait=True)
         entries = [teacher_entry(served, session, context.task) for served in session.served]
     if space.policies(config):
         policy = config.weighting.model_copy(update={"type": "policy", "weights": None})
@@ -60,15 +51,10 @@ def prepare(context: RunContext) -> Shared:
     return _first_account(context, Shared(tuple(teachers), tuple(entries), targets_s, warnings))
 
 
-def trained_on(context: RunContext) -> np.ndarray:
-    """The rows of the training split on which any trial may hear a teacher; a quiz is taken from the labels alone."""
-    return all_rows(context.corpus, ["reward"]).ids
-
-
 def _first_account(context: RunContext, fresh: Shared) -> Shared:
     path = context.folder.path / FILE
     if path.exists():
-        said = json.loads(path.read_text(encoding="utf-8"))
-        return replace(fresh, entries=tuple(said["teachers"]), targets_s=said["targets_s"])
+        first = json.loads(path.read_text(encoding="utf-8"))
+        return replace(fresh, entries=tuple(first["teachers"]), targets_s=first["targets_s"])
     context.folder.write_json(path, {"teachers": list(fresh.entries), "targets_s": fresh.targets_s})
     return fresh

@@ -33,15 +33,12 @@ from raykd.data.tasks import Task
 from raykd.errors import Interrupted, RunError
 from raykd.models import forward
 from raykd.records.log import MetricsLog
-from raykd.run import driver as trainer
 from raykd.run.context import RunContext
 from raykd.run.folder import RunFolder
-from raykd.run.result import assemble, save_predictions
+from raykd.run.targets import rows_of_trials, stored_sources
+from raykd.run.train import distill_step, finish_student, initial_student, train_student
 from raykd.run.weighting_inputs import compute_weighting_inputs
-from raykd.student.factory import DistillStepFactory
 from raykd.study import population, space
-from raykd.study.shared import trained_on
-from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.interrupt import StopFile
 from raykd.training.job import Subset
@@ -151,30 +148,16 @@ class _Trial:
         shutil.rmtree(self.folder.path / "checkpoints", ignore_errors=True)
 
     def _train(self, start: Path) -> dict[str, Any]:
-        context, config, setup = self.context, self.config, self.setup
-        split = setup.corpus.splits["train"]
-        wanted = trained_on(context)
-        cache = str(config.cache_folder)
-        sources = tuple(TargetSource(teacher, split, cache, context.run, wanted, None) for teacher in setup.teachers)
-        weighting_inputs = compute_weighting_inputs(context, setup.teachers)
-        step = DistillStepFactory(
-            sources,
-            config.objective,
-            config.weighting,
-            feedback_setup=trainer.feedback_setup(context),
-            weighting_inputs=weighting_inputs,
-        )
-        arm = trainer.train(context, "student", start, step, trial=self._report)
+        context, setup = self.context, self.setup
+        sources = stored_sources(context, setup.teachers, rows_of_trials(context))
+        step = distill_step(context, sources, compute_weighting_inputs(context, setup.teachers))
+        arm = train_student(context, "student", start, step, report=self._report)
         if not math.isfinite(arm.outcome.best_value):
             raise RunError(f"trial {self.name}", f"its {setup.task.best_by} is not finite")
-        best = self.folder.path / "student"
-        trainer.keep_best(Path(arm.outcome.best), best)
-        save_predictions(self.folder.path / "predictions.parquet", best, arm.signal, setup.task)
-        result = assemble(config, setup.corpus, setup.task, list(setup.entries), {"student": arm}, None, [])
-        result |= arm.outcome.extras | {"kind": "trial", "seconds": time.time() - self.begun}
+        result = finish_student(context, {"student": arm}, list(setup.entries), [], test=False)
+        result |= {"kind": "trial", "seconds": time.time() - self.begun}
         result["student"] |= {"latency_ms": self.size["latency_ms"]}
         result["efficiency"]["asked"] = arm.outcome.timers.asked
-        (best / "logits.npy").unlink(missing_ok=True)
         self.folder.write_json(self.folder.path / "result.json", result)
         return result
 
@@ -205,7 +188,7 @@ class _Trial:
         folder = self.setup.folder / "starts" / hashlib.sha256(made_of.encode()).hexdigest()[:16]
         folder.parent.mkdir(exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            return trainer.initial_student(self.context, folder)
+            return initial_student(self.context, folder)
 
     def _latency_ms(self, start: Path) -> float:
         """Median milliseconds of a forward pass over one validation row, on the CPU with the trial's threads."""

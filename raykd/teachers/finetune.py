@@ -21,6 +21,7 @@ from raykd.data.corpus import Corpus
 from raykd.data.holdout import in_domains
 from raykd.data.tasks import Task
 from raykd.errors import Interrupted
+from raykd.files import replacing_folder
 from raykd.models import forward
 from raykd.models.checkpoint import read_config
 from raykd.records.log import MetricsLog
@@ -104,8 +105,8 @@ def _finetuned(name: str, config: TeacherConfig, max_length: int, prep: TeacherP
         if not start.is_dir():
             seed = config.finetune.seed
             model, tokenizer = models.build(config.model, prep.task, train.texts(), seed, max_length)
-            models.save(model, tokenizer, work / "draft")
-            (work / "draft").rename(start)
+            with replacing_folder(start) as draft:
+                models.save(model, tokenizer, draft)
         job = Job(
             folder=str(work),
             metrics=str(prep.folder / "teachers" / f"{name}.jsonl"),

@@ -14,8 +14,6 @@ from raykd.data.splits import Split
 from raykd.models import forward
 from raykd.teachers.teacher_model import TeacherModel
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
-
 
 class LocalTeacher:
     """One loaded teacher; answers example ids of any corpus in the cache."""
@@ -23,7 +21,7 @@ class LocalTeacher:
     def __init__(self, teacher: TeacherModel, device: torch.device, dtype: str | None = None) -> None:
         self.teacher, self.device = teacher, device
         load = models.load if teacher.output == "logits" else models.load_encoder
-        self.model, self.tokenizer = load(teacher.folder, DTYPES[dtype or teacher.dtype])
+        self.model, self.tokenizer = load(teacher.folder, forward.DTYPES[dtype or teacher.dtype])
         models.check_length(self.model, teacher.max_length, f"teacher {teacher.name}")
         self.model.eval().to(device)
         self.columns = list(teacher.columns)

@@ -1,8 +1,7 @@
-"""One consistent cut: student, optimizer, position and teachers of the same step, named only once it is whole."""
+"""One consistent checkpoint: student, optimizer, position and teachers of the same step, whole or not at all."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -14,8 +13,12 @@ from typing import Any
 
 import torch
 
+from raykd.files import replacing_folder, sha256
+
 log = logging.getLogger(__name__)
 KEEP = 2
+MANIFEST = "manifest.json"
+"""The step, and the sha256 of every other file of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -29,35 +32,31 @@ class Checkpoint:
 def save_checkpoint(
     folder: Path, step: int, state: dict[str, Any], beside: Callable[[Path], None] = lambda draft: None
 ) -> Path:
-    """Writes `folder/step-…` through a temporary folder and a rename, and drops cuts older than the last two.
+    """Writes `folder/step-…` whole or not at all, and drops checkpoints older than the last two.
 
     Args:
         beside: writes further files of the same step into the folder that it is given.
     """
     target = folder / f"step-{step:08d}"
-    draft = folder / f".draft-{step:08d}"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    with (draft / "state.pt").open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside(draft)
-    digests = {file.name: _sha256(file) for file in sorted(draft.iterdir())}
-    (draft / "cut.json").write_text(json.dumps({"step": step, "sha256": digests}), encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    draft.rename(target)
+    with replacing_folder(target) as draft:
+        with (draft / "state.pt").open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside(draft)
+        digests = {file.name: sha256(file) for file in sorted(draft.iterdir())}
+        (draft / MANIFEST).write_text(json.dumps({"step": step, "sha256": digests}), encoding="utf-8")
     for old in _checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest whole cut, or None; a damaged one is passed over with a warning."""
+    """The newest whole checkpoint, or None; a damaged one is passed over with a warning."""
     for checkpoint in reversed(_checkpoints(folder)):
         try:
-            said = json.loads((checkpoint / "cut.json").read_text(encoding="utf-8"))["sha256"]
-            whole = "state.pt" in said and all(_sha256(checkpoint / name) == digest for name, digest in said.items())
+            digests = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+            whole = "state.pt" in digests and all(sha256(checkpoint / name) == want for name, want in digests.items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             whole = False
         if whole:
@@ -68,8 +67,3 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*")) if folder.is_dir() else []
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

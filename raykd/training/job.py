@@ -177,9 +177,7 @@ class Outcome:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a checkpoint."""
-        plain = dict(self.__dict__)
-        plain["timers"] = dict(self.timers.__dict__)
-        return plain
+        return {**self.__dict__, "timers": dict(self.timers.__dict__)}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Outcome:

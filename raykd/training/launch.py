@@ -19,6 +19,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from raykd.config import OptimConfig
 from raykd.errors import RaykdError, RunError, TrainerLost
 from raykd.models import forward
+from raykd.ray_errors import last_line
 from raykd.training import loop
 from raykd.training.job import Job, Outcome, WorkerContext
 
@@ -133,5 +134,4 @@ def _failure(error: Exception) -> RaykdError:
                 return cause
             cause = cause.__cause__
     first = next(iter(workers.values()), error)
-    lines = [line for line in str(first).splitlines() if line.strip()]
-    return RunError("student workers", lines[-1] if lines else type(first).__name__, "see the log above")
+    return RunError("student workers", last_line(first), "see the log above")

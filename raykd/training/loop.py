@@ -17,6 +17,7 @@ from raykd import models
 from raykd.data import order
 from raykd.data.batch import Batch
 from raykd.data.encoding import Encoder
+from raykd.files import replacing_folder
 from raykd.models import forward
 from raykd.records.log import MetricsLog
 from raykd.training import collective
@@ -186,12 +187,9 @@ class TrainLoop:
         return self.outcome.step // every if self.outcome.step < self.total else -(-self.total // every) - 1
 
     def _save_best(self, folder: Path, logits: np.ndarray) -> None:
-        draft = folder.with_name(".draft-best")
-        shutil.rmtree(draft, ignore_errors=True)
-        models.save(self.model, self.tokenizer, draft)
-        np.save(draft / "logits.npy", logits)
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.rename(folder)
+        with replacing_folder(folder) as draft:
+            models.save(self.model, self.tokenizer, draft)
+            np.save(draft / "logits.npy", logits)
 
     def _save(self) -> None:
         if self.worker.rank == 0:

@@ -20,7 +20,7 @@ from raykd.data.corpus import Corpus
 from raykd.errors import TeacherError
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TargetSource, TeacherClient, register
-from raykd.teachers.serving.replica import Replica
+from raykd.teachers.serving.replica import ModelReplica
 from raykd.teachers.serving.service import TeacherServiceSpec, connect
 from raykd.teachers.teacher_model import TeacherModel
 
@@ -66,7 +66,7 @@ def wait_sealed(handle: Any, corpus: Corpus, seconds: float = 60) -> None:
 def test_every_row_is_right_and_computed_once(
     replicas: int, teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:
-    spec = spec_of(teacher, tmp_path, Replica, replicas)
+    spec = spec_of(teacher, tmp_path, ModelReplica, replicas)
     served.append(connect(spec))
     source = source_of(spec, corpus)
     client, ids = TeacherClient(source), source.wanted
@@ -84,7 +84,7 @@ def test_every_row_is_right_and_computed_once(
 
 
 def test_two_students_share_one_pass(teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]) -> None:
-    spec = spec_of(teacher, tmp_path, Replica)
+    spec = spec_of(teacher, tmp_path, ModelReplica)
     served.append(connect(spec))
     one, two = (TeacherClient(source_of(spec, corpus, run)) for run in ("run", "other"))
     ids = one.source.wanted
@@ -177,7 +177,7 @@ def test_an_answer_of_another_version_is_refused(
 def test_a_teacher_that_cannot_start_is_an_error_not_a_wait(
     teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:
-    spec = spec_of(replace(teacher, folder=str(tmp_path / "gone")), tmp_path, Replica)
+    spec = spec_of(replace(teacher, folder=str(tmp_path / "gone")), tmp_path, ModelReplica)
     served.append(connect(spec))
     client = TeacherClient(source_of(spec, corpus))
     with pytest.raises(TeacherError, match="could not start") as caught:

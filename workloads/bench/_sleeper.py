@@ -8,22 +8,21 @@ import time
 from pathlib import Path
 
 import numpy as np
-import ray
 
 from raykd.data.splits import Split
-from raykd.teachers.serving.replica import ActorResources, Answer
+from raykd.teachers.serving.replica import ActorResources, Answer, in_health_group
 from raykd.teachers.teacher_model import TeacherModel
 
 
 class Sleeper:
-    """Takes the place of `Replica` in a service: the same calls, the same answers, no cores used."""
+    """A `Replica` that answers with made-up logits after sleeping for each row; it uses no cores."""
 
     def __init__(self, teacher: TeacherModel, actor_resources: ActorResources) -> None:
         self.teacher, self.rows = teacher, 0
         self.seconds_per_row = float(json.loads(_speed_file(Path(teacher.folder)).read_text(encoding="utf-8")))
 
     def infer(self, split: Split, ids: np.ndarray) -> Answer:
-        """As `Replica.infer`, after sleeping for each row."""
+        """Made-up logits [B, C]; takes `seconds_per_row` for each row."""
         seconds = self.seconds_per_row * len(ids)
         time.sleep(seconds)
         self.rows += len(ids)
@@ -31,9 +30,9 @@ class Sleeper:
         logits = made_up_logits(ids, teacher.classes)
         return Answer(teacher.identity, teacher.version, split.fingerprint, ids, logits, seconds)
 
-    @ray.method(concurrency_group="health")
+    @in_health_group
     def health(self) -> dict[str, int]:
-        """As `Replica.health`."""
+        """The process and the rows that it answered."""
         return {"pid": os.getpid(), "rows": self.rows}
 
 

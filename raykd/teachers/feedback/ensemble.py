@@ -19,11 +19,11 @@ from ray.exceptions import RayError, RayTaskError
 
 from raykd.data.splits import Split
 from raykd.errors import TeacherError, TrainerLost
+from raykd.ray_errors import NAMESPACE, cause_of, first_line
 from raykd.teachers.feedback.message import Key, TeacherFeedback
 from raykd.teachers.feedback.trainer import TeacherTrainer, TeacherTrainerSpec
-from raykd.teachers.serving.client import Ensemble, TargetSource, cause_of
+from raykd.teachers.serving.client import Ensemble, TargetSource
 from raykd.teachers.serving.parity import TOLERANCE
-from raykd.teachers.serving.service import NAMESPACE
 from raykd.training import collective
 from raykd.training.job import WorkerContext
 
@@ -175,15 +175,7 @@ class TrainableEnsemble:
                 out.append(client.get(ids))
                 continue
             (answer,) = self._wait([refs[k]])
-            mine = client.source.teacher
-            for what, got, wanted in (
-                ("teacher", answer.teacher, mine.identity),
-                ("version", answer.version, self.version),
-                ("corpus", answer.corpus, self._split.fingerprint),
-            ):
-                if got != wanted:
-                    what = f"answered with {what} {got}, asked was {wanted}"
-                    raise TeacherError(f"teacher {mine.name}", what, "it was not used")
+            answer.check(client.source.teacher, self.version, self._split.fingerprint)
             self.wire_bytes += answer.logits.nbytes + ids.nbytes
             out.append(answer.logits)
         return np.stack(out)
@@ -241,5 +233,4 @@ def _answers(refs: Sequence[ray.ObjectRef], who: str) -> list[Any]:
     except RayTaskError as error:
         raise cause_of(error) from None
     except RayError as error:
-        said = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise TrainerLost(f"teacher {who}", f"a process of it has died ({said[0] if said else error})") from None
+        raise TrainerLost(f"teacher {who}", f"a process of it has died ({first_line(error)})") from None

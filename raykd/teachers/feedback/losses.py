@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from raykd.config import FeedbackConfig
 from raykd.data.splits import Split
 from raykd.data.tasks import Task
+from raykd.objective.kl import softened_kl
 from raykd.teachers.feedback.message import TeacherFeedback
 from raykd.teachers.local import LocalTeacher
 
@@ -75,6 +76,4 @@ def _divergence(fixed_BC: torch.Tensor, learning_BC: torch.Tensor, temperature: 
     """τ² KL(fixed ‖ learning) of each row, [B]; of one logit the squared difference."""
     if fixed_BC.shape[1] == 1:
         return (learning_BC - fixed_BC).square()[:, 0]
-    fixed = F.log_softmax(fixed_BC / temperature, -1)
-    learning = F.log_softmax(learning_BC / temperature, -1)
-    return temperature**2 * (fixed.exp() * (fixed - learning)).sum(-1)
+    return softened_kl(F.log_softmax(fixed_BC / temperature, -1), learning_BC, temperature)

@@ -28,9 +28,10 @@ from raykd.data.splits import Split
 from raykd.data.tasks import Task
 from raykd.errors import TeacherError, TrainerLost
 from raykd.models import forward
+from raykd.ray_errors import first_line
 from raykd.teachers.feedback.losses import TeacherLosses
 from raykd.teachers.feedback.message import Key, TeacherFeedback
-from raykd.teachers.local import DTYPES, LocalTeacher
+from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.replica import ActorResources, Answer
 from raykd.teachers.teacher_model import TeacherModel
 from raykd.training import collective
@@ -90,7 +91,7 @@ class TeacherTrainer:
         self._where = f"teacher {spec.teacher.name}"
         # It learns in full precision, also where its forward pass is autocast to bfloat16.
         self._local = LocalTeacher(spec.teacher, device, "float64" if spec.teacher.dtype == "float64" else "float32")
-        self._model, self._dtype = self._local.model, DTYPES[spec.teacher.dtype]
+        self._model, self._dtype = self._local.model, forward.DTYPES[spec.teacher.dtype]
         self._terms = TeacherLosses(spec.feedback, spec.task, spec.temperature, self._local)
         models.freeze_all_but(
             self._model, models.trainable_names(self._model, spec.feedback.trainable, self._where)
@@ -291,7 +292,7 @@ class TeacherTrainer:
         except RuntimeError as error:
             if self.world == 1:
                 raise
-            raise TrainerLost(self._where, f"a rank of it is gone: {str(error).splitlines()[0]}") from None
+            raise TrainerLost(self._where, f"a rank of it is gone: {first_line(error)}") from None
 
     def _check_version(self, version: int) -> None:
         if version != self.version:

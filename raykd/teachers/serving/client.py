@@ -14,7 +14,9 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from raykd.data.splits import Split
-from raykd.errors import RaykdError, StoreError, TeacherError
+from raykd.errors import StoreError, TeacherError
+from raykd.ray_errors import cause_of, last_line
+from raykd.teachers.serving.replica import Answer, Provenance
 from raykd.teachers.serving.service import Reply, TeacherServiceSpec, find
 from raykd.teachers.serving.store import Store, Table
 from raykd.teachers.teacher_model import TeacherModel
@@ -44,11 +46,6 @@ class TargetSource:
     service: TeacherServiceSpec | None
 
 
-def cause_of(error: RayTaskError) -> Exception:
-    """What was raised on the other side: ours as it is, one line; another's with its remote traceback."""
-    return error.cause if isinstance(error.cause, RaykdError) else error
-
-
 def register(source: TargetSource) -> ActorHandle:
     """The source's service, knowing this run's corpus and the rows that it will want; waits while it restarts.
 
@@ -68,8 +65,7 @@ def register(source: TargetSource) -> ActorHandle:
         except (RayError, ValueError) as error:  # ValueError: there is no actor of that name
             gone = isinstance(error, (ActorDiedError, ValueError))
             if time.monotonic() - begun > (RESTART_S if gone else PATIENCE_S):
-                said = [line.strip() for line in str(error).splitlines() if line.strip()]
-                what = f"its service is not to be had: {said[-1]}"
+                what = f"its service cannot be reached: {last_line(error)}"
                 raise TeacherError(f"teacher {source.teacher.name}", what) from None
             time.sleep(0.2)
 
@@ -183,7 +179,7 @@ class TeacherClient:
             self._asked[ids] = False
             self._register()
             return
-        self._check(reply.teacher, reply.version, reply.corpus)
+        self._check(reply)
         if reply.sealed:
             self._open_table()
             return
@@ -197,14 +193,14 @@ class TeacherClient:
     def _take_answer(self, ref: ray.ObjectRef) -> None:
         asked = self._calls.pop(ref)
         try:
-            answer = ray.get(ref)
+            answer: Answer = ray.get(ref)
         except RayTaskError as error:
             raise cause_of(error) from None
         except RayError:
             # The replica or the service died with this call: what it leaves open is asked for again.
             self._asked[asked[~self._known[asked]]] = False
             return
-        self._check(answer.teacher, answer.version, answer.corpus)
+        self._check(answer)
         self._store_rows(answer.ids, answer.logits)
 
     def _store_rows(self, ids: np.ndarray, logits: np.ndarray) -> None:
@@ -212,18 +208,9 @@ class TeacherClient:
         self._values[ids[fresh]] = logits[fresh]
         self._known[ids] = True
 
-    def _check(self, teacher: str, version: int, corpus: str) -> None:
-        """Refuses an answer of another teacher, version or corpus."""
-        mine = self.source.teacher
-        for what, got, wanted in (
-            ("teacher", teacher, mine.identity),
-            ("version", version, mine.version),
-            ("corpus", corpus, self.source.split.fingerprint),
-        ):
-            if got != wanted:
-                raise TeacherError(
-                    f"teacher {mine.name}", f"answered with {what} {got}, asked was {wanted}", "it was not used"
-                )
+    def _check(self, answer: Provenance) -> None:
+        teacher = self.source.teacher
+        answer.check(teacher, teacher.version, self.source.split.fingerprint)
 
 
 class Ensemble:

@@ -1,12 +1,13 @@
-"""A copy of a teacher as an actor: ids in, logits out, nothing else (docs/design.md, "The service")."""
+"""A copy of a teacher as an actor: ids in, logits out. `Replica` is the contract, `ModelReplica` runs a checkpoint."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 import ray
@@ -16,20 +17,49 @@ from raykd.errors import TeacherError
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A replica's logits and what they are: a client refuses an answer of another teacher, version or corpus.
+class Provenance:
+    """Whose logits these are.
 
     Attributes:
-        teacher: its identity, not its name.
-        logits: [len(ids), C] in the task's column order.
+        teacher: `TeacherModel.identity`, not its name.
+        version: 0 for a frozen teacher.
+        corpus: the fingerprint of the split that the ids belong to.
     """
 
     teacher: str
     version: int
     corpus: str
+
+    def check(self, teacher: TeacherModel, version: int, corpus: str) -> None:
+        """Refuses logits of another teacher, version or corpus than was asked for.
+
+        Raises:
+            TeacherError: with the part that differs.
+        """
+        for what, received, expected in (
+            ("teacher", self.teacher, teacher.identity),
+            ("version", self.version, version),
+            ("corpus", self.corpus, corpus),
+        ):
+            if received != expected:
+                problem = f"answered with {what} {received}, asked was {expected}"
+                raise TeacherError(f"teacher {teacher.name}", problem, "it was not used")
+
+
+@dataclass(frozen=True)
+class Answer(Provenance):
+    """A replica's logits.
+
+    Attributes:
+        ids: [B] int64, the rows in the order of `logits`.
+        logits: [B, C] in the task's column order, in `TeacherModel.wire`'s dtype.
+        seconds: that the replica took.
+    """
+
     ids: np.ndarray
     logits: np.ndarray
     seconds: float
@@ -37,7 +67,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class ActorResources:
-    """What a replica runs on."""
+    """What an actor runs on: Ray's resources, torch threads, labels of the node."""
 
     num_cpus: float
     num_gpus: float
@@ -54,8 +84,46 @@ class ActorResources:
         }  # fmt: skip
 
 
-class Replica:
-    """Answers calls one after the other; `health` has a thread of its own and answers meanwhile."""
+def in_health_group(method: Method) -> Method:
+    """Decorates an actor's method: it runs in a thread of its own, beside the calls of `infer`."""
+    decorated: Any = ray.method(concurrency_group="health")(method)  # Ray's own type would hide the signature
+    return cast(Method, decorated)
+
+
+@runtime_checkable
+class Replica(Protocol):
+    """What a teacher's service starts as actors, in as many copies as the configuration asks for.
+
+    A class that computes on a GPU, sleeps or asks a server over HTTP satisfies it by these three methods; it must be
+    importable (or picklable) where the actors run. An exception from `infer` ends the run with the teacher's name; one
+    whose process dies is replaced, and its rows are asked for again.
+    """
+
+    def __init__(self, teacher: TeacherModel, actor_resources: ActorResources) -> None:
+        """Makes ready for `infer`; runs once in each actor's process."""
+
+    def infer(self, split: Split, ids: np.ndarray) -> Answer:
+        """The logits of these rows. Pure: after a fault the same rows are asked for again.
+
+        Args:
+            split: the file that holds the rows; `Rows.open(split.path, split.fingerprint)` reads it.
+            ids: [B] int64.
+
+        Raises:
+            TeacherError: the teacher cannot answer.
+        """
+        ...
+
+    def health(self) -> dict[str, int]:
+        """`pid`, the actor's process, and `rows`, how many it has answered.
+
+        Decorated with `in_health_group` it answers while `infer` runs.
+        """
+        ...
+
+
+class ModelReplica:
+    """Runs the teacher's checkpoint; calls are answered one after the other, `health` in a thread of its own."""
 
     def __init__(self, teacher: TeacherModel, actor_resources: ActorResources) -> None:
         # Imported here: the service names this class, and stays free of torch.
@@ -74,7 +142,7 @@ class Replica:
         log.info("teacher %s on %s, %d threads", teacher.name, reason, actor_resources.threads)
 
     def infer(self, split: Split, ids: np.ndarray) -> Answer:
-        """The logits of these rows; pure, so it may be asked again.
+        """The logits of these rows, by one forward pass; see `Replica.infer`.
 
         Raises:
             TeacherError: the teacher's output is not finite.
@@ -91,7 +159,7 @@ class Replica:
         teacher = self.teacher
         return Answer(teacher.identity, teacher.version, split.fingerprint, ids, logits, time.perf_counter() - begun)
 
-    @ray.method(concurrency_group="health")
+    @in_health_group
     def health(self) -> dict[str, int]:
         """The process and the rows that it answered."""
         return {"pid": os.getpid(), "rows": self.rows}

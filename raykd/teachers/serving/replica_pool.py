@@ -11,14 +11,14 @@ import ray
 from ray.actor import ActorHandle
 
 from raykd.data.splits import Split
-from raykd.teachers.serving.replica import ActorResources
+from raykd.teachers.serving.replica import ActorResources, Replica
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class _Replica:
+class _Member:
     actor: ActorHandle
     calls: set[int] = field(default_factory=set)
     leaving: bool = False
@@ -28,18 +28,18 @@ class ReplicaPool:
     """The replicas of one teacher. Not thread-safe: its service holds a lock around it."""
 
     def __init__(
-        self, replica: type, teacher: TeacherModel, actor_resources: ActorResources, size: int, in_flight: int
+        self, replica: type[Replica], teacher: TeacherModel, actor_resources: ActorResources, size: int, in_flight: int
     ) -> None:
         self._class, self._teacher, self._seat = replica, teacher, actor_resources
         self._size, self._in_flight = size, in_flight
-        self._members: list[_Replica] = []
-        self._calls: dict[int, tuple[_Replica, ray.ObjectRef]] = {}
+        self._members: list[_Member] = []
+        self._calls: dict[int, tuple[_Member, ray.ObjectRef]] = {}
 
     def has_room(self, work: bool) -> bool:
         """Whether a call can be sent; replicas are started where there is work for them."""
         if work:
             while sum(not member.leaving for member in self._members) < self._size:
-                self._members.append(_Replica(self._start()))
+                self._members.append(_Member(self._start()))
         return any(not member.leaving and len(member.calls) < self._in_flight for member in self._members)
 
     def send(self, call: int, split: Split, ids: np.ndarray) -> None:
@@ -103,6 +103,6 @@ class ReplicaPool:
         actor: Any = ray.remote(**options)(self._class)
         return actor.remote(self._teacher, self._seat)
 
-    def _end(self, member: _Replica) -> None:
+    def _end(self, member: _Member) -> None:
         self._members.remove(member)
         ray.kill(member.actor)

@@ -25,14 +25,14 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from raykd.data.rows import Rows
 from raykd.data.splits import Split
 from raykd.errors import TeacherError
+from raykd.ray_errors import NAMESPACE, last_line
 from raykd.teachers.serving.ledger import Ledger
-from raykd.teachers.serving.replica import ActorResources, Replica
+from raykd.teachers.serving.replica import ActorResources, ModelReplica, Provenance, Replica
 from raykd.teachers.serving.replica_pool import ReplicaPool
 from raykd.teachers.serving.store import Store
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
-NAMESPACE = "raykd"
 SEGMENT_ROWS = 4096
 SEGMENT_SECONDS = 2.0
 MAX_ATTEMPTS = 3
@@ -58,7 +58,7 @@ class TeacherServiceSpec:
     actor_resources: ActorResources
     batch_tokens: int
     lease_s: float | None = None
-    replica: type = Replica
+    replica: type[Replica] = ModelReplica
 
     @property
     def name(self) -> str:
@@ -67,8 +67,8 @@ class TeacherServiceSpec:
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What is known of some rows.
+class Reply(Provenance):
+    """What a service knows of some rows, without waiting for any of them.
 
     Attributes:
         registered: False after a restart: the client registers its corpus and announces again.
@@ -78,9 +78,6 @@ class Reply:
         deferred: rows that no replica has room for yet: ask again.
     """
 
-    teacher: str
-    version: int
-    corpus: str
     registered: bool = True
     sealed: bool = False
     known: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
@@ -276,11 +273,10 @@ class TeacherService:
             entry, ids = self._calls.pop(call)
             self._crew.lost(call)
             entry.ledger.fail(ids)
-            said = [line.strip() for line in str(error).splitlines() if line.strip()]
-            log.warning("teacher %s lost a replica: %s", self.spec.teacher.name, said[-1] if said else error)
+            log.warning("teacher %s lost a replica: %s", self.spec.teacher.name, last_line(error))
             if int(entry.ledger.attempts[ids].max()) >= MAX_ATTEMPTS:
                 kind = "could not start" if isinstance(error, RayActorError) and not self._answers else "died"
-                self._fail(f"its replicas {kind} {MAX_ATTEMPTS} times: {said[-1] if said else error}")
+                self._fail(f"its replicas {kind} {MAX_ATTEMPTS} times: {last_line(error)}")
             self._dispatch()
 
     def _fail(self, what: str) -> None:

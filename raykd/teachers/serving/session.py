@@ -18,9 +18,10 @@ from ray.exceptions import RayError, RayTaskError
 from raykd.config import RunConfig, TeacherConfig
 from raykd.data.splits import Split
 from raykd.errors import ConfigError, Interrupted, RaykdError
+from raykd.ray_errors import cause_of, first_line
 from raykd.records.log import MetricsLog
-from raykd.teachers.serving.client import TargetSource, cause_of, register
-from raykd.teachers.serving.replica import ActorResources, Replica
+from raykd.teachers.serving.client import TargetSource, register
+from raykd.teachers.serving.replica import ActorResources, ModelReplica, Replica
 from raykd.teachers.serving.service import TeacherServiceSpec, connect
 from raykd.teachers.serving.store import Store
 from raykd.teachers.teacher_model import TeacherModel
@@ -158,7 +159,7 @@ class TeacherSession:
         except RayTaskError as error:
             raise cause_of(error) from None
         except RayError as error:
-            log.warning("the service of teacher %s restarts: %s", served.teacher.name, str(error).splitlines()[0])
+            log.warning("the service of teacher %s restarts: %s", served.teacher.name, first_line(error))
             return self._again(served)
         corpora = state["corpora"]
         if state["pid"] != served.pid:  # a restarted service counts from 0
@@ -201,12 +202,17 @@ class TeacherSession:
 
 
 def service_spec(
-    teacher: TeacherModel, config: TeacherConfig, cache: Path, threads: int, lease_s: float | None
+    teacher: TeacherModel,
+    config: TeacherConfig,
+    cache: Path,
+    threads: int,
+    lease_s: float | None,
+    replica: type[Replica] = ModelReplica,
 ) -> TeacherServiceSpec:
-    """A service as the configuration asks for it."""
+    """A service as the configuration asks for it, whose replicas are of this class."""
     actor_resources = ActorResources(config.num_cpus, config.num_gpus, threads, config.resources, config.node_labels)
     tokens = config.batch_tokens or (GPU_TOKENS if config.num_gpus else CPU_TOKENS)
-    return TeacherServiceSpec(teacher, str(cache), config.replicas, actor_resources, tokens, lease_s, Replica)
+    return TeacherServiceSpec(teacher, str(cache), config.replicas, actor_resources, tokens, lease_s, replica)
 
 
 def choose_threads(configs: Sequence[TeacherConfig], students: int, remote: bool, overlap: bool) -> list[int]:

@@ -18,8 +18,11 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock
 
+from raykd.files import draft_in, sha256, write_json
+
 log = logging.getLogger(__name__)
 FORMAT = 2
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,8 @@ class Table:
         """Which of the ids are there, [len(ids)] bool."""
         if not len(self.ids):
             return np.zeros(len(ids), bool)
-        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        return self.ids[at] == ids
+        places = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return self.ids[places] == ids
 
     def take(self, ids: np.ndarray) -> np.ndarray:
         """Logits [len(ids), C] of ids that are all there."""
@@ -82,16 +85,16 @@ class Store:
         if manifest is None:
             return None
         path = self.folder / str(manifest["file"])
-        if _sha256(path) != manifest["sha256"]:
+        if sha256(path) != manifest["sha256"]:
             log.warning("soft targets %s are damaged, they will be computed again", path.name)
             return None
         return self._read(path, mapped=True)
 
     def load(self) -> Table:
-        """Every row that is there, sealed or in segments; the first answer recorded for a row stands."""
+        """Every row that is there, sealed or in segments; of two answers for a row the first that was recorded."""
         parts = [] if (sealed := self.sealed()) is None else [sealed]
         for path in sorted(self.segments.glob("*.arrow"), key=lambda file: file.stat().st_mtime_ns):
-            if _sha256(path)[:32] == path.stem.rpartition("-")[2]:
+            if sha256(path)[:32] == path.stem.rpartition("-")[2]:
                 parts.append(self._read(path, mapped=False))
             else:
                 log.warning("segment %s is damaged, its rows will be computed again", path.name)
@@ -99,35 +102,34 @@ class Store:
         if not parts:
             return Table(np.empty(0, np.int64), np.empty((0, self.classes), self.dtype))
         ids = np.concatenate([part.ids for part in parts])
-        first_ids, at = np.unique(ids, return_index=True)
-        return Table(first_ids, np.concatenate([part.logits for part in parts])[at])
+        first_ids, places = np.unique(ids, return_index=True)
+        return Table(first_ids, np.concatenate([part.logits for part in parts])[places])
 
     def append(self, ids: np.ndarray, logits: np.ndarray) -> None:
         """Writes finished rows as one more segment."""
         self.segments.mkdir(parents=True, exist_ok=True)
-        draft = self.segments / f".draft-{uuid.uuid4().hex}"
-        self._write(draft, ids, logits)
-        draft.rename(self.segments / f"{uuid.uuid4().hex[:12]}-{_sha256(draft)[:32]}.arrow")
+        with draft_in(self.segments) as draft:
+            self._write(draft, ids, logits)
+            draft.rename(self.segments / f"{uuid.uuid4().hex[:12]}-{sha256(draft)[:32]}.arrow")
 
     def seal(self, ids: np.ndarray, logits: np.ndarray) -> Path:
         """Writes all rows, and those that are on disk already, as the sealed table, and drops the segments.
 
-        What is on disk stands, another writer's rows too: the first answer recorded for a row is everybody's.
+        What is on disk is kept, another writer's rows too: the first answer recorded for a row is everybody's.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(str(self.folder / "lock")):
             kept = list(self.segments.glob("*.arrow"))
-            there = self.load()
-            ids, at = np.unique(np.concatenate([there.ids, ids]), return_index=True)
-            logits = np.concatenate([there.logits, logits])[at]
-            draft = self.folder / f".draft-{uuid.uuid4().hex}"
-            self._write(draft, ids, logits)
-            digest = _sha256(draft)
-            path = self.folder / f"sealed-{digest[:16]}.arrow"
-            draft.rename(path)
-            self._write_manifest(
-                {"file": path.name, "sha256": digest, "rows": len(ids), "address": asdict(self.address)}
-            )
+            stored = self.load()
+            ids, places = np.unique(np.concatenate([stored.ids, ids]), return_index=True)
+            logits = np.concatenate([stored.logits, logits])[places]
+            with draft_in(self.folder) as draft:
+                self._write(draft, ids, logits)
+                digest = sha256(draft)
+                path = self.folder / f"sealed-{digest[:16]}.arrow"
+                draft.rename(path)
+            manifest = {"file": path.name, "sha256": digest, "rows": len(ids), "address": asdict(self.address)}
+            write_json(self.folder / MANIFEST, manifest)
             for old in self.folder.glob("sealed-*.arrow"):
                 if old != path:
                     old.unlink(missing_ok=True)  # readers that have it mapped keep it
@@ -153,22 +155,11 @@ class Store:
 
     def _manifest(self) -> dict[str, object] | None:
         try:
-            manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
-            return (
-                manifest if {"file", "sha256"} <= set(manifest) and (self.folder / manifest["file"]).exists() else None
-            )
+            manifest = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+            whole = {"file", "sha256"} <= set(manifest) and (self.folder / manifest["file"]).exists()
+            return manifest if whole else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
             log.warning("the manifest in %s is damaged, its rows will be computed again", self.folder.name)
             return None
-
-    def _write_manifest(self, manifest: dict[str, object]) -> None:
-        draft = self.folder / f".draft-{uuid.uuid4().hex}"
-        draft.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        draft.rename(self.folder / "manifest.json")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

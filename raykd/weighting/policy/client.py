@@ -10,13 +10,13 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
-from raykd.errors import ConfigError, RaykdError, RunError, TrainerLost
+from raykd.errors import ConfigError, RunError, TrainerLost
+from raykd.ray_errors import NAMESPACE, cause_of, first_line
 from raykd.training import collective
 from raykd.training.job import WorkerContext
 from raykd.weighting.policy.experience import Experience, PolicyTrainerSpec, PolicyVersion
 from raykd.weighting.policy.model import StateSpec
 
-NAMESPACE = "raykd"
 PATIENCE_S = 300.0
 """A selector that makes no progress for so long ends the run instead of hanging it."""
 WHERE = "selector"
@@ -110,10 +110,9 @@ class SelectorClient:
         try:
             return ray.get(ref, timeout=PATIENCE_S)
         except RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, RaykdError) else error) from None
+            raise cause_of(error) from None
         except RayError as error:
-            said = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise TrainerLost(WHERE, f"the policy's process has died ({said[0] if said else error})") from None
+            raise TrainerLost(WHERE, f"the policy's process has died ({first_line(error)})") from None
 
 
 class _PolicyTrainerActor:

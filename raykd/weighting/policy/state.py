@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
+from raykd.objective.kl import softened_kl
 from raykd.weighting.policy.model import StateSpec
 from raykd.weighting.rules import entropy, gold_losses
 
@@ -92,8 +93,7 @@ class StateEncoder:
             distance_KB = (logits_KBC - student_BC).square().mean(-1)
             unsure_B = torch.zeros(len(student_BC))
         else:
-            teacher_log, student_log = F.log_softmax(logits_KBC, dim=-1), F.log_softmax(student_BC, dim=-1)
-            distance_KB = (teacher_log.exp() * (teacher_log - student_log)).sum(-1).clamp_min(0)
+            distance_KB = softened_kl(F.log_softmax(logits_KBC, dim=-1), student_BC, 1.0).clamp_min(0)
             unsure_B = 2 * entropy(student_BC) / np.log(self.layout.classes) - 1
         near_BK = 2 * (distance_KB / (1 + distance_KB)).T - 1
         return torch.stack([unsure_B.unsqueeze(-1).expand(-1, teachers), near_BK], dim=-1)

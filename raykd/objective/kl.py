@@ -1,0 +1,20 @@
+"""KD_τ = τ² Σ_c q_c (log q_c − log p_c^τ): one divergence for the student's loss, the teachers' own and the policy."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def softened_kl(log_q_BC: torch.Tensor, logits_BC: torch.Tensor, temperature: float) -> torch.Tensor:
+    """τ² KL(q ‖ softmax(z / τ)) of each row, [B] (leading axes are kept and broadcast).
+
+    Args:
+        log_q_BC: log-probabilities of the target, softened already; −inf where q is 0.
+        logits_BC: z, logits that are not yet softened.
+        temperature: τ.
+    """
+    q_BC = log_q_BC.exp()
+    # Where q underflows to 0 the term is 0 by continuity; its log of −inf must not meet the product.
+    log_q_BC = log_q_BC.masked_fill(q_BC == 0, 0.0)
+    return temperature**2 * (q_BC * (log_q_BC - F.log_softmax(logits_BC / temperature, dim=-1))).sum(-1)

@@ -1,0 +1,90 @@
+"""The soft targets of a run or study: which rows of which splits, their one pass, whether the student waits for it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from raykd.config import FITTED, RULES
+from raykd.run.context import RunContext
+from raykd.run.train import all_rows
+from raykd.teachers.serving import parity
+from raykd.teachers.serving.client import TargetSource
+from raykd.teachers.serving.session import TargetRequest, TeacherSession
+from raykd.teachers.teacher_model import TeacherModel
+from raykd.training.job import Subset
+
+log = logging.getLogger(__name__)
+
+
+def teacher_session(
+    context: RunContext, teachers: Sequence[TeacherModel], train_ids: np.ndarray, overlap: bool = False
+) -> TeacherSession:
+    """A session for these rows of the training split and all of the validation's; with `overlap` students train
+    meanwhile."""
+    specs = context.services(teachers, context.config.teachers, overlap)
+    validation = Subset.of(context.corpus, "validation")
+    requests = {
+        "train": TargetRequest(context.corpus.splits["train"], train_ids),
+        "validation": TargetRequest(validation.split, validation.ids),
+    }
+    return TeacherSession(specs, requests, context.run)
+
+
+def rows_of_run(context: RunContext) -> np.ndarray:
+    """Ids of the training split whose soft targets the student or a baseline uses: held-out rows too, where a rule
+    trains on them or is fitted on them."""
+    config = context.config
+    by_rule = any(name in RULES for name in config.baselines)
+    used = {"quiz": by_rule, "reward": by_rule or config.weighting.type in FITTED}
+    return all_rows(context.corpus, [split for split, needed in used.items() if needed]).ids
+
+
+def rows_of_trials(context: RunContext) -> np.ndarray:
+    """Ids of the training split whose soft targets any trial uses: of a quiz only the labels are."""
+    return all_rows(context.corpus, ["reward"]).ids
+
+
+def stored_sources(context: RunContext, teachers: Sequence[TeacherModel], ids: np.ndarray) -> list[TargetSource]:
+    """Sources that read sealed tables, for teachers whose rows of the training split are all stored."""
+    split, cache = context.corpus.splits["train"], str(context.config.cache_folder)
+    return [TargetSource(teacher, split, cache, context.run, ids, None) for teacher in teachers]
+
+
+def choose_overlap(context: RunContext) -> bool:
+    """Whether the student trains while its teachers still compute, logged with the reason.
+
+    On one machine without GPUs both would share the cores, and neither would be done sooner: the pass comes first then.
+    """
+    configured, config = context.config.train.overlap, context.config
+    apart = context.remote or any(teacher.num_gpus for teacher in config.teachers)
+    chosen = apart if configured is None else configured
+    reason = "as configured" if configured is not None else "they run elsewhere" if apart else "all share these cores"
+    log.info("teachers compute %s the student trains: %s", "while" if chosen else "before", reason)
+    return chosen
+
+
+def compute_targets(context: RunContext, session: TeacherSession, wait: bool) -> float:
+    """Starts the missing part of the teachers' pass and probes parity; returns the seconds taken.
+
+    Args:
+        wait: until all rows are stored.
+
+    Raises:
+        TeacherError: a teacher cannot answer, or answers otherwise than its checkpoint.
+        Interrupted: stopped while waiting; finished rows are kept.
+    """
+    begun = time.time()
+    session.start(context.metrics)
+    served = [source for source in session.sources("train") if source.service is not None]
+    if served:
+        context.phase("soft targets")
+        for source in served if context.config.parity_rows else []:
+            gap = parity.probe(source, context.config.parity_rows)
+            log.info("teacher %s: parity probe differs by %.1e", source.teacher.name, gap)
+    if wait:
+        session.wait(context.stop)
+    return time.time() - begun
