@@ -7,19 +7,18 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from raykd import models
-from raykd.config import FITTED, RULES, WeightingConfig
+from raykd.config import CotangentFeedbackConfig, WeightingConfig, baseline_rules, fitted_rules
 from raykd.data.corpus import Corpus
 from raykd.errors import Interrupted
 from raykd.run.context import RunContext
 from raykd.run.result import Arm, assemble, save_predictions, score_test, teacher_entry
 from raykd.run.weighting_inputs import compute_weighting_inputs
-from raykd.student.factory import DistillStepFactory, FeedbackSetup
-from raykd.student.weighting import WeightingInputs
+from raykd.student.factory import DistillStepFactory, FeedbackSetup, WeightingSources
 from raykd.teachers import finetune
 from raykd.teachers.serving import parity
 from raykd.teachers.serving.client import TargetSource
@@ -91,7 +90,7 @@ def distill(context: RunContext) -> dict[str, Any]:
 def feedback_setup(context: RunContext) -> FeedbackSetup | None:
     """Which teachers learn and where, and from which rows the student is examined; None without feedback."""
     config = context.config
-    if config.feedback.type == "none":
+    if not isinstance(config.feedback, CotangentFeedbackConfig):
         return None
     seats = trainer_resources(config, context.remote)
     quiz = Subset.of(context.corpus, "quiz") if config.feedback.needs_quiz else None
@@ -130,8 +129,8 @@ def _teacher_session(context: RunContext, teachers: list[TeacherModel]) -> Teach
 def _taught_on(context: RunContext) -> np.ndarray:
     """Rows of the training split that an arm hears the teachers on: those held out too, where a rule uses them."""
     config = context.config
-    rules = any(name in RULES for name in config.baselines)
-    wanted = {"quiz": rules, "reward": rules or config.weighting.type in FITTED}
+    rules = any(name in baseline_rules() for name in config.baselines)
+    wanted = {"quiz": rules, "reward": rules or config.weighting.type in fitted_rules()}
     return all_rows(context.corpus, [purpose for purpose, asked in wanted.items() if asked]).ids
 
 
@@ -200,7 +199,7 @@ def train(
 
 
 def _baseline(
-    context: RunContext, name: str, start: Path, sources: tuple[TargetSource, ...], weighting_inputs: WeightingInputs
+    context: RunContext, name: str, start: Path, sources: tuple[TargetSource, ...], weighting_inputs: WeightingSources
 ) -> Arm:
     """The same student from the same weights: without a teacher, with its teachers in its own loop, or by a rule.
 
@@ -218,9 +217,9 @@ def _baseline(
             )
         case _:
             step = DistillStepFactory(
-                sources, config.objective, WeightingConfig(type=cast(Any, name)), weighting_inputs=weighting_inputs
+                sources, config.objective, WeightingConfig.of(name), weighting_inputs=weighting_inputs
             )
-            if name in FITTED:
+            if name in fitted_rules():
                 rows = all_rows(context.corpus, ("quiz",))
     folder = context.folder.baseline(name)
     folder.mkdir(parents=True, exist_ok=True)
