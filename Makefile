@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := $(VENV)/.extras
 
-.PHONY: quickstart test test-all lint venv clean
+.PHONY: quickstart test test-all lint docs venv clean
 
 quickstart: $(READY)
 	$(BIN)/raykd quickstart --output runs/quickstart
@@ -21,6 +21,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The reference of the configuration, from its models.
+docs: $(READY)
+	$(BIN)/raykd config --markdown > docs/configuration.md
 
 venv: $(READY)
 

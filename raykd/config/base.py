@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 
 class Mark(Enum):
@@ -33,6 +35,12 @@ class Section(BaseModel):
         if cls.shorthand is not None and isinstance(value, (str, int, float)):
             return {cls.shorthand: value}
         return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema, with the bare value that stands for the mapping."""
+        plain = handler(schema)
+        return plain if cls.shorthand is None else {"anyOf": [{"type": "string"}, handler.resolve_ref_schema(plain)]}
 
     @model_validator(mode="before")
     @classmethod

@@ -13,7 +13,8 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, ClassVar, Self, Union
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, TypeAdapter
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticUndefined
 
 from raykd.config.base import Section
@@ -46,6 +47,11 @@ class Choice(Section):
         if isinstance(value, dict) and cls.discriminator not in value:
             return {cls.discriminator: cls.type_name() or cls.default_type, **value}
         return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The mapping alone: `OneOf` adds the bare value for all types together."""
+        return handler(schema)
 
     @classmethod
     def type_name(cls) -> str | None:
@@ -91,6 +97,10 @@ class OneOf:
         members = tuple(source.types().values())
         chosen: Any = Annotated[Union[members], Field(discriminator=source.discriminator)]  # noqa: UP007
         return handler.generate_schema(Annotated[chosen, BeforeValidator(source.expand)])
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The types, or the bare value that stands for one."""
+        return {"anyOf": [{"type": "string"}, handler(core)]}
 
 
 def load_implementation(config: Choice) -> Any:

@@ -173,10 +173,14 @@ def unknown_type(family: type[Choice], value: Any) -> str:
     return f"there is no {family.discriminator} {value!r}: {nearest_of(list(family.types()), str(value))}"
 
 
+def annotated_type(field: FieldInfo) -> Any:
+    """A field's type with its bounds, apart from the section that it is in."""
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+
+
 def _refusal(field: FieldInfo, value: Any) -> str | None:
-    annotated: Any = Annotated[field.annotation, field]
     try:
-        TypeAdapter(annotated).validate_python(value)
+        TypeAdapter(annotated_type(field)).validate_python(value)
     except ValidationError as error:
         family, first = family_of(field.annotation), error.errors()[0]
         if family is not None and first["type"] == "union_tag_invalid":
