@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := $(VENV)/.extras
 
-.PHONY: quickstart test test-all test-nightly lint format venv clean
+.PHONY: quickstart test test-all test-nightly lint format docs venv clean
 
 quickstart: $(READY)
 	$(BIN)/raykd quickstart --output runs/quickstart
@@ -30,6 +30,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The reference of the configuration, from its models.
+docs: $(READY)
+	$(BIN)/raykd config --markdown > docs/configuration.md
 
 venv: $(READY)
 

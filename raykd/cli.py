@@ -129,6 +129,22 @@ def report(
     _show({"report": str(path)}, as_json, lambda result: f"report: {result['report']}")
 
 
+@app.command("config")
+def config_reference(
+    key: Annotated[str, typer.Argument(metavar="[KEY]", help="a section or key, for example weighting.lr")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="the JSON schema")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="as docs/configuration.md")] = False,
+) -> None:
+    """Prints the reference of every configuration key, or of one section or key."""
+    from raykd.config import reference
+
+    if as_json:
+        sys.stdout.write(json.dumps(reference.schema(key)) + "\n")
+        return
+    tables = reference.reference(key)
+    sys.stdout.write(reference.as_markdown(tables) if markdown else reference.as_text(tables))
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(context: typer.Context, name: str, as_json: Json = False) -> None:
     """Runs a measuring program of workloads/bench: serving, serving --cold, colocated, feedback, selector, study."""

@@ -33,7 +33,7 @@ for _name, _value in {
 
 import ray  # noqa: E402
 
-from raykd.config import RunConfig  # noqa: E402
+from raykd.config import FinetunedTeacherConfig, RunConfig  # noqa: E402
 from raykd.errors import RunError  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -109,11 +109,12 @@ def _known_address() -> dict[str, Any]:
 def _logical_cpus(config: RunConfig) -> int:
     """As many as all roles ask for together, and at least 4: logical CPUs are places, not cores."""
     replicas = sum(teacher.replicas * teacher.num_cpus for teacher in config.teachers)
-    trainers = [config.train, *(teacher.finetune for teacher in config.teachers)]
+    finetuned = [teacher.finetune for teacher in config.teachers if isinstance(teacher, FinetunedTeacherConfig)]
+    trainers = [config.train, *finetuned]
     workers = max(trainer.workers * trainer.worker_cpus for trainer in trainers)
     if config.study is not None:
         at_once = config.study.concurrency or max(1, (os.cpu_count() or 1) // (config.train.threads or 1))
         # Forks of the teachers too, wherever a trial's feedback may be on.
-        forks = config.feedback.ranks * sum(teacher.num_cpus for teacher in config.teachers)
+        forks = config.trainer_ranks * sum(teacher.num_cpus for teacher in config.teachers)
         workers = max(workers, at_once * (config.train.workers * config.train.worker_cpus + forks))
     return max(4, os.cpu_count() or 1, int(replicas + workers) + 2)

@@ -20,7 +20,7 @@ from typing import Any
 
 from raykd import config as configuration
 from raykd import runtime
-from raykd.config import RULES
+from raykd.config import baseline_rules
 
 from .feedback_vs_kd import against
 from .kd_vs_alone import choose, comparison, listed, run, summary
@@ -55,7 +55,7 @@ def main() -> None:
     """Tunes, runs the seeds, writes table.json."""
     parser = comparison(__doc__, RATES)
     parser.add_argument("--bonuses", type=listed, default=BONUSES, help="of the policy")
-    parser.add_argument("--arms", type=listed, default=["uniform", *POLICIES, *RULES[1:], "alone"])
+    parser.add_argument("--arms", type=listed, default=["uniform", *POLICIES, *baseline_rules()[1:], "alone"])
     words, overrides = parser.parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config, output = words.config, words.output

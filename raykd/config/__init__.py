@@ -1,44 +1,90 @@
 """What a person writes: pydantic models, YAML and `KEY=VALUE` overrides. Imports neither torch nor ray."""
 
-from raykd.config.feedback import FeedbackConfig
-from raykd.config.load import changed_key, load, parse, save
-from raykd.config.model import ModelConfig, TeacherConfig
-from raykd.config.run import (
-    ClusterConfig,
-    DataConfig,
-    GeneratorConfig,
-    ObjectiveConfig,
-    RunConfig,
-    TaskConfig,
+from raykd.config.choice import load_implementation
+from raykd.config.cluster import ClusterConfig, TrackersConfig
+from raykd.config.data import DataConfig, GeneratorConfig
+from raykd.config.feedback import (
+    CotangentFeedbackConfig,
+    FeedbackConfig,
+    IKDConfig,
+    MetaDistilConfig,
+    NoFeedbackConfig,
 )
-from raykd.config.study import LIVE, RangeConfig, RepeatConfig, SchedulerConfig, StudyConfig
+from raykd.config.load import changed_key, load, parse, save
+from raykd.config.model import ModelConfig
+from raykd.config.objective import KLConfig, MSEConfig, ObjectiveConfig
+from raykd.config.run import RunConfig
+from raykd.config.search import (
+    ASHAConfig,
+    GridSearchConfig,
+    MedianConfig,
+    NoSchedulerConfig,
+    OptunaSearchConfig,
+    PBTConfig,
+    RandomSearchConfig,
+    SchedulerConfig,
+    SearcherConfig,
+)
+from raykd.config.study import RangeConfig, RepeatConfig, StudyConfig
+from raykd.config.task import TaskConfig
+from raykd.config.teachers import FinetunedTeacherConfig, GivenTeacherConfig, TeacherConfig
+from raykd.config.titles import title_of
 from raykd.config.training import FinetuneConfig, OptimConfig, TrainConfig
-from raykd.config.weighting import FITTED, RULES, RewardConfig, WeightingConfig
+from raykd.config.weighting import (
+    FixedConfig,
+    PolicyConfig,
+    RewardConfig,
+    UniformConfig,
+    WeightingConfig,
+    baseline_rules,
+    fitted_rules,
+)
 
 __all__ = [
-    "FITTED",
-    "LIVE",
-    "RULES",
+    "ASHAConfig",
     "ClusterConfig",
+    "CotangentFeedbackConfig",
     "DataConfig",
     "FeedbackConfig",
     "FinetuneConfig",
+    "FinetunedTeacherConfig",
+    "FixedConfig",
     "GeneratorConfig",
+    "GivenTeacherConfig",
+    "GridSearchConfig",
+    "IKDConfig",
+    "KLConfig",
+    "MSEConfig",
+    "MedianConfig",
+    "MetaDistilConfig",
     "ModelConfig",
+    "NoFeedbackConfig",
+    "NoSchedulerConfig",
     "ObjectiveConfig",
     "OptimConfig",
+    "OptunaSearchConfig",
+    "PBTConfig",
+    "PolicyConfig",
+    "RandomSearchConfig",
     "RangeConfig",
     "RepeatConfig",
     "RewardConfig",
     "RunConfig",
     "SchedulerConfig",
+    "SearcherConfig",
     "StudyConfig",
     "TaskConfig",
     "TeacherConfig",
+    "TrackersConfig",
     "TrainConfig",
+    "UniformConfig",
     "WeightingConfig",
+    "baseline_rules",
     "changed_key",
+    "fitted_rules",
     "load",
+    "load_implementation",
     "parse",
     "save",
+    "title_of",
 ]

@@ -1,24 +1,48 @@
-"""What the teachers learn from the student: the section `feedback` (docs/feedback.md)."""
+"""What the teachers learn from the student: the section `feedback`, one class per method (docs/feedback.md)."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from raykd.config.base import Section
+from raykd.config.base import Mark
+from raykd.config.choice import Choice, OneOf
 
 LAST = re.compile(r"last_([1-9]\d*)")
 
 
-class FeedbackConfig(Section):
+class FeedbackConfig(Choice):
     """None, MetaDistil (a pilot step that is rolled back), or IKD (the student keeps its step)."""
 
     shorthand = "type"
+    default_type = "none"
+    group = "raykd.feedback"
 
-    type: Literal["none", "metadistil", "ikd"] = Field("none", description="none: the teachers stay as they are")
-    teachers: list[str] | None = Field(None, description="names of the teachers that learn; null: all")
+    type: str
+
+    @property
+    def needs_quiz(self) -> bool:
+        """Whether rows must be held out for it."""
+        return False
+
+
+class NoFeedbackConfig(FeedbackConfig):
+    """The teachers stay as they are."""
+
+    title = "no feedback"
+    implementation = "raykd.feedback.none:NoFeedback"
+
+    type: Literal["none"] = "none"
+
+
+class CotangentFeedbackConfig(FeedbackConfig):
+    """What all methods share that send a teacher the cotangent of the student's later loss on its logits."""
+
+    teachers: list[str] | None = Field(
+        None, description="names of the teachers that learn; null: all", examples=[["teacher0"]]
+    )
     every: int = Field(1, ge=1, description="a round of feedback each so many student steps")
     start: int = Field(0, ge=0, description="first student step with feedback; before it the stored targets serve")
     route: Literal["auto", "forward", "central", "one_sided"] = Field(
@@ -26,25 +50,24 @@ class FeedbackConfig(Section):
     )
     quiz_batches: int = Field(1, ge=1, description="quiz batches of a round, drawn with replacement")
     quiz_batch_size: int | None = Field(None, ge=1, description="rows of a quiz batch; null: train.batch_size")
-    exam_source: Literal["quiz", "train"] = Field("quiz", description="rows of IKD's exam; train: not the batch's own")
-    rollback: bool = Field(True, description="metadistil: false keeps the pilot's step, as an ablation")
-    pilot_lr: float | None = Field(None, gt=0, description="η of the pilot's SGD step; null: train.lr")
     centred: bool = Field(
-        False, description="leave out what the student would change on all rows alike: its lean towards a class"
+        False, description="leave out what the student would change on all rows alike: its bias towards a class"
     )
-    trainable: str = Field("all", description="the teacher's parameters that learn: all, head, last_N, or a pattern")
-    weight: float = Field(
+    trainable: str = Field(
+        "all", description="the teacher's parameters that learn: all, head, last_N, or a pattern", examples=["last_2"]
+    )
+    weight: Annotated[float, Mark.LIVE] = Field(
         1.0,
         ge=0,
-        description="ω, the weight of the feedback; 0 with teacher_ce: it just goes on fine-tuning. "
+        description="ω, the weight of the feedback; 0 with teacher_ce: it only continues its fine-tuning. "
         "Its gradient is easily 100 (ikd: 10,000) times as long as that of teacher_ce: the report shows both",
     )
-    teacher_ce: float | None = Field(None, ge=0, description="γ, its own cross-entropy; null: 0, for ikd 1")
+    teacher_ce: float = Field(0.0, ge=0, description="γ, the weight of its own cross-entropy")
     teacher_kd: float = Field(0.0, ge=0, description="κ, its divergence from the student (LGTM)")
     teacher_reference_kl: float = Field(
         0.0, ge=0, description="weight of its divergence from the teacher it was forked from"
     )
-    teacher_lr: float = Field(5e-6, gt=0, description="peak learning rate of the teacher")
+    teacher_lr: Annotated[float, Mark.LIVE] = Field(5e-6, gt=0, description="peak learning rate of the teacher")
     teacher_optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the teacher")
     teacher_schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="decay of its rate")
     teacher_warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of its steps with a rising rate")
@@ -52,23 +75,13 @@ class FeedbackConfig(Section):
     teacher_max_grad_norm: float | None = Field(
         1.0, gt=0, description="its largest gradient norm; null for no clipping"
     )
-    ranks: int = Field(1, ge=1, description="processes that share one teacher's learning; at most train.workers")
+    ranks: int = Field(1, ge=1, description="processes that share one teacher's training; at most train.workers")
     recompute: bool = Field(False, description="forward again for the gradient and hold no graph: slower, less memory")
     measure_every: int = Field(10, ge=1, description="rounds between measurements of the feedback's signal and noise")
 
     @model_validator(mode="after")
-    def _fits(self) -> FeedbackConfig:
-        fields = type(self).model_fields
-        changed = [key for key in fields if key != "type" and getattr(self, key) != fields[key].default]
-        if self.type == "none" and changed:
-            raise ValueError(f"`{changed[0]}` is set, but type is none: say type: metadistil or ikd")
-        if self.type != "ikd" and self.exam_source == "train":
-            raise ValueError("exam_source: train belongs to ikd; metadistil's quiz is held out (data.quiz)")
-        if self.type == "ikd" and not self.rollback:
-            raise ValueError("ikd never rolls back: leave `rollback` out")
-        if self.type == "ikd" and self.pilot_lr is not None:
-            raise ValueError("ikd has no pilot: leave `pilot_lr` out")
-        if self.type != "none" and not (self.weight or self.own_ce or self.teacher_kd):
+    def _fits(self) -> CotangentFeedbackConfig:
+        if not (self.weight or self.teacher_ce or self.teacher_kd):
             raise ValueError(
                 "weight is 0, and so are teacher_ce and teacher_kd: the teachers have nothing to learn from"
             )
@@ -80,13 +93,40 @@ class FeedbackConfig(Section):
         return self
 
     @property
-    def own_ce(self) -> float:
-        """γ as it is used."""
-        if self.teacher_ce is not None:
-            return self.teacher_ce
-        return 1.0 if self.type == "ikd" else 0.0
+    def needs_quiz(self) -> bool:
+        """The student is examined on held-out rows."""
+        return True
+
+
+class MetaDistilConfig(CotangentFeedbackConfig):
+    """A pilot step, a quiz, the teachers' step, then the student's real step on the improved teachers' targets."""
+
+    title = "MetaDistil"
+    citation = "Zhou, Xu, McAuley, “BERT Learns to Teach”, ACL 2022, arXiv 2106.04570"
+    implementation = "raykd.feedback.metadistil:MetaDistil"
+
+    type: Literal["metadistil"] = "metadistil"
+    rollback: bool = Field(True, description="false keeps the pilot's step, as an ablation")
+    pilot_lr: Annotated[float | None, Mark.LIVE] = Field(
+        None, gt=0, description="η of the pilot's SGD step; null: train.lr"
+    )
+
+
+class IKDConfig(CotangentFeedbackConfig):
+    """The student keeps its course step; the teachers then learn from its exam and their own cross-entropy."""
+
+    title = "IKD"
+    citation = "Liu, Sun, Qiu, Huang, “Learning to Teach with Student Feedback”, arXiv 2109.04641"
+    implementation = "raykd.feedback.ikd:IKD"
+
+    type: Literal["ikd"] = "ikd"
+    teacher_ce: float = Field(1.0, ge=0, description="γ, the weight of its own cross-entropy")
+    exam_source: Literal["quiz", "train"] = Field("quiz", description="rows of the exam; train: not the batch's own")
 
     @property
     def needs_quiz(self) -> bool:
-        """Whether rows must be held out for it."""
-        return self.type != "none" and self.exam_source == "quiz"
+        """Unless the exam is drawn from the training rows."""
+        return self.exam_source == "quiz"
+
+
+AnyFeedback = Annotated[FeedbackConfig, OneOf()]

@@ -7,25 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from raykd.config.keys import nearest, section_at
+from raykd.config.base import Mark
+from raykd.config.explain import explained, refuse_renamed
+from raykd.config.keys import marked
+from raykd.config.overlay import merge, put
 from raykd.config.run import RunConfig
 from raykd.errors import ConfigError
-
-PLACEMENT = {
-    "replicas", "num_cpus", "num_gpus", "batch_tokens", "worker_cpus", "max_failures", "prefetch", "overlap",
-    "concurrency", "time_budget_s",
-}  # fmt: skip
-PLACEMENT_MAPS = {"resources", "node_labels", "worker_resources"}
-"""Where and how wide things run: a run may go on with other ones."""
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a configuration file and applies `KEY=VALUE` overrides with dotted keys.
 
-    A file may say `extends: OTHER.yaml` (beside it): its own keys are laid over that one's, mapping by mapping; a
-    list takes the other's place as a whole.
+    A file may have `extends: OTHER.yaml` (beside it): its own keys are laid over that one's, mapping by mapping; a
+    list takes the other's place as a whole, and another type drops the keys that only the old one has.
 
     Raises:
         ConfigError: the file is missing or no YAML, a key is unknown, or a value does not fit.
@@ -50,26 +46,18 @@ def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
     below = (path.parent / base).resolve()
     if below in (path.resolve(), *extended_by):
         raise ConfigError(f"{path}: extends", f"{base} extends this file itself", "break the circle")
-    return _laid_over(raw, _read(below, (*extended_by, path.resolve())))
-
-
-def _laid_over(top: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `top` in their place; mappings that both have are laid over each other."""
-    merged = dict(base)
-    for key, value in top.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _laid_over(value, base[key]) if both else value
-    return merged
+    return merge(raw, _read(below, (*extended_by, path.resolve())))
 
 
 def parse(raw: dict[str, Any], overrides: Sequence[str] = (), where: str = "configuration") -> RunConfig:
     """Validates a mapping with overrides applied; errors as for `load`."""
     for override in overrides:
         _apply(raw, override)
+    refuse_renamed(raw, where)
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise _explain(error, where) from None
+        raise explained(error, where) from None
 
 
 def save(config: RunConfig, path: Path) -> None:
@@ -79,16 +67,9 @@ def save(config: RunConfig, path: Path) -> None:
 
 def changed_key(before: RunConfig, after: RunConfig) -> str | None:
     """The first dotted key in which two configurations differ; where things run and are cached does not count."""
-    old, new = (
-        {key: value for key, value in _flat(config.model_dump(mode="json", by_alias=True)) if not _placement(key)}
-        for config in (before, after)
-    )
-    return next((key for key in [*new, *old] if old.get(key) != new.get(key)), None)
-
-
-def _placement(key: str) -> bool:
-    parts = key.split(".")
-    return parts[0] in ("cluster", "cache") or parts[-1] in PLACEMENT or bool(PLACEMENT_MAPS & set(parts))
+    old, new = (dict(_flat(config.model_dump(mode="json", by_alias=True))) for config in (before, after))
+    changed = (key for key in [*new, *old] if old.get(key) != new.get(key))
+    return next((key for key in changed if not marked(RunConfig, key.split("."), Mark.PLACEMENT)), None)
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -112,25 +93,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         raise ConfigError(f"override {key}", f"cannot read the value {text!r}", "quote it as in YAML") from None
     if isinstance(value, str):
         value = _number(value)
-    here: Any = raw
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
-        if isinstance(here, list):
-            if not part.isdigit() or int(part) >= len(here):
-                place = ".".join(parts[:depth])
-                raise ConfigError(f"override {key}", f"{place} has no item {part}", f"it has 0 to {len(here) - 1}")
-            index: Any = int(part)
-        else:
-            index = part
-            if not last and not isinstance(here.get(part), (dict, list)):
-                here[part] = _expanded(RunConfig, parts[: depth + 1], here.get(part))
-        if last:
-            here[index] = value
-        else:
-            if isinstance(here, list) and not isinstance(here[index], (dict, list)):
-                here[index] = _expanded(RunConfig, parts[: depth + 1], here[index])
-            here = here[index]
+    put(raw, key, value)
 
 
 def _number(text: str) -> Any:
@@ -139,30 +102,3 @@ def _number(text: str) -> Any:
         return float(text) if "e" in text.lower() else text
     except ValueError:
         return text
-
-
-def _expanded(root: type[BaseModel], keys: list[str], value: Any) -> dict[str, Any]:
-    """A section's shorthand (`student: folder`) as the mapping that an override can go into."""
-    section = section_at(root, keys)
-    if value is None or section is None:
-        return {}
-    shorthand = getattr(section, "shorthand", None)
-    return {shorthand: value} if shorthand else {}
-
-
-def _explain(error: ValidationError, where: str) -> ConfigError:
-    """The first complaint as one line, with the nearest valid name for an unknown key."""
-    first = error.errors()[0]
-    # Pydantic names the branch of a union in the location (`layers.int`); a person's key ends before it.
-    location = [part for part in first["loc"] if not (isinstance(part, str) and part in ("int", "str", "list[int]"))]
-    key = ".".join(str(part) for part in location)
-    place = f"{where}: {key}" if key else where
-    if first["type"] == "extra_forbidden":
-        section = section_at(RunConfig, location[:-1]) or RunConfig
-        return ConfigError(place, "unknown key", nearest(section, str(location[-1])))
-    if first["type"] == "missing":
-        return ConfigError(place, "is missing", "this key must be given")
-    said = first["msg"].removeprefix("Value error, ")
-    value = first.get("input")
-    got = f", got {value!r}" if isinstance(value, (str, int, float, bool)) else ""
-    return ConfigError(place, said[0].lower() + said[1:] + got)

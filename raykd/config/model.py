@@ -1,13 +1,10 @@
-"""Which model: the sections `student` and `teachers[]`."""
+"""Which model: the section `student`, and `model` of a teacher."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 from pydantic import Field, model_validator
 
 from raykd.config.base import Section
-from raykd.config.training import FinetuneConfig
 
 
 class ModelConfig(Section):
@@ -15,9 +12,16 @@ class ModelConfig(Section):
 
     shorthand = "from"
 
-    from_: str | None = Field(None, alias="from", description="hub name or folder of a checkpoint (safetensors)")
+    from_: str | None = Field(
+        None,
+        alias="from",
+        description="hub name or folder of a checkpoint (safetensors)",
+        examples=["nreimers/MiniLM-L6-H384-uncased"],
+    )
     layers: int | list[int] | None = Field(
-        None, description="layers of a fresh model; with `from`: how many to keep (evenly spread), or which, from 0"
+        None,
+        description="layers of a fresh model; with `from`: how many to keep (evenly spread), or which, from 0",
+        examples=[2, [0, 5]],
     )
     hidden_size: int | None = Field(None, ge=8, description="width of a fresh model")
     heads: int | None = Field(None, ge=1, description="attention heads of a fresh model")
@@ -43,42 +47,4 @@ class ModelConfig(Section):
             raise ValueError("give `from` (a checkpoint), or `layers`, `hidden_size` and `heads` of a fresh model")
         if self.hidden_size % self.heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
-        return self
-
-
-class TeacherConfig(Section):
-    """One teacher of the ensemble and where its replicas run."""
-
-    shorthand = "model"
-
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+$", description="default: teacher0, teacher1, …")
-    model: ModelConfig = Field(description="a hub name or folder, or a mapping as for `student`")
-    prepare: Literal["given", "finetune"] = Field(
-        "given", description="given: a classifier of this task already; finetune: train it on the training rows first"
-    )
-    finetune: FinetuneConfig = Field(FinetuneConfig(), description="used with prepare: finetune")
-    domains: list[str] | None = Field(None, description="a specialist: fine-tuned on the rows of these domains alone")
-    labels: list[str] | None = Field(None, description="names of the logit columns, where the checkpoint has none")
-    max_length: int | None = Field(None, ge=4, description="tokens of a row for this teacher; default data.max_length")
-    precision: Literal["auto", "float32", "bfloat16", "float64"] = Field(
-        "auto", description="of the forward pass; auto: bfloat16 on GPUs that have it, float32 else"
-    )
-    replicas: int = Field(1, ge=1, description="copies that answer side by side")
-    num_cpus: float = Field(1, ge=0, description="logical CPUs of a replica")
-    num_gpus: float = Field(0, ge=0, description="GPUs of a replica; a fraction shares one")
-    resources: dict[str, float] = Field({}, description="custom resources that place replicas, {teacher_slot: 1}")
-    node_labels: dict[str, str] = Field(
-        {}, description="labels of the nodes that may run replicas, {raykd-role: teacher}"
-    )
-    threads: int | None = Field(None, ge=1, description="torch threads of a replica; null: chosen and logged")
-    batch_tokens: int | None = Field(None, ge=16, description="tokens of one call; null: 2048 on a CPU, 32768 on a GPU")
-
-    @model_validator(mode="after")
-    def _prepared(self) -> TeacherConfig:
-        if self.prepare == "given" and self.model.from_ is None:
-            raise ValueError("a fresh model has learnt nothing yet: set prepare: finetune")
-        if self.prepare == "given" and self.model.layers is not None:
-            raise ValueError("a truncated model must be trained again: set prepare: finetune")
-        if self.prepare == "given" and self.domains is not None:
-            raise ValueError("domains choose the rows of fine-tuning: set prepare: finetune")
         return self

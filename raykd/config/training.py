@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from raykd.config.base import Section
+from raykd.config.base import Mark, Section
 
 Precision = Literal["auto", "float32", "bfloat16", "float64"]
 
@@ -20,11 +20,15 @@ class OptimConfig(Section):
     gradient_accumulation: int = Field(
         1, ge=1, description="micro-batches that a worker splits its part of a batch into"
     )
-    lr: float = Field(5e-5, gt=0, description="peak learning rate")
-    weight_decay: float = Field(0.01, ge=0, description="decoupled decay; none on biases and layer norms")
+    lr: Annotated[float, Mark.LIVE] = Field(5e-5, gt=0, description="peak learning rate")
+    weight_decay: Annotated[float, Mark.LIVE] = Field(
+        0.01, ge=0, description="decoupled decay; none on biases and layer norms"
+    )
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising learning rate")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="decay after the warm-up")
-    max_grad_norm: float | None = Field(1.0, gt=0, description="largest gradient norm; null for no clipping")
+    max_grad_norm: Annotated[float | None, Mark.LIVE] = Field(
+        1.0, gt=0, description="largest gradient norm; null for no clipping"
+    )
     eval_every: int | None = Field(None, ge=1, description="steps between evaluations; null for once an epoch")
     early_stopping_patience: int | None = Field(
         None, ge=1, description="evaluations without a better one before training stops"
@@ -34,19 +38,31 @@ class OptimConfig(Section):
     freeze_embeddings: bool = Field(False, description="keep the word embeddings as they are: half the time on a CPU")
     group_by_length: bool = Field(True, description="batches of rows of like length: less padding")
     precision: Precision = Field("auto", description="auto: bfloat16 autocast on GPUs that have it, float32 else")
-    workers: int = Field(1, ge=1, description="data-parallel workers; several run through Ray Train")
-    worker_cpus: float = Field(1, gt=0, description="logical CPUs of each worker")
-    worker_gpus: float = Field(0, ge=0, description="GPUs of each worker; a fraction shares one")
-    worker_resources: dict[str, float] = Field({}, description="custom resources that place workers, {student_slot: 1}")
+    workers: Annotated[int, Mark.SHARED] = Field(
+        1, ge=1, description="data-parallel workers; several run through Ray Train"
+    )
+    worker_cpus: Annotated[float, Mark.SHARED, Mark.PLACEMENT] = Field(
+        1, gt=0, description="logical CPUs of each worker"
+    )
+    worker_gpus: Annotated[float, Mark.SHARED] = Field(
+        0, ge=0, description="GPUs of each worker; a fraction shares one"
+    )
+    worker_resources: Annotated[dict[str, float], Mark.SHARED, Mark.PLACEMENT] = Field(
+        {}, description="custom resources that place workers", examples=[{"student_slot": 1}]
+    )
     threads: int | None = Field(None, ge=1, description="torch threads of a worker; null: the machine's cores, shared")
-    max_failures: int = Field(3, ge=0, description="restarts of the worker group before the run fails")
+    max_failures: Annotated[int, Mark.SHARED, Mark.PLACEMENT] = Field(
+        3, ge=0, description="restarts of the worker group before the run fails"
+    )
 
 
 class TrainConfig(OptimConfig):
     """How the student is trained: `train`."""
 
-    prefetch: int = Field(4, ge=1, description="batches whose soft targets are asked for ahead of time")
-    overlap: bool | None = Field(
+    prefetch: Annotated[int, Mark.PLACEMENT] = Field(
+        4, ge=1, description="batches whose soft targets are requested ahead of time"
+    )
+    overlap: Annotated[bool | None, Mark.SHARED, Mark.PLACEMENT] = Field(
         None,
         description="train while the teachers still compute; null: yes unless both share this machine's CPU cores",
     )

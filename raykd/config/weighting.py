@@ -1,22 +1,125 @@
-"""How the K teachers are blended: the section `weighting` (docs/policy.md)."""
+"""How the K teachers are blended: the section `weighting`, one class per type (docs/policy.md)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from raykd.config.base import Section
-
-RULES = ("uniform", "random", "confidence", "entropy", "oracle", "best", "logistic")
-"""Rules that need nothing but their name: as `weighting`, and as baselines."""
-FITTED = ("best", "logistic")
-"""Rules that are fitted on the reward split before the student begins."""
-CLASSES_ONLY = ("entropy", "logistic")
-"""Rules without a meaning in a regression."""
+from raykd.config.base import Mark, Section
+from raykd.config.choice import Choice, OneOf
 
 
-Type = Literal["uniform", "fixed", "random", "confidence", "entropy", "oracle", "best", "logistic", "policy"]
+class WeightingConfig(Choice):
+    """A rule, or a policy that is trained by the student's progress.
+
+    Attributes:
+        classes_only: it has no meaning in a regression.
+        fitted: it is fitted on the reward split before the student begins.
+        baseline: its name alone says all, so that it can stand under `baselines`.
+    """
+
+    shorthand = "type"
+    default_type = "uniform"
+    group = "raykd.weighting"
+    classes_only: ClassVar[bool] = False
+    fitted: ClassVar[bool] = False
+    baseline: ClassVar[bool] = True
+
+    type: str
+
+    @property
+    def needs_reward_split(self) -> bool:
+        """Whether rows must be held out of training for it."""
+        return self.fitted
+
+
+class UniformConfig(WeightingConfig):
+    """Every teacher has the same weight on every row."""
+
+    title = "all teachers equally"
+    implementation = "raykd.weighting.rules:Uniform"
+
+    type: Literal["uniform"] = "uniform"
+
+
+class FixedConfig(WeightingConfig):
+    """One weight per teacher, the same on every row."""
+
+    title = "a fixed weight for each teacher"
+    implementation = "raykd.weighting.rules:Fixed"
+    baseline = False
+
+    type: Literal["fixed"] = "fixed"
+    weights: list[float] = Field(
+        description="one weight per teacher, not negative; normalised to sum 1", examples=[[2, 1, 1]]
+    )
+
+    @model_validator(mode="after")
+    def _positive(self) -> FixedConfig:
+        if not self.weights or min(self.weights) < 0 or sum(self.weights) <= 0:
+            raise ValueError("weights must not be negative, and one must be above 0")
+        return self
+
+
+class RandomConfig(WeightingConfig):
+    """One teacher for a whole batch, drawn for each batch."""
+
+    title = "one random teacher a batch"
+    implementation = "raykd.weighting.rules:Random"
+
+    type: Literal["random"] = "random"
+
+
+class ConfidenceConfig(WeightingConfig):
+    """More weight for the teachers whose loss against the row's label is smaller."""
+
+    title = "more weight for teachers nearer to the label"
+    citation = "Zhang, Chen, Wang, “Confidence-Aware Multi-Teacher Knowledge Distillation”, ICASSP 2022, eq. 3"
+    implementation = "raykd.weighting.rules:Confidence"
+
+    type: Literal["confidence"] = "confidence"
+
+
+class EntropyConfig(WeightingConfig):
+    """More weight for the teachers that are surer of a row, right or wrong."""
+
+    title = "more weight for surer teachers"
+    citation = "Kwon et al., “Adaptive Knowledge Distillation Based on Entropy”, ICASSP 2020"
+    implementation = "raykd.weighting.rules:Entropy"
+    classes_only = True
+
+    type: Literal["entropy"] = "entropy"
+
+
+class OracleConfig(WeightingConfig):
+    """All weight for the teacher whose loss against the row's label is smallest."""
+
+    title = "each row's best teacher by its label"
+    implementation = "raykd.weighting.rules:Oracle"
+
+    type: Literal["oracle"] = "oracle"
+
+
+class BestConfig(WeightingConfig):
+    """All weight for the teacher with the smallest mean loss on the reward split."""
+
+    title = "the best single teacher"
+    implementation = "raykd.weighting.fitted:Best"
+    fitted = True
+
+    type: Literal["best"] = "best"
+
+
+class LogisticConfig(WeightingConfig):
+    """One weight per teacher, from a logistic regression on the reward split."""
+
+    title = "weights of a logistic regression"
+    implementation = "raykd.weighting.fitted:Logistic"
+    classes_only = True
+    fitted = True
+
+    type: Literal["logistic"] = "logistic"
 
 
 class RewardConfig(Section):
@@ -32,19 +135,23 @@ class RewardConfig(Section):
     batch_size: int = Field(64, ge=1, description="rows of the reward split that r3 draws each time")
 
 
-class WeightingConfig(Section):
-    """A rule, or a policy that is trained by the student's progress (RL-KD)."""
+class PolicyConfig(WeightingConfig):
+    """A policy chooses the teachers of each row, and is rewarded by the student's progress (RL-KD)."""
 
-    shorthand = "type"
+    title = "a policy that chooses the teachers of each row"
+    citation = (
+        "Yuan et al., “Reinforced Multi-Teacher Selection for Knowledge Distillation”, AAAI 2021, arXiv 2012.06048"
+    )
+    implementation = "raykd.weighting.policy.weighting:PolicyWeighting"
+    baseline = False
 
-    type: Type = Field("uniform", description="the rule, or policy")
-    weights: list[float] | None = Field(None, description="of fixed: one per teacher, normalised to sum 1")
+    type: Literal["policy"] = "policy"
     mode: Literal["sample", "prob", "greedy"] = Field(
         "sample", description="how the policy acts where it is not rewarded: a draw, π / Σπ, or π > 1/2"
     )
     reward: RewardConfig = Field(RewardConfig(), description="what the policy is rewarded for")
     student_warmup: int = Field(0, ge=0, description="first student steps with uniform weights and no policy")
-    policy_warmup: int = Field(0, ge=0, description="steps after them where all teachers speak and the policy learns")
+    policy_warmup: int = Field(0, ge=0, description="steps after them where all teachers count and the policy trains")
     lr: float = Field(0.02, gt=0, description="learning rate of the policy (Adam)")
     entropy_bonus: float = Field(0.01, ge=0, description="weight of the policy's entropy in its loss")
     clip_ratio: float = Field(
@@ -55,24 +162,26 @@ class WeightingConfig(Section):
     student_state: bool = Field(
         False, description="the policy sees the student's entropy and its distance from each teacher: one more forward"
     )
-    sentence_teacher: str | None = Field(None, description="whose pooled state is the sentence vector; null: the first")
-    sentence_encoder: str | None = Field(None, description="a hub name or folder of an encoder in its place")
-    cross_fit: int = Field(0, ge=0, description="folds for honest losses of fine-tuned teachers in the state; 0: none")
-    start_from: str | None = Field(None, description="folder of an exported policy to start from")
-    shared: str | None = Field(
+    sentence_teacher: Annotated[str | None, Mark.SHARED] = Field(
+        None, description="whose pooled state is the sentence vector; null: the first"
+    )
+    sentence_encoder: Annotated[str | None, Mark.SHARED] = Field(
+        None,
+        description="a hub name or folder of an encoder in its place",
+        examples=["nreimers/MiniLM-L6-H384-uncased"],
+    )
+    cross_fit: Annotated[int, Mark.SHARED] = Field(
+        0, ge=0, description="folds for cross-fitted losses of fine-tuned teachers in the state; 0: none"
+    )
+    start_from: str | None = Field(
+        None, description="folder of an exported policy to start from", examples=["runs/rl_kd/policy"]
+    )
+    shared: Annotated[str | None, Mark.SHARED] = Field(
         None, pattern=r"^[A-Za-z0-9._-]+$", description="name of a policy that many runs on the cluster feed"
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> WeightingConfig:
-        if (self.type == "fixed") != (self.weights is not None):
-            raise ValueError("`weights` belongs to type fixed, and fixed needs it")
-        if self.weights is not None and (min(self.weights) < 0 or sum(self.weights) <= 0):
-            raise ValueError("weights must not be negative, and one must be above 0")
-        fields = type(self).model_fields
-        own = [key for key in fields if key not in ("type", "weights") and getattr(self, key) != fields[key].default]
-        if self.type != "policy" and own:
-            raise ValueError(f"`{own[0]}` belongs to type policy")
+    def _fits(self) -> PolicyConfig:
         if self.cross_fit == 1:
             raise ValueError("cross_fit: one fold leaves nothing to train on; use 2 or more, or 0 for none")
         if self.sentence_teacher is not None and self.sentence_encoder is not None:
@@ -81,5 +190,18 @@ class WeightingConfig(Section):
 
     @property
     def needs_reward_split(self) -> bool:
-        """Whether rows must be held out of training for it."""
-        return self.type in FITTED or (self.type == "policy" and self.reward.type == "r3")
+        """For r3, which scores the student on rows of it."""
+        return self.reward.type == "r3"
+
+
+AnyWeighting = Annotated[WeightingConfig, OneOf()]
+
+
+def baseline_rules() -> tuple[str, ...]:
+    """Rules whose name is all that they need: as `weighting`, and as baselines."""
+    return tuple(name for name, kind in WeightingConfig.types().items() if kind.baseline)
+
+
+def fitted_rules() -> tuple[str, ...]:
+    """Rules that are fitted on the reward split before the student begins."""
+    return tuple(name for name, kind in WeightingConfig.types().items() if kind.fitted)

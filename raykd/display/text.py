@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from raykd.config import baseline_rules, title_of
+
 METRICS = {
     "accuracy": "accuracy",
     "f1": "F1",
@@ -15,15 +17,7 @@ METRICS = {
     "mse": "mean squared error",
 }
 SHORT = METRICS | {"matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman", "mse": "MSE"}
-RULES = {
-    "uniform": "all teachers equally",
-    "random": "one random teacher a batch",
-    "confidence": "more weight for teachers nearer to the label",
-    "entropy": "more weight for surer teachers",
-    "oracle": "each row's best teacher by its label",
-    "best": "the best single teacher",
-    "logistic": "weights of a logistic regression",
-}
+RULES = {rule: title_of("weighting", rule) for rule in baseline_rules()}
 BASELINES = {
     "alone": "the same student, trained without a teacher",
     "in_loop": "the same student, its teachers called in its own loop",

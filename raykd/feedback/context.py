@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from raykd.config import FeedbackConfig
+from raykd.config import CotangentFeedbackConfig
 from raykd.data.batch import Batch
 from raykd.data.splits import Split
 from raykd.data.tasks import Task
@@ -70,7 +70,7 @@ class FeedbackContext:
         log: of worker 0, None elsewhere.
     """
 
-    settings: FeedbackConfig
+    settings: CotangentFeedbackConfig
     teachers: LearnableTeachers
     loss: StudentLoss
     quiz_loss: QuizLoss

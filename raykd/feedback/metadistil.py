@@ -10,6 +10,7 @@ import time
 import numpy as np
 import torch
 
+from raykd.config import MetaDistilConfig
 from raykd.data.batch import Batch
 from raykd.feedback import cotangent
 from raykd.feedback.base import Round
@@ -19,6 +20,7 @@ from raykd.feedback.cotangent_feedback import CotangentFeedback
 class MetaDistil(CotangentFeedback):
     """A pilot step on a copy, rolled back before the real one."""
 
+    settings: MetaDistilConfig
     _logits: torch.Tensor | None = None
 
     def before(self, now: Round) -> list[torch.Tensor]:

@@ -6,12 +6,11 @@ from typing import Protocol
 
 import torch
 
-from raykd.config import ObjectiveConfig
-from raykd.objective.soft import MeanSquaredError, SoftenedKL
+from raykd.config import ObjectiveConfig, load_implementation
 
 
 class Objective(Protocol):
-    """The soft part of the loss, per example."""
+    """The soft part of the loss, per example; built by a classmethod `from_config(config)`."""
 
     def per_example(
         self, student_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor
@@ -20,12 +19,13 @@ class Objective(Protocol):
 
 
 def build(config: ObjectiveConfig) -> Objective:
-    """The objective of a configuration."""
-    match config.type:
-        case "kl":
-            return SoftenedKL(config.temperature)
-        case "mse":
-            return MeanSquaredError()
+    """The objective of a configuration.
+
+    Raises:
+        ConfigError: its implementation cannot be imported.
+    """
+    objective: Objective = load_implementation(config).from_config(config)
+    return objective
 
 
 __all__ = ["Objective", "build"]

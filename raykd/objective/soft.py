@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from raykd.config import KLConfig, MSEConfig
 from raykd.objective.kl import softened_kl
 
 
@@ -16,6 +17,11 @@ class SoftenedKL:
 
     def __init__(self, temperature: float) -> None:
         self.temperature = temperature
+
+    @classmethod
+    def from_config(cls, config: KLConfig) -> SoftenedKL:
+        """With the configured τ."""
+        return cls(config.temperature)
 
     def per_example(
         self, student_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor
@@ -32,6 +38,11 @@ class SoftenedKL:
 
 class MeanSquaredError:
     """Mean over classes of (z_S − Σ_k w_k z_k)² (Ba and Caruana, "Do Deep Nets Really Need to be Deep?", 2014)."""
+
+    @classmethod
+    def from_config(cls, config: MSEConfig) -> MeanSquaredError:
+        """It has no settings."""
+        return cls()
 
     def per_example(
         self, student_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor

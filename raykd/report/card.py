@@ -8,15 +8,11 @@ from typing import Any
 
 import yaml
 
-from raykd.display.text import BASELINES, METRICS, RULES, caution, count, layers, number, reached, taught, verdict
+from raykd.config import title_of
+from raykd.display.text import BASELINES, METRICS, caution, count, layers, number, reached, taught, verdict
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
-FEEDBACK = {
-    "metadistil": "MetaDistil (Zhou et al., ACL 2022, arXiv 2106.04570)",
-    "ikd": "IKD (Liu et al., arXiv 2109.04641)",
-}
-LOSSES = {"kl": "Kullback-Leibler divergence of softened probabilities", "mse": "squared error of the logits"}
 
 
 def model_card(result: dict[str, Any], config: dict[str, Any]) -> str:
@@ -78,7 +74,9 @@ def _teachers(result: dict[str, Any]) -> str:
 def _made(result: dict[str, Any], config: dict[str, Any]) -> str:
     objective, train, data = (config.get(key, {}) for key in ("objective", "train", "data"))
     loss = objective.get("type", "kl")
-    soft = LOSSES.get(loss, loss) + (f" at temperature {objective.get('temperature', 2):g}" if loss == "kl" else "")
+    soft = title_of("objective", loss) + (
+        f" at temperature {objective.get('temperature', 2):g}" if loss == "kl" else ""
+    )
     lines = [
         f"- Data: {_source(data)}, {result.get('splits', {}).get('train', {}).get('rows', 0):,} training rows, "
         f"up to {data.get('max_length', '?')} tokens each",
@@ -112,7 +110,7 @@ def _blend(config: dict[str, Any], result: dict[str, Any]) -> str:
     rule = config.get("weighting", {}).get("type", "uniform")
     said = result.get("weighting") or {}
     if rule != "policy" or not said:
-        return RULES.get(rule, rule)
+        return title_of("weighting", rule)
     return f"row by row by a policy (RL-KD, {said.get('updates', 0):,} updates, reward {said.get('reward', '')})"
 
 
@@ -125,7 +123,7 @@ def _feedback_line(result: dict[str, Any]) -> list[str]:
     kind = str(said.get("type", ""))
     rounds = f" in {said['rounds']:,} rounds" if said.get("rounds") else ""
     surrogate = f"; {_inline(said['surrogate'])}" if said.get("surrogate") else ""
-    return [f"- Feedback: {who} learnt from the student by {FEEDBACK.get(kind, kind)}{rounds}{surrogate}"]
+    return [f"- Feedback: {who} learnt from the student by {title_of('feedback', kind, cited=True)}{rounds}{surrogate}"]
 
 
 def _model(spec: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from raykd.config.overlay import expanded
 from raykd.errors import ConfigError, RaykdError
 from raykd.records.log import Event, read_events
 from raykd.report.curves import Curves
@@ -106,7 +107,7 @@ def setting(config: str, section: str, key: str) -> Any:
     except yaml.YAMLError:
         return None
     given = said.get(section) if isinstance(said, dict) else None
-    return (given if isinstance(given, dict) else {"type": given}).get(key)
+    return expanded(given, (section,)).get(key)
 
 
 def _answers(path: Path) -> tuple[tuple[np.ndarray, np.ndarray] | None, list[str]]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from raykd.config import FITTED, WeightingConfig
+from raykd.config import WeightingConfig, fitted_rules
 from raykd.run.context import RunContext
 from raykd.run.result import Arm, teacher_entry
 from raykd.run.targets import choose_overlap, compute_targets, rows_of_run, teacher_session
 from raykd.run.train import all_rows, distill_step, finish_student, initial_student, rule_step, train_student
 from raykd.run.weighting_inputs import compute_weighting_inputs
-from raykd.student.weighting import WeightingInputs
+from raykd.student.factory import WeightingSources
 from raykd.teachers import finetune
 from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.teacher_model import TeacherModel
@@ -63,7 +63,7 @@ def prepare_teachers(context: RunContext) -> tuple[list[TeacherModel], list[str]
 
 
 def _baseline(
-    context: RunContext, name: str, start: Path, sources: Sequence[TargetSource], weighting_inputs: WeightingInputs
+    context: RunContext, name: str, start: Path, sources: Sequence[TargetSource], weighting_inputs: WeightingSources
 ) -> Arm:
     """The same student from the same weights: without a teacher, with its teachers in its own loop, or by a rule.
 
@@ -78,8 +78,8 @@ def _baseline(
         case "in_loop":
             step = rule_step(context, sources, weighting_inputs, context.config.weighting, in_loop=True)
         case _:
-            step = rule_step(context, sources, weighting_inputs, WeightingConfig(type=cast(Any, name)))
-            if name in FITTED:
+            step = rule_step(context, sources, weighting_inputs, WeightingConfig.of(name))
+            if name in fitted_rules():
                 held_out = ["quiz"]
     rows, folder = all_rows(context.corpus, held_out), context.folder.baseline(name)
     return train_student(context, f"baseline {name}", start, step, folder, rows)

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from raykd import models
-from raykd.config import ModelConfig, OptimConfig, RunConfig, TeacherConfig
+from raykd.config import (
+    CotangentFeedbackConfig,
+    FinetunedTeacherConfig,
+    GivenTeacherConfig,
+    ModelConfig,
+    OptimConfig,
+    PBTConfig,
+    PolicyConfig,
+    RunConfig,
+    TeacherConfig,
+)
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.models.checkpoint import read_config
@@ -55,7 +65,7 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
 def _policy(config: RunConfig, task: Task, rows: int) -> dict[str, Any] | None:
     """The policy that picks the teachers: what it sees, and how often it learns."""
     given = config.weighting
-    if given.type != "policy":
+    if not isinstance(given, PolicyConfig):
         return None
     seen = config.teachers[config.teacher_names.index(given.sentence_teacher or config.teacher_names[0])].model
     encoder = given.sentence_encoder or seen.from_
@@ -64,7 +74,7 @@ def _policy(config: RunConfig, task: Task, rows: int) -> dict[str, Any] | None:
     if given.start_from is not None:
         load_for(layout, Path(given.start_from).expanduser())
     calendar = UpdateSchedule(given.student_warmup, given.reward.every, given.update_every)
-    copies = sum(teacher.prepare == "finetune" for teacher in config.teachers) * given.cross_fit
+    copies = sum(isinstance(teacher, FinetunedTeacherConfig) for teacher in config.teachers) * given.cross_fit
     return {
         "type": "policy",
         "parameters": len(layout.teachers) * (layout.features + 1),
@@ -80,13 +90,13 @@ def _study(config: RunConfig) -> dict[str, Any] | None:
     if given is None:
         return None
     listed = [given.space[key].values or [] for key in given.space]
-    trials = math.prod(map(len, listed)) if given.searcher == "grid" else given.trials
-    repeated = 0 if given.scheduler.type == "pbt" else given.repeat.top_k * (given.repeat.seeds - 1)
+    trials = math.prod(map(len, listed)) if given.searcher.type == "grid" else given.trials
+    repeated = 0 if isinstance(given.scheduler, PBTConfig) else given.repeat.top_k * (given.repeat.seeds - 1)
     return {
         "trials": trials,
         "repetitions": repeated,
         "keys": list(given.space),
-        "searcher": given.searcher,
+        "searcher": given.searcher.type,
         "scheduler": given.scheduler.type,
     }
 
@@ -94,7 +104,7 @@ def _study(config: RunConfig) -> dict[str, Any] | None:
 def _feedback(config: RunConfig, teachers: list[dict[str, Any]], rows: int) -> dict[str, Any] | None:
     """The teachers that learn: how often, on how many processes, and in how much memory."""
     given = config.feedback
-    if given.type == "none":
+    if not isinstance(given, CotangentFeedbackConfig):
         return None
     trainable = [entry for entry, learns in zip(teachers, config.trainable_teachers, strict=True) if learns]
     parameters = sum(entry["parameters"] for entry in trainable)
@@ -120,12 +130,13 @@ def _teacher(
         "rows": answered,
     }
     warnings: list[str] = []
-    if teacher.prepare == "finetune":
+    if isinstance(teacher, FinetunedTeacherConfig):
         entry |= _trained(name, teacher.model, teacher.finetune, learnt_from)
     else:
         folder = models.resolve(str(teacher.model.from_))
         theirs = models.model_labels(read_config(folder, name))
-        _, warning = models.column_order(theirs, labels, named, teacher.labels, f"teacher {name}")
+        own_labels = teacher.labels if isinstance(teacher, GivenTeacherConfig) else None
+        _, warning = models.column_order(theirs, labels, named, own_labels, f"teacher {name}")
         warnings += [warning] if warning else []
         entry |= models.describe(folder)
         entry["memory_mb"] = round(entry["parameters"] * 4 * teacher.replicas / 2**20)

@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import confusion_matrix
 
 from raykd import __version__, models
-from raykd.config import FITTED, RunConfig
+from raykd.config import RunConfig, fitted_rules
 from raykd.data.corpus import Corpus
 from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
@@ -161,7 +161,7 @@ def _splits(corpus: Corpus, config: RunConfig) -> dict[str, Any]:
 
 
 def _reward_used_for(config: RunConfig) -> list[str]:
-    fits = [name for name in (config.weighting.type, *config.baselines) if name in FITTED]
+    fits = [name for name in (config.weighting.type, *config.baselines) if name in fitted_rules()]
     used = [f"fitting {', '.join(dict.fromkeys(fits))}"] if fits else []
     if config.weighting.type == "policy" and config.weighting.needs_reward_split:
         used.append("the policy's reward")

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from raykd import models
-from raykd.config import WeightingConfig
+from raykd.config import CotangentFeedbackConfig, WeightingConfig
 from raykd.data.corpus import Corpus
 from raykd.errors import Interrupted
 from raykd.files import replacing_folder
 from raykd.run.context import RunContext
 from raykd.run.result import Arm, assemble, save_predictions, score_test
-from raykd.student.factory import DistillStepFactory, FeedbackSetup
-from raykd.student.weighting import WeightingInputs
+from raykd.student.factory import DistillStepFactory, FeedbackSetup, WeightingSources
 from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.serving.session import trainer_resources
 from raykd.training.job import Job, Outcome, StepFactory, Subset
@@ -50,11 +49,11 @@ def initial_student(context: RunContext, folder: Path | None = None) -> Path:
 
 
 def distill_step(
-    context: RunContext, sources: Sequence[TargetSource], weighting_inputs: WeightingInputs
+    context: RunContext, sources: Sequence[TargetSource], weighting_inputs: WeightingSources
 ) -> DistillStepFactory:
     """The student's step as configured: objective, weighting and feedback on these soft targets."""
     config, setup = context.config, None
-    if config.feedback.type != "none":
+    if isinstance(config.feedback, CotangentFeedbackConfig):
         quiz = Subset.of(context.corpus, "quiz") if config.feedback.needs_quiz else None
         setup = FeedbackSetup(config.feedback, tuple(trainer_resources(config, context.remote)), quiz)
     return DistillStepFactory(
@@ -69,7 +68,7 @@ def distill_step(
 def rule_step(
     context: RunContext,
     sources: Sequence[TargetSource],
-    weighting_inputs: WeightingInputs,
+    weighting_inputs: WeightingSources,
     weighting: WeightingConfig,
     in_loop: bool = False,
 ) -> DistillStepFactory:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from raykd import models
-from raykd.config import TeacherConfig
+from raykd.config import FinetunedTeacherConfig, PolicyConfig, TeacherConfig
 from raykd.run.context import RunContext
-from raykd.student.weighting import WeightingInputs
+from raykd.student.factory import WeightingSources
 from raykd.teachers import finetune
 from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.serving.session import TargetRequest, TeacherSession
@@ -19,27 +19,29 @@ from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.job import Subset
 
 
-def compute_weighting_inputs(context: RunContext, teachers: Sequence[TeacherModel]) -> WeightingInputs:
+def compute_weighting_inputs(context: RunContext, teachers: Sequence[TeacherModel]) -> WeightingSources:
     """Computes what the configuration's weighting asks for; what is remembered from an earlier run costs nothing."""
-    given = context.config.weighting
+    policy = context.config.weighting
     reward = Subset.of(context.corpus, "reward") if "reward" in context.corpus.ids else None
-    weighting_inputs = WeightingInputs(context.run, reward, lease_s=context.config.cluster.lease_s)
-    if given.type != "policy":
+    weighting_inputs = WeightingSources(context.run, reward, lease_s=context.config.cluster.lease_s)
+    if not isinstance(policy, PolicyConfig):
         return weighting_inputs
     train = Subset.of(context.corpus, "train")
-    encoder, settings = _encoder(context, teachers)
+    encoder, settings = _encoder(context, policy, teachers)
     sentences = _answered(context, "sentence vectors", encoder, settings, train.ids)
-    folds = _cross_fit(context, teachers, train) if given.cross_fit else ()
+    folds = _cross_fit(context, policy.cross_fit, teachers, train) if policy.cross_fit else ()
     return replace(weighting_inputs, sentences=sentences, folds=folds)
 
 
-def _encoder(context: RunContext, teachers: Sequence[TeacherModel]) -> tuple[TeacherModel, TeacherConfig]:
+def _encoder(
+    context: RunContext, policy: PolicyConfig, teachers: Sequence[TeacherModel]
+) -> tuple[TeacherModel, TeacherConfig]:
     """The model that gives the sentence vectors, and what it runs on."""
     config = context.config
-    if config.weighting.sentence_encoder is not None:
-        return _by_name(config.weighting.sentence_encoder, config.data.max_length)
-    asked = config.weighting.sentence_teacher
-    k = config.teacher_names.index(asked) if asked is not None else 0
+    if policy.sentence_encoder is not None:
+        return _by_name(policy.sentence_encoder, config.data.max_length)
+    name = policy.sentence_teacher
+    k = config.teacher_names.index(name) if name is not None else 0
     teacher = teachers[k]
     width = models.describe(Path(teacher.folder))["hidden_size"]
     encoder = replace(
@@ -63,18 +65,17 @@ def _by_name(name: str, max_length: int) -> tuple[TeacherModel, TeacherConfig]:
         parameters=models.parameter_count(folder),
         output="pooled",
     )
-    return encoder, TeacherConfig.model_validate({"name": "sentences", "model": name})
+    return encoder, TeacherConfig.of({"name": "sentences", "model": name})
 
 
 def _cross_fit(
-    context: RunContext, teachers: Sequence[TeacherModel], train: Subset
+    context: RunContext, n: int, teachers: Sequence[TeacherModel], train: Subset
 ) -> tuple[tuple[TargetSource, ...], ...]:
     """Of each teacher that was fine-tuned here, copies that each have seen all folds of the training rows but one.
 
     Yuan et al. fit their teachers on the rows on which the policy then reads their losses; these are optimistic.
     """
     config = context.config
-    n = config.weighting.cross_fit
     # By place in a fixed shuffle, so that folds do not depend on how the file was sorted.
     places = np.random.Generator(np.random.Philox(key=np.array([config.data.seed, n], np.uint64))).permutation(
         len(train.ids)
@@ -85,7 +86,7 @@ def _cross_fit(
         seen = replace(context.corpus, ids={**context.corpus.ids, "train": np.setdiff1d(train.ids, held)})
         prep = replace(context.teacher_prep(), corpus=seen)
         for k, (name, settings) in enumerate(zip(config.teacher_names, config.teachers, strict=True)):
-            if settings.prepare == "finetune":
+            if isinstance(settings, FinetunedTeacherConfig):
                 copy, _ = finetune.prepare(f"{name} (fold {fold + 1} of {n})", settings, prep)
                 sources[k].append(_answered(context, f"fold {fold + 1} of {n} of {name}", copy, settings, held))
     return tuple(tuple(some) for some in sources)

@@ -1,30 +1,54 @@
-"""Builds a worker's distillation step: targets from the service, the loop or teachers that learn; loss; feedback."""
+"""Builds a worker's distillation step: targets from the service, the loop or trainable teachers; loss; feedback."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from raykd import objective
-from raykd.config import FeedbackConfig, ObjectiveConfig, WeightingConfig
-from raykd.feedback import IKD, FeedbackContext, MetaDistil, QuizLoss
-from raykd.feedback.cotangent_feedback import CotangentFeedback
+from raykd import objective, weighting
+from raykd.config import CotangentFeedbackConfig, ObjectiveConfig, WeightingConfig, load_implementation
+from raykd.feedback import Feedback, FeedbackContext, QuizLoss
 from raykd.models import forward
 from raykd.records.log import MetricsLog
-from raykd.student import weighting as weigh
 from raykd.student.step import DistillLoss, DistillStep, DropoutKey
-from raykd.student.weighting import WeightingInputs, WeightReporter, student_encoder
 from raykd.teachers.feedback.ensemble import TrainableEnsemble
 from raykd.teachers.feedback.trainer import TeacherTrainerSpec
 from raykd.teachers.local import LocalEnsemble, LocalTeacher
-from raykd.teachers.serving.client import Ensemble, TargetSource
+from raykd.teachers.serving.client import Ensemble, TargetSource, TeacherClient
+from raykd.teachers.serving.cross_fitted import CrossFitted
 from raykd.teachers.serving.replica import ActorResources
 from raykd.training.batch_schedule import BatchSchedule
+from raykd.training.encoder import student_encoder
 from raykd.training.job import Job, Subset, WorkerContext
 from raykd.training.optim import steps_per_epoch, total_steps
 from raykd.training.replacement_sampler import ReplacementSampler
+from raykd.weighting import SentenceVectors, Weighting, WeightingInputs
+from raykd.weighting.inputs import RowsOf
+from raykd.weighting.report import WeightReporter
+
+
+@dataclass(frozen=True)
+class WeightingSources:
+    """Where the inputs of a weighting come from; picklable.
+
+    Attributes:
+        run: the run's name among those that share a policy.
+        reward: the reward split, where there is one.
+        sentences: of a policy, where its sentence vectors come from.
+        folds: of each teacher the sources of its cross-fitted logits, one a fold; none where it is taken as it is.
+        lease_s: a shared policy ends so long after its last use.
+    """
+
+    run: str
+    reward: Subset | None = None
+    sentences: TargetSource | None = None
+    folds: tuple[tuple[TargetSource, ...], ...] = ()
+    lease_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -32,75 +56,62 @@ class FeedbackSetup:
     """What a run with feedback adds.
 
     Attributes:
-        learners: for each teacher the seat of its ranks, None where it stays as it is.
+        actor_resources: for each teacher what its ranks run on, None where it stays as it is.
         quiz: rows of the quiz; None where the exam is taken from the training rows.
     """
 
-    feedback: FeedbackConfig
+    feedback: CotangentFeedbackConfig
     actor_resources: tuple[ActorResources | None, ...]
     quiz: Subset | None
 
 
 @dataclass(frozen=True)
 class DistillStepFactory:
-    """Factory of `DistilStep`; with `in_loop` the teachers are called by the student itself, without any service."""
+    """Factory of `DistillStep`; with `in_loop` the student calls the teachers itself, without any service."""
 
     sources: tuple[TargetSource, ...]
     objective: ObjectiveConfig
     weighting: WeightingConfig
     in_loop: bool = False
     feedback_setup: FeedbackSetup | None = None
-    weighting_inputs: WeightingInputs | None = None
+    weighting_inputs: WeightingSources | None = None
 
     def build(self, job: Job, worker: WorkerContext) -> DistillStep:
         """The step of one worker, with its own clients."""
         dtype = torch.float64 if job.settings.precision == "float64" else torch.float32
         distill_loss = DistillLoss(job.task, self.objective.alpha, objective.build(self.objective))
-        weighting = weigh.build(self.weighting, self.weighting_inputs, self.sources, job, worker)
-        survey = (
-            WeightReporter(job, tuple(source.teacher.name for source in self.sources)) if worker.rank == 0 else None
-        )
+        weights = build_weighting(self.weighting, self.weighting_inputs, self.sources, job, worker)
+        names = tuple(source.teacher.name for source in self.sources)
+        report = WeightReporter(job, names) if worker.rank == 0 else None
         if self.in_loop:
             loaded = [LocalTeacher(source.teacher, worker.device) for source in self.sources]
-            return DistillStep(distill_loss, weighting, LocalEnsemble(loaded, job.train.split), dtype)
+            return DistillStep(distill_loss, weights, LocalEnsemble(loaded, job.train.split), dtype)
         cast = forward.choose_dtype(job.settings.precision, worker.device)[0]
         dropout_key = DropoutKey(worker.rank, job.seed, cast)
         if self.feedback_setup is None:
-            return DistillStep(
-                distill_loss, weighting, Ensemble(self.sources), dtype, dropout_key=dropout_key, survey=survey
-            )
-        feedback, ensemble = self._feedback(self.feedback_setup, job, worker, distill_loss, dtype)
-        return DistillStep(distill_loss, weighting, ensemble, dtype, feedback, ensemble, dropout_key, survey)
+            ensemble = Ensemble(self.sources)
+            return DistillStep(distill_loss, weights, ensemble, dtype, dropout_key=dropout_key, survey=report)
+        feedback, trainable = self._feedback(self.feedback_setup, job, worker, distill_loss, dtype)
+        return DistillStep(distill_loss, weights, trainable, dtype, feedback, trainable, dropout_key, report)
 
     def _feedback(
-        self,
-        feedback_setup: FeedbackSetup,
-        job: Job,
-        worker: WorkerContext,
-        distill_loss: DistillLoss,
-        dtype: torch.dtype,
-    ) -> tuple[CotangentFeedback, TrainableEnsemble]:
-        rounds = len(
-            range(
-                feedback_setup.feedback.start,
-                total_steps(len(job.train.ids), job.settings),
-                feedback_setup.feedback.every,
-            )
-        )
+        self, setup: FeedbackSetup, job: Job, worker: WorkerContext, distill_loss: DistillLoss, dtype: torch.dtype
+    ) -> tuple[Feedback, TrainableEnsemble]:
+        settings = setup.feedback
+        rounds = len(range(settings.start, total_steps(len(job.train.ids), job.settings), settings.every))
+        temperature = self.objective.divergence_temperature
         specs = [
-            TeacherTrainerSpec(
-                source.teacher, job.task, feedback_setup.feedback, self.objective.temperature, rounds, actor_resources
-            )
-            if actor_resources is not None
-            else None
-            for source, actor_resources in zip(self.sources, feedback_setup.actor_resources, strict=True)
+            None
+            if place is None
+            else TeacherTrainerSpec(source.teacher, job.task, settings, temperature, rounds, place)
+            for source, place in zip(self.sources, setup.actor_resources, strict=True)
         ]
-        ensemble = TrainableEnsemble(self.sources, specs, feedback_setup.feedback.ranks, worker)
-        feedback_context = FeedbackContext(
-            settings=feedback_setup.feedback,
+        ensemble = TrainableEnsemble(self.sources, specs, settings.ranks, worker)
+        context = FeedbackContext(
+            settings=settings,
             teachers=ensemble,
             loss=distill_loss.share,
-            quiz_loss=self._quiz_loss(feedback_setup, job, worker),
+            quiz_loss=_quiz_loss(setup, job, worker),
             task=job.task,
             validation=job.validation,
             worker=worker,
@@ -111,16 +122,55 @@ class DistillStepFactory:
             steps_per_epoch=steps_per_epoch(len(job.train.ids), job.settings),
             log=MetricsLog(Path(job.metrics)) if worker.rank == 0 else None,
         )
-        feedback: CotangentFeedback = (
-            MetaDistil(feedback_context) if feedback_setup.feedback.type == "metadistil" else IKD(feedback_context)
-        )
+        feedback: Feedback = load_implementation(settings)(context)
         return feedback, ensemble
 
-    def _quiz_loss(self, feedback_setup: FeedbackSetup, job: Job, worker: WorkerContext) -> QuizLoss:
-        signal = feedback_setup.quiz or job.train
-        encoder = student_encoder(job, signal)
-        rows = feedback_setup.feedback.quiz_batches * (
-            feedback_setup.feedback.quiz_batch_size or job.settings.batch_size
+
+def build_weighting(
+    config: WeightingConfig,
+    known: WeightingSources | None,
+    sources: tuple[TargetSource, ...],
+    job: Job,
+    worker: WorkerContext,
+) -> Weighting:
+    """The weighting of one worker; errors as for `weighting.build`."""
+    known = known or WeightingSources("")
+    with contextlib.ExitStack() as held:
+
+        def targets() -> RowsOf:
+            ensemble = Ensemble(sources)
+            held.callback(ensemble.close)
+            return ensemble.get
+
+        inputs = WeightingInputs(
+            task=job.task,
+            seed=job.seed,
+            teachers=tuple(source.teacher.name for source in sources),
+            targets=_opened_late(targets),
+            reward=known.reward,
+            sentences=None if known.sentences is None else _sentence_vectors(known.sentences),
+            cross_fitted=_opened_late(lambda: CrossFitted(sources, known.folds)) if known.folds else None,
+            worker=worker,
+            job=job,
+            run=known.run,
+            lease_s=known.lease_s,
         )
-        apart_from = None if feedback_setup.quiz is not None else BatchSchedule(job).batch
-        return QuizLoss(job.task, ReplacementSampler("quiz", encoder, signal.ids, rows, job.seed, worker, apart_from))
+        return weighting.build(config, inputs)
+
+
+def _sentence_vectors(source: TargetSource) -> SentenceVectors:
+    return SentenceVectors(source.teacher.classes, _opened_late(lambda: TeacherClient(source).get))
+
+
+def _opened_late(open_rows: Callable[[], RowsOf]) -> RowsOf:
+    """Rows whose clients are opened when a weighting first asks for them: most never do."""
+    opened = functools.cache(open_rows)
+    return lambda ids: opened()(ids)
+
+
+def _quiz_loss(setup: FeedbackSetup, job: Job, worker: WorkerContext) -> QuizLoss:
+    subset = setup.quiz or job.train
+    rows = setup.feedback.quiz_batches * (setup.feedback.quiz_batch_size or job.settings.batch_size)
+    apart_from = None if setup.quiz is not None else BatchSchedule(job).batch
+    encoder = student_encoder(job, subset)
+    return QuizLoss(job.task, ReplacementSampler("quiz", encoder, subset.ids, rows, job.seed, worker, apart_from))

@@ -38,7 +38,7 @@ def run(context: RunContext) -> dict[str, Any]:
     assert study is not None
     points = _points(config)
     space.check(config, space.sample(config) if points is None else [one["params"] for one in points])
-    tuner.check_trackers(study)
+    tuner.check_trackers(config.trackers)
     shared = prepare(context)
     at_once = tuner.concurrency(config, len(points or []) or study.trials, context.remote)
     context.metrics.write(
@@ -66,9 +66,9 @@ def run(context: RunContext) -> dict[str, Any]:
 def _points(config: RunConfig) -> list[dict[str, Any]] | None:
     """The trials by name, where they are known ahead; None where Optuna suggests them."""
     assert config.study is not None
-    if config.study.searcher == "optuna":
+    if config.study.searcher.type == "optuna":
         return None
-    points = space.grid(config) if config.study.searcher == "grid" else space.sample(config)
+    points = space.grid(config) if config.study.searcher.type == "grid" else space.sample(config)
     if config.study.scheduler.type == "pbt":  # it copies a leader's settings whole, and a name is not to be copied
         return [{"params": params} for params in points]
     digits = max(2, len(str(len(points) - 1)))

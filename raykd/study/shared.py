@@ -45,8 +45,7 @@ def prepare(context: RunContext) -> Shared:
     with teacher_session(context, teachers, rows_of_trials(context)) as session:
         targets_s = compute_targets(context, session, wait=True)
         entries = [teacher_entry(served, session, context.task) for served in session.served]
-    if space.policies(config):
-        policy = config.weighting.model_copy(update={"type": "policy", "weights": None})
+    for policy in space.policies(config):
         compute_weighting_inputs(replace(context, config=config.model_copy(update={"weighting": policy})), teachers)
     return _first_account(context, Shared(tuple(teachers), tuple(entries), targets_s, warnings))
 

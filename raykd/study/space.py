@@ -6,22 +6,26 @@ count is not part of the point, so a grid has no point twice and a searcher is n
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import optuna
+from pydantic import ValidationError
 from ray import tune
 from ray.tune.search.sample import Domain
 
 from raykd import config as configuration
-from raykd.config import FITTED, RangeConfig, RunConfig, StudyConfig
+from raykd.config import FeedbackConfig, PolicyConfig, RangeConfig, RunConfig, StudyConfig, WeightingConfig
+from raykd.config.overlay import has_key, put
 from raykd.config.run import HELD_OUT
 from raykd.errors import ConfigError
 
+C = TypeVar("C", FeedbackConfig, WeightingConfig)
 Params = dict[str, Any]
 """By dotted key, a value for each key that counts."""
 
@@ -100,7 +104,7 @@ def trial_config(config: RunConfig, params: Params, name: str) -> RunConfig:
     """
     raw = _base(config)
     for key in _ordered(params):
-        _put(raw, key, params[key])
+        put(raw, key, params[key])
     raw["name"] = name
     return configuration.parse(raw, where=f"trial {name}")
 
@@ -110,16 +114,8 @@ def shared_rows(config: RunConfig) -> RunConfig:
 
     Held out in all of them, used or not: they train on the same rows, and no teacher has seen another's quiz.
     """
-    space = _study(config).space
-    whole = [value for key in ("feedback", "weighting") if key in space for value in space[key].values or []]
-    types = {key: _possible(config, key) for key in ("feedback.type", "feedback.exam_source", "weighting.type",
-                                                     "weighting.reward.type", "weighting.reward")}  # fmt: skip
-    kinds = {_type_of(value) for value in whole}
-    feedback = (types["feedback.type"] | kinds) & {"metadistil", "ikd"}
-    quiz = bool(feedback) and "quiz" in types["feedback.exam_source"]
-    rewards = types["weighting.reward.type"] | {_type_of(value) for value in types["weighting.reward"]}
-    fitted = (types["weighting.type"] | kinds) & set(FITTED)
-    reward = bool(fitted) or ("policy" in types["weighting.type"] | kinds and "r3" in rewards)
+    quiz = any(feedback.needs_quiz for feedback in _possible(config, "feedback", FeedbackConfig))
+    reward = any(weighting.needs_reward_split for weighting in _possible(config, "weighting", WeightingConfig))
     needed = {"quiz": quiz, "reward": reward}
     held = {key: HELD_OUT for key, asked in needed.items() if asked and getattr(config.rows, key) is None}
     task = config.task.model_copy(update={"metric": _study(config).metric or config.task.metric})
@@ -143,20 +139,19 @@ def check(config: RunConfig, points: list[Params]) -> None:
     raise ConfigError("study.space", f"no point of it is a valid configuration; the first: {first.what}", first.mend)
 
 
-def policies(config: RunConfig) -> bool:
-    """Whether any trial may choose its teachers by a policy, which needs sentence vectors."""
-    space = _study(config).space
-    whole = space["weighting"].values or [] if "weighting" in space else []
-    return "policy" in _possible(config, "weighting.type") | {_type_of(value) for value in whole}
+def policies(config: RunConfig) -> list[PolicyConfig]:
+    """The policies that a trial may choose its teachers by, as far as they differ in what is computed before it."""
+    possible = [one for one in _possible(config, "weighting", WeightingConfig) if isinstance(one, PolicyConfig)]
+    return list({(one.sentence_teacher, one.sentence_encoder, one.cross_fit): one for one in possible}.values())
 
 
 def _drawn(config: RunConfig, value: Callable[[str], Any]) -> Params:
     """A point whose keys are asked for one by one, those first that others depend on."""
     raw, params = _base(config), {}
     for key in _ordered(_study(config).space):
-        if _counts(key, raw):
+        if has_key(raw, key):
             params[key] = value(key)
-            _put(raw, key, params[key])
+            put(raw, key, params[key])
     return params
 
 
@@ -165,83 +160,30 @@ def _ordered(keys: dict[str, Any]) -> Iterator[str]:
     return iter(sorted(keys, key=lambda key: (key.count(".") > 0, not key.endswith(".type"))))
 
 
-def _counts(key: str, raw: dict[str, Any]) -> bool:
-    """Whether a key means anything beside what is chosen already."""
-    section, _, name = key.partition(".")
-    if not name or name == "type":
-        return True
-    kind = _type_of(raw.get(section))
-    match section, name:
-        case "feedback", "pilot_lr" | "rollback":
-            return kind == "metadistil"
-        case "feedback", "exam_source":
-            return kind == "ikd"
-        case "feedback", _:
-            return kind != "none"
-        case "weighting", "weights":
-            return kind == "fixed"
-        case "weighting", _:
-            return kind == "policy"
-        case "objective", "temperature":
-            return kind == "kl"
-    return True
-
-
-def _put(raw: dict[str, Any], key: str, value: Any) -> None:
-    """Lays a value over a configuration; a section's type takes with it what another type does not have."""
-    section, _, name = key.partition(".")
-    if name == "type":
-        raw[section] = _of_type(section, _mapping(section, raw[section]), value)
-        return
-    here, parts = raw, key.split(".")
-    for part in parts[:-1]:
-        here[part] = here = _mapping(part, here.get(part))
-    here[parts[-1]] = value
-
-
-def _mapping(section: str, value: Any) -> dict[str, Any]:
-    """A section's shorthand (`weighting: policy`, `student: FOLDER`) as the mapping that it stands for."""
-    if isinstance(value, dict):
-        return value
-    return {} if value is None else {"from" if section == "student" else "type": value}
-
-
-def _of_type(section: str, given: dict[str, Any], kind: str) -> dict[str, Any]:
-    match section, kind:
-        case "feedback", "none":
-            return {"type": kind}
-        case "feedback", "ikd":
-            return {key: value for key, value in given.items() if key not in ("pilot_lr", "rollback")} | {"type": kind}
-        case "feedback", _:
-            return {key: value for key, value in given.items() if key != "exam_source"} | {"type": kind}
-        case "weighting", "policy":
-            return {key: value for key, value in given.items() if key != "weights"} | {"type": kind}
-        case "weighting", "fixed":
-            return {"type": kind, "weights": given.get("weights")}
-        case "weighting", _:
-            return {"type": kind}
-    return given | {"type": kind}
-
-
 def _base(config: RunConfig) -> dict[str, Any]:
     """What all trials begin from: no study, no baselines, no second look at the teachers' answers."""
-    raw = config.model_dump(mode="json", by_alias=True)
+    # What was written and no defaults: those of another type may be others.
+    raw = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return raw | {"study": None, "baselines": [], "parity_rows": 0}
 
 
-def _possible(config: RunConfig, key: str) -> set[Any]:
-    """The values that a key may have in some trial."""
+def _possible(config: RunConfig, section: str, family: type[C]) -> list[C]:
+    """The forms that a section may take in some trial, by its types and other named values; numbers stay."""
     space = _study(config).space
-    if key in space:
-        return {value if isinstance(value, str) else json.dumps(value) for value in space[key].values or []}
-    here: Any = _base(config)
-    for part in key.split("."):
-        here = here.get(part) if isinstance(here, dict) else None
-    return {here} if isinstance(here, str) else set()
+    keys = [key for key in _ordered(space) if key.split(".")[0] == section and _names(space[key].values)]
+    forms = []
+    for values in itertools.product(*(space[key].values or [] for key in keys)):
+        raw = _base(config)
+        for key, value in zip(keys, values, strict=True):
+            if has_key(raw, key):
+                put(raw, key, value)
+        with contextlib.suppress(ValidationError):  # such a trial fails, and needs nothing
+            forms.append(family.of(raw.get(section, {})))
+    return forms
 
 
-def _type_of(section: Any) -> str:
-    return str(section.get("type")) if isinstance(section, dict) else str(section)
+def _names(values: list[Any] | None) -> bool:
+    return bool(values) and all(isinstance(value, (str, dict)) for value in values or [])
 
 
 def _study(config: RunConfig) -> StudyConfig:

@@ -24,7 +24,15 @@ from ray.tune.schedulers import (
 )
 from ray.tune.search.optuna import OptunaSearch
 
-from raykd.config import RangeConfig, RunConfig, StudyConfig
+from raykd.config import (
+    ASHAConfig,
+    MedianConfig,
+    PBTConfig,
+    RangeConfig,
+    RunConfig,
+    StudyConfig,
+    TrackersConfig,
+)
 from raykd.errors import ConfigError, RaykdError, RunError
 from raykd.study import space
 from raykd.study.trial import Setup, run_trial
@@ -83,8 +91,8 @@ def scheduler(config: RunConfig, rows: int) -> TrialScheduler:
     assert study is not None
     given = study.scheduler
     aim: dict[str, Any] = {"time_attr": "evaluation", "mode": "max"}
-    match given.type:
-        case "asha":
+    match given:
+        case ASHAConfig():
             # One more than there are evaluations: Ray Tune ends a trial that comes so far.
             most = given.max_evaluations or evaluations(config, rows) + 1
             return ASHAScheduler(
@@ -94,14 +102,14 @@ def scheduler(config: RunConfig, rows: int) -> TrialScheduler:
                 reduction_factor=given.reduction_factor,
                 **aim,
             )
-        case "median":
+        case MedianConfig():
             return MedianStoppingRule(
                 metric="value",
                 grace_period=given.grace_period,
                 min_samples_required=given.min_trials,
                 **aim,
             )
-        case "pbt":
+        case PBTConfig():
             return PopulationBasedTraining(
                 metric="now",
                 perturbation_interval=given.perturbation_interval,
@@ -111,7 +119,7 @@ def scheduler(config: RunConfig, rows: int) -> TrialScheduler:
                 custom_explore_fn=partial(_within, ranges=dict(study.space)),
                 **aim,
             )
-        case "none":
+        case _:
             return FIFOScheduler()
 
 
@@ -211,21 +219,21 @@ def _watched(tuner: tune.Tuner, setup: Setup, stop: threading.Event) -> None:
         raise RunError("study", " ".join(str(error).split())[:500], "see the log above") from error
 
 
-def check_trackers(study: StudyConfig) -> None:
+def check_trackers(trackers: TrackersConfig) -> None:
     """Whether the packages of the trackers that are asked for are there.
 
     Raises:
         ConfigError: one is not installed.
     """
-    for package, asked in (("mlflow", study.trackers.mlflow), ("wandb", study.trackers.wandb)):
+    for package, asked in (("mlflow", trackers.mlflow), ("wandb", trackers.wandb)):
         if asked is not None and find_spec(package) is None:
             mend = f"pip install 'raykd[{package}]'"
-            raise ConfigError(f"study.trackers.{package}", "its package is not installed", mend)
+            raise ConfigError(f"trackers.{package}", "its package is not installed", mend)
 
 
 def _trackers(setup: Setup) -> list[tune.Callback]:
     """MLflow and Weights & Biases through Ray's own integrations; TensorBoard's files are always written."""
-    given, made = _study(setup).trackers, list[tune.Callback]()
+    given, made = setup.config.trackers, list[tune.Callback]()
     if given.mlflow is not None:
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 
@@ -249,7 +257,7 @@ def _resources(setup: Setup) -> dict[str, float]:
         # Its share of all CPUs, so that no more run at once than are wanted; what its teachers' forks need is left.
         forks = sum(t.num_cpus for t, learns in zip(config.teachers, config.trainable_teachers, strict=True) if learns)
         share = ray.cluster_resources()["CPU"] / (_study(setup).concurrency or 1)
-        cpus = max(cpus, share - config.feedback.ranks * forks)
+        cpus = max(cpus, share - config.trainer_ranks * forks)
     return {"CPU": cpus, "GPU": train.worker_gpus, **train.worker_resources}
 
 

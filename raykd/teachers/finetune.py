@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock
 
 from raykd import models
-from raykd.config import TeacherConfig
+from raykd.config import FinetunedTeacherConfig, GivenTeacherConfig, TeacherConfig
 from raykd.data.corpus import Corpus
 from raykd.data.holdout import in_domains
 from raykd.data.tasks import Task
@@ -57,7 +57,7 @@ def prepare(name: str, config: TeacherConfig, prep: TeacherPrepContext) -> tuple
         Interrupted: stopped in mid-training; the same command goes on.
     """
     max_length = config.max_length or prep.max_length
-    if config.prepare == "finetune":
+    if isinstance(config, FinetunedTeacherConfig):
         folder = _finetuned(name, config, max_length, prep)
         columns, warnings = list(range(prep.task.classes)), list[str]()
     else:
@@ -84,12 +84,13 @@ def prepare(name: str, config: TeacherConfig, prep: TeacherPrepContext) -> tuple
 def _columns(name: str, config: TeacherConfig, folder: Path, prep: TeacherPrepContext) -> tuple[list[int], list[str]]:
     """The permutation of its logit columns, and what a person should know about it."""
     theirs = models.model_labels(read_config(folder, name))
+    labels = config.labels if isinstance(config, GivenTeacherConfig) else None
     where = f"teacher {name}"
-    columns, warning = models.column_order(theirs, prep.task.labels, prep.corpus.named, config.labels, where)
+    columns, warning = models.column_order(theirs, prep.task.labels, prep.corpus.named, labels, where)
     return columns, [warning] if warning else []
 
 
-def _finetuned(name: str, config: TeacherConfig, max_length: int, prep: TeacherPrepContext) -> Path:
+def _finetuned(name: str, config: FinetunedTeacherConfig, max_length: int, prep: TeacherPrepContext) -> Path:
     fingerprint = _fingerprint(config, max_length, prep)
     folder = prep.cache / "teachers" / fingerprint
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +139,8 @@ def teacher_rows(purpose: str, config: TeacherConfig, corpus: Corpus) -> Subset:
         DataError: there are no such domains.
     """
     signal = Subset.of(corpus, purpose)
-    kept = in_domains(signal.rows(), config.domains, f"split {corpus.source[purpose]}", "domains of a teacher")
+    domains = config.domains if isinstance(config, FinetunedTeacherConfig) else None
+    kept = in_domains(signal.rows(), domains, f"split {corpus.source[purpose]}", "domains of a teacher")
     return Subset(signal.split, np.intersect1d(signal.ids, kept))
 
 

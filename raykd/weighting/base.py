@@ -1,4 +1,4 @@
-"""What every weighting is told of a student's step, and what it may do around it."""
+"""What every weighting is given of a student's step, and what it may do around it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from transformers import PreTrainedModel
 
 from raykd.data.batch import Batch
+from raykd.weighting.inputs import WeightingInputs
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,12 @@ class Weighting(ABC):
     """Whether `weigh` is to be given the student's logits, which costs a forward pass."""
 
     varies: bool = True
-    """Whether the weights differ from row to row by more than chance, so that it is worth telling who got which."""
+    """Whether the weights differ from row to row by more than chance, so that a report of them is worth its time."""
+
+    @classmethod
+    def from_config(cls, config: Any, inputs: WeightingInputs) -> Self:
+        """Builds one worker's from its section of the configuration; by default it needs nothing of either."""
+        return cls()
 
     @abstractmethod
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
@@ -47,21 +53,21 @@ class Weighting(ABC):
         return False
 
     def observe(self, model: PreTrainedModel, step: int, stepped: list[Stepped]) -> None:
-        """Told after the student's step what the weights led to; a worker without rows has no micro-batch."""
+        """After the student's step, what the weights led to; a worker without rows has no micro-batch."""
 
     def preference(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None) -> torch.Tensor:
         """What the weights tend to, [B, K]: `weigh` without the chance in it."""
         return self.weigh(batch, logits_KBC, student_BC)
 
     def save(self, folder: Path) -> None:
-        """Worker 0 puts into a checkpoint's folder what it needs to go on."""
+        """Worker 0 puts into a checkpoint's folder what it needs to resume."""
 
     def restore(self, folder: Path) -> None:
         """Takes up what `save` has put there; on every worker."""
 
     def finalize(self, folder: Path) -> dict[str, Any]:
-        """At the end of training: writes what is to be kept into the job's folder, tells what the result should say."""
+        """At the end of training: writes what stays into the job's folder, returns its entries of the result."""
         return {}
 
     def close(self) -> None:
-        """Gives back what it holds."""
+        """Releases processes and memory that it holds."""

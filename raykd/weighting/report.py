@@ -1,26 +1,69 @@
-"""Who teaches what: the weights that a weighting tends to, row by row of the training set, by class, domain, length."""
+"""Which teacher counts where: the weights of training rows, summed up by class, domain and length."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
+from transformers import PreTrainedModel
 
+from raykd.data.batch import Batch
 from raykd.data.rows import Rows
 from raykd.data.tasks import Task
+from raykd.models import forward
+from raykd.training.encoder import student_encoder
+from raykd.training.job import Job
+from raykd.weighting.base import Weighting
 
 FILE = "teacher_weights.parquet"
 ROWS = 4_000
-"""Rows looked at, spread evenly over a larger training set."""
+"""Rows of the report, spread evenly over a larger training set."""
 CHUNK = 256
 LENGTHS = 5
 """Classes of length that hold about as many rows each."""
 
 
-def survey(
+class _Targets(Protocol):
+    def get(self, ids: np.ndarray) -> np.ndarray:
+        """The teachers' logits, [K, len(ids), C]."""
+
+
+@dataclass(frozen=True)
+class WeightReporter:
+    """Weighs rows of the training set once more, at the end of training; on worker 0."""
+
+    job: Job
+    names: tuple[str, ...]
+
+    def __call__(
+        self, weighting: Weighting, targets: _Targets, model: PreTrainedModel | None, folder: Path
+    ) -> dict[str, Any]:
+        """Writes the table into `folder` and sums it up as `report_weights` does.
+
+        Args:
+            model: the student, which is asked where the weighting needs its answers.
+        """
+        subset = self.job.train
+        rows, encoder = subset.rows(), student_encoder(self.job, subset) if weighting.needs_student else None
+
+        def weigh(ids: np.ndarray) -> np.ndarray:
+            encoded: dict[str, torch.Tensor] = {}
+            student_BC = None
+            if encoder is not None and model is not None:
+                encoded = {name: tensor.to(model.device) for name, tensor in encoder.encode(ids).items()}
+                student_BC = forward.predicted(model, encoded)
+            batch = Batch(ids, torch.from_numpy(rows.labels(ids)), encoded, 0, 0, len(ids))
+            return weighting.preference(batch, torch.from_numpy(targets.get(ids)), student_BC).numpy()
+
+        return report_weights(folder / FILE, rows, subset.ids, self.names, weigh, self.job.task)
+
+
+def report_weights(
     path: Path,
     rows: Rows,
     ids: np.ndarray,
@@ -47,14 +90,14 @@ def survey(
     columns["length"] = rows.lengths[ids]
     table = pd.DataFrame(columns | {f"weight_{name}": weights[:, k] for k, name in enumerate(names)})
     table.to_parquet(path, index=False)
-    said: dict[str, Any] = {"rows": len(ids), "all": _means(table, names)}
+    summary: dict[str, Any] = {"rows": len(ids), "all": _means(table, names)}
     if task.classes > 1:
         classes = table["label"].map(lambda label: task.labels[int(label)])
-        said["class"] = _by(table, classes, list(task.labels), names)
+        summary["class"] = _by(table, classes, list(task.labels), names)
     if domains is not None:
-        said["domain"] = _by(table, table["domain"], sorted(set(domains)), names)
-    said["length"] = _by(table, *_length_classes(table["length"]), names)
-    return said
+        summary["domain"] = _by(table, table["domain"], sorted(set(domains)), names)
+    summary["length"] = _by(table, *_length_classes(table["length"]), names)
+    return summary
 
 
 def _chunks(ids: np.ndarray) -> Iterator[np.ndarray]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from raykd.config import FixedConfig, WeightingConfig
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
 from raykd.weighting.base import Weighting
+from raykd.weighting.inputs import WeightingInputs
 
 
 def gold_losses(task: Task, logits_KBC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
@@ -37,7 +40,7 @@ class Uniform(Weighting):
 
 
 class Fixed(Weighting):
-    """w_ik = a_k / Σ_j a_j with the given a ≥ 0."""
+    """w_ik = a_k / Σ_j a_j with the configured a ≥ 0."""
 
     varies = False
 
@@ -45,8 +48,13 @@ class Fixed(Weighting):
         total = sum(weights)
         self.weights = [weight / total for weight in weights]
 
+    @classmethod
+    def from_config(cls, config: FixedConfig, inputs: WeightingInputs) -> Self:
+        """With the configured weights."""
+        return cls(config.weights)
+
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
-        """The given weights for every row, [B, K]."""
+        """The configured weights for every row, [B, K]."""
         return logits_KBC.new_tensor(self.weights).expand(logits_KBC.shape[1], -1)
 
 
@@ -57,6 +65,11 @@ class Random(Weighting):
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+
+    @classmethod
+    def from_config(cls, config: WeightingConfig, inputs: WeightingInputs) -> Self:
+        """Drawn from the run's seed."""
+        return cls(inputs.seed)
 
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
         """1 for the batch's teacher, [B, K]."""
@@ -71,6 +84,11 @@ class Confidence(Weighting):
 
     def __init__(self, task: Task) -> None:
         self.task = task
+
+    @classmethod
+    def from_config(cls, config: WeightingConfig, inputs: WeightingInputs) -> Self:
+        """With the task's loss."""
+        return cls(inputs.task)
 
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
         """More for the teachers that are nearer to the label, [B, K]."""
@@ -93,6 +111,11 @@ class Oracle(Weighting):
 
     def __init__(self, task: Task) -> None:
         self.task = task
+
+    @classmethod
+    def from_config(cls, config: WeightingConfig, inputs: WeightingInputs) -> Self:
+        """With the task's loss."""
+        return cls(inputs.task)
 
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
         """1 for the row's best teacher, [B, K]."""

@@ -12,14 +12,14 @@ from raykd import config as configuration
 from raykd.errors import ConfigError
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"feedback": {"type": "none", "every": 2}}, "`every` is set, but type is none"),
-    ({"feedback": {"type": "metadistil", "exam_source": "train"}}, "exam_source: train belongs to ikd"),
-    ({"feedback": {"type": "ikd", "rollback": False}}, "ikd never rolls back"),
-    ({"feedback": {"type": "ikd", "pilot_lr": 0.1}}, "ikd has no pilot"),
+    ({"feedback": {"type": "none", "every": 2}}, "`every` belongs to type metadistil, ikd (this is type: none)"),
+    ({"feedback": {"type": "metadistil", "exam_source": "train"}}, "`exam_source` belongs to type ikd"),
+    ({"feedback": {"type": "ikd", "rollback": False}}, "`rollback` belongs to type metadistil"),
+    ({"feedback": {"type": "ikd", "pilot_lr": 0.1}}, "`pilot_lr` belongs to type metadistil"),
     ({"feedback": {"type": "metadistil", "trainable": "("}}, "no regular expression"),
     ({"feedback": {"type": "metadistil", "teachers": ["x"]}}, "no teacher is named 'x': they are teacher0"),
     ({"feedback": {"type": "metadistil", "ranks": 2}}, "2 ranks for 1 student workers"),
-    ({"feedback": "metadistil", "objective": {"alpha": 0}}, "the student does not hear its teachers"),
+    ({"feedback": "metadistil", "objective": {"alpha": 0}}, "the student learns nothing from its teachers"),
     ({"feedback": {"type": "metadistil", "weight": 0}}, "nothing to learn from"),
     ({"feedback": {"type": "metadistil", "evry": 2}}, "every"),
 ]

@@ -50,7 +50,7 @@ def test_overrides_reach_sections_lists_and_shorthands() -> None:
         ("student.layers=two", "student.layers"),
         ("epochs", "is not KEY=VALUE"),
         ("task.metric=pearson", "metric pearson does not fit classification"),
-        ("weighting=fixed", "`weights` belongs to type fixed"),
+        ("weighting=fixed", "weighting.weights: is missing"),
         ("student.heads=2", "a checkpoint brings its own"),
         ("teachers=[]", "at least one is needed"),
         ("data.quiz=0.96", "data.quiz"),

@@ -20,9 +20,9 @@ from raykd.run.context import RunContext, open_corpus
 from raykd.run.driver import prepare_teachers
 from raykd.run.folder import RunFolder
 from raykd.run.weighting_inputs import compute_weighting_inputs
-from raykd.student.weighting import CrossFitted
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TeacherClient
+from raykd.teachers.serving.cross_fitted import CrossFitted
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 

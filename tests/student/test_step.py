@@ -8,7 +8,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from raykd import objective
-from raykd.config import ObjectiveConfig
+from raykd.config import KLConfig
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
 from raykd.student.step import DistillLoss, DistillStep, DropoutKey
@@ -50,7 +50,7 @@ def test_the_difference_of_two_passes_is_the_steps_and_not_the_dropouts(says: bo
     torch.manual_seed(0)
     shape = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
     model = BertForSequenceClassification(BertConfig(vocab_size=40, **shape)).train()
-    distill_loss = DistillLoss(TASK, 0.5, objective.build(ObjectiveConfig()))
+    distill_loss = DistillLoss(TASK, 0.5, objective.build(KLConfig()))
     weighting = Watching(says)
     step = DistillStep(distill_loss, weighting, Given(), torch.float32, dropout_key=DropoutKey(rank=1, seed=5))  # type: ignore[arg-type]
     batches = [

@@ -17,7 +17,7 @@ import torch
 from tiny import TINY_TEACHER, Configure
 
 from raykd import api
-from raykd.config import RULES, RunConfig
+from raykd.config import RunConfig, baseline_rules
 from raykd.errors import ConfigError, Interrupted
 from raykd.records.log import Event, read_events
 from raykd.weighting.policy import model as policy
@@ -47,7 +47,7 @@ def learnt(folder: Path) -> list[dict[str, Any]]:
 
 def test_every_rule_runs_as_weighting_and_as_baseline(configure: Configure, tmp_path: Path) -> None:
     """The same rule, rows and seed give the same student either way: with `reward: 0` only, fitted rules aside."""
-    baselines = [rule for rule in RULES if rule not in ("best", "logistic")]
+    baselines = [rule for rule in baseline_rules() if rule not in ("best", "logistic")]
     plain = api.distill(configure("train.epochs=1", teachers=TEACHERS, baselines=baselines), tmp_path / "all")
     for rule in ("random", "confidence", "entropy", "oracle"):
         result = api.distill(configure("train.epochs=1", f"weighting={rule}", teachers=TEACHERS), tmp_path / rule)

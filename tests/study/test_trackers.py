@@ -17,7 +17,7 @@ from raykd.study import tuner
 def study(configure: Configure, tracker: str) -> RunConfig:
     keys = {"objective.temperature": {"grid": [1.0]}}
     settings = {"searcher": "grid", "scheduler": "none", "repeat": {"top_k": 0}, "concurrency": 1}
-    return configure("train.epochs=1", f"study.trackers={{{tracker}}}", study={"space": keys, **settings})
+    return configure("train.epochs=1", f"trackers={{{tracker}}}", study={"space": keys, **settings})
 
 
 @pytest.mark.slow
@@ -46,5 +46,5 @@ def test_a_missing_package_is_named(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     monkeypatch.setattr(tuner, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=rf"study.trackers.{package}: its package is not installed"):
+    with pytest.raises(ConfigError, match=rf"trackers.{package}: its package is not installed"):
         api.study(study(configure, f"{package}: here"), tmp_path / "study")

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from raykd import models
-from raykd.config import DataConfig, FeedbackConfig, GeneratorConfig, ModelConfig, TaskConfig
+from raykd.config import DataConfig, GeneratorConfig, MetaDistilConfig, ModelConfig, TaskConfig
 from raykd.data import corpus as corpora
 from raykd.data.tasks import Task
 from raykd.errors import ModelError, TeacherError
@@ -40,7 +40,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> TeacherTrainerSpec:
         name="one", folder=str(folder / "teacher"), columns=(1, 0), labels=task.labels, max_length=24,
         dtype="float64", weights="w", tokenizer="t", parameters=1,
     )  # fmt: skip
-    feedback = FeedbackConfig(type="metadistil", teacher_optimizer="sgd", teacher_lr=0.5, teacher_max_grad_norm=None)
+    feedback = MetaDistilConfig(teacher_optimizer="sgd", teacher_lr=0.5, teacher_max_grad_norm=None)
     global SPLIT
     SPLIT = corpus.splits["train"]
     return TeacherTrainerSpec(prepared, task, feedback, 2.0, 4, ActorResources(1, 0, 1, {}, {}))

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import ray
 from http_replica import HttpReplica
-from raykd.workloads.bench._sleeper import Sleeper
 from stand_ins import ids_of, spec_of
 
 from raykd.data.corpus import Corpus
@@ -24,6 +23,7 @@ from raykd.teachers.serving.client import TargetSource, TeacherClient
 from raykd.teachers.serving.replica import ActorResources, ModelReplica, Replica
 from raykd.teachers.serving.service import connect
 from raykd.teachers.teacher_model import TeacherModel
+from raykd.workloads.bench._sleeper import Sleeper
 
 RESOURCES = ActorResources(num_cpus=1, num_gpus=0, threads=1, resources={}, node_labels={})
 REPLICAS: list[type[Replica]] = [ModelReplica, Sleeper, HttpReplica]  # mypy holds each against the protocol

@@ -12,14 +12,15 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raykd import objective
-from raykd.config import FeedbackConfig, ObjectiveConfig, OptimConfig, WeightingConfig
+from raykd.config import MetaDistilConfig, ObjectiveConfig, OptimConfig, WeightingConfig
 from raykd.feedback import Feedback, QuizLoss, Round
 from raykd.models import forward
-from raykd.student import weighting as weigh
+from raykd.student.factory import build_weighting
 from raykd.student.step import DistillLoss, DistillStep
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TargetSource
 from raykd.training.dropout import dropout_seed
+from raykd.training.encoder import student_encoder
 from raykd.training.job import Job, Subset, WorkerContext
 from raykd.training.optim import build_optimizer
 from raykd.training.replacement_sampler import ReplacementSampler
@@ -32,7 +33,7 @@ class DoubleBackward:
     source: TargetSource
     objective: ObjectiveConfig
     weighting: WeightingConfig
-    feedback: FeedbackConfig
+    feedback: MetaDistilConfig
     quiz: Subset
 
     def build(self, job: Job, worker: WorkerContext) -> DistillStep:
@@ -40,13 +41,13 @@ class DoubleBackward:
         blend = DistillLoss(job.task, self.objective.alpha, objective.build(self.objective))
         teacher = _InGraph(LocalTeacher(self.source.teacher, worker.device), self.source)
         rows = self.feedback.quiz_batches * job.settings.batch_size
-        encoder = weigh.student_encoder(job, self.quiz)
+        encoder = student_encoder(job, self.quiz)
         exam = QuizLoss(job.task, ReplacementSampler("quiz", encoder, self.quiz.ids, rows, job.seed, worker))
         pilot_lr = self.feedback.pilot_lr or job.settings.lr
         settings = OptimConfig(lr=self.feedback.teacher_lr, max_grad_norm=self.feedback.teacher_max_grad_norm)
         rounds = _Rounds(blend, teacher, exam, pilot_lr, settings, job.seed)
         return DistillStep(
-            blend, weigh.build(self.weighting, None, (self.source,), job, worker), teacher, torch.float32, rounds
+            blend, build_weighting(self.weighting, None, (self.source,), job, worker), teacher, torch.float32, rounds
         )
 
 

@@ -28,7 +28,7 @@ import ray
 import torch
 
 from raykd import runtime
-from raykd.config import FeedbackConfig
+from raykd.config import MetaDistilConfig
 from raykd.feedback import cotangent
 from raykd.feedback.cotangent_feedback import CotangentFeedback
 from raykd.student.factory import DistillStepFactory, FeedbackSetup
@@ -150,7 +150,7 @@ def _blocks(stage: Stage, source: TargetSource, way: str, block: int) -> Iterato
 def _step(stage: Stage, source: TargetSource, way: str) -> StepFactory:
     config, quiz = stage.config, stage.signal("quiz")
     route = "auto" if way == DOUBLE else way
-    feedback = FeedbackConfig.model_validate(
+    feedback = MetaDistilConfig.model_validate(
         {"type": "metadistil", "route": route, "measure_every": NEVER, "teacher_lr": TEACHER_LR}
     )
     if way == DOUBLE:

@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from raykd import runtime
-from raykd.config import RewardConfig, WeightingConfig
-from raykd.student.factory import DistillStepFactory
-from raykd.student.weighting import WeightingInputs
+from raykd.config import PolicyConfig, RewardConfig, UniformConfig, WeightingConfig
+from raykd.student.factory import DistillStepFactory, WeightingSources
 
 from ._measure import Blocks, median
 from ._stage import Shape, Stage, staged
@@ -58,9 +57,9 @@ def main(args: list[str]) -> dict[str, Any]:
 
 def measure(sizes: Sizes) -> dict[str, Any]:
     """Uniform weights, the policy at its defaults, and rewarded at every step."""
-    usual = WeightingConfig(type="policy")
-    weightings = {
-        "uniform": WeightingConfig(),
+    usual = PolicyConfig()
+    weightings: dict[str, WeightingConfig] = {
+        "uniform": UniformConfig(),
         "policy": usual,
         "every step": usual.model_copy(update={"reward": RewardConfig(every=1)}),
     }
@@ -98,5 +97,5 @@ def _step(stage: Stage, weighting: WeightingConfig) -> DistillStepFactory:
     width = stage.config.student.hidden_size
     assert width is not None
     encoder = replace(nobody(stage, "sentences"), columns=tuple(range(width)), labels=(), output="pooled")
-    weighting_inputs = WeightingInputs("bench", sentences=table(stage, encoder))
+    weighting_inputs = WeightingSources("bench", sentences=table(stage, encoder))
     return DistillStepFactory(sources, stage.config.objective, weighting, weighting_inputs=weighting_inputs)

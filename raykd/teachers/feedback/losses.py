@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from raykd.config import FeedbackConfig
+from raykd.config import CotangentFeedbackConfig
 from raykd.data.splits import Split
 from raykd.data.tasks import Task
 from raykd.objective.kl import softened_kl
@@ -23,10 +23,10 @@ class TeacherLosses:
         temperature: τ of its divergence from the student (κ).
     """
 
-    def __init__(self, feedback: FeedbackConfig, task: Task, temperature: float, local: LocalTeacher) -> None:
+    def __init__(self, feedback: CotangentFeedbackConfig, task: Task, temperature: float, local: LocalTeacher) -> None:
         self.weight, self.task, self.temperature, self.local = feedback.weight, task, temperature, local
         own = (
-            ("ce", feedback.own_ce, self._own_ce),
+            ("ce", feedback.teacher_ce, self._own_ce),
             ("kd", feedback.teacher_kd, self._own_kd),
             ("anchor", feedback.teacher_reference_kl, self._anchor),
         )

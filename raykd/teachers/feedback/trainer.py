@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 
 from raykd import models
-from raykd.config import FeedbackConfig, OptimConfig
+from raykd.config import CotangentFeedbackConfig, OptimConfig
 from raykd.data.splits import Split
 from raykd.data.tasks import Task
 from raykd.errors import TeacherError, TrainerLost
@@ -55,7 +55,7 @@ class TeacherTrainerSpec:
 
     teacher: TeacherModel
     task: Task
-    feedback: FeedbackConfig
+    feedback: CotangentFeedbackConfig
     temperature: float
     rounds: int
     actor_resources: ActorResources

@@ -234,7 +234,7 @@ def trainer_resources(config: RunConfig, remote: bool) -> list[ActorResources | 
 
     Student and teachers take turns within a round, so on one machine the ranks share all its cores.
     """
-    ranks = sum(config.trainable_teachers) * config.feedback.ranks
+    ranks = sum(config.trainable_teachers) * config.trainer_ranks
     cores = max(1, (os.cpu_count() or 1) // max(1, ranks))
     return [
         ActorResources(one.num_cpus, one.num_gpus, one.threads or (max(1, int(one.num_cpus)) if remote else cores),

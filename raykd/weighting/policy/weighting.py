@@ -1,4 +1,4 @@
-"""The policy at work in a student: acts, waits for the student's step, rewards, tells (docs/methods.md, "RL-KD").
+"""The policy at work in a student: acts, waits for the student's step, rewards, reports (docs/methods.md, "RL-KD").
 
 Yuan et al., "Reinforced Multi-Teacher Selection for Knowledge Distillation" (AAAI 2021), section 3.
 """
@@ -17,18 +17,19 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from raykd.config import RewardConfig, WeightingConfig
+from raykd.config import PolicyConfig
 from raykd.data.batch import Batch
-from raykd.data.tasks import Task
-from raykd.models import forward
 from raykd.records.log import MetricsLog
 from raykd.training import collective
 from raykd.training.job import WorkerContext
-from raykd.training.replacement_sampler import ReplacementSampler
+from raykd.training.optim import steps_per_epoch
 from raykd.weighting.base import Stepped, Weighting
+from raykd.weighting.inputs import WeightingInputs, needed
 from raykd.weighting.policy import model as policy
-from raykd.weighting.policy.experience import Experience, PolicyVersion
-from raykd.weighting.policy.model import Exported, Policy
+from raykd.weighting.policy.client import SelectorClient
+from raykd.weighting.policy.experience import Experience, PolicyTrainerSpec, PolicyVersion
+from raykd.weighting.policy.model import Exported, Policy, StateSpec
+from raykd.weighting.policy.reward import Reward
 from raykd.weighting.policy.state import StateEncoder
 
 log = logging.getLogger(__name__)
@@ -79,41 +80,6 @@ class UpdateSchedule:
         return self.count(step - self.every) // self.update_every
 
 
-class Reward:
-    """r1 = −CE_S, r2 = −CE_S − KD, r3 = γ·r2 + (1 − γ)·accuracy, of the stepped student.
-
-    Args:
-        split: draws the rows of r3's accuracy (in a regression: of its negative squared error).
-    """
-
-    def __init__(self, config: RewardConfig, task: Task, split: ReplacementSampler | None) -> None:
-        self.config, self.task, self.split = config, task, split
-
-    def rows(self, one: Stepped) -> tuple[torch.Tensor, torch.Tensor]:
-        """The rows' own part of the reward, and what of it −CE before the step does not explain, [B] both."""
-        soft_B, hard_B = one.after()
-        reward_B = -hard_B if self.config.type == "r1" else -(hard_B + soft_B)
-        share = self.config.gamma if self.config.type == "r3" else 1.0
-        return share * reward_B, share * (reward_B + one.before_B)
-
-    def metric(self, model: PreTrainedModel, step: int) -> float:
-        """What all rows of the batch get on top: (1 − γ)·metric for r3, else 0. All workers call it."""
-        if self.config.type != "r3":
-            return 0.0
-        assert self.split is not None
-        encoded, labels_B = self.split.mine(step)
-        good = 0.0
-        if len(labels_B):
-            logits_BC = forward.predicted(model, encoded)
-            if self.task.classes > 1:
-                good = float((logits_BC.argmax(-1) == labels_B).sum())
-            else:
-                good = -float(self.task.hard_loss(logits_BC, labels_B).sum())
-        worker = self.split.worker
-        (total,) = collective.sum_scalars([good], worker.device, worker.world)
-        return (1 - self.config.gamma) * total / self.split.rows
-
-
 @dataclass
 class _Tally:
     """What the result will say, and where the policy stands; part of a checkpoint."""
@@ -143,7 +109,7 @@ class PolicyWeighting(Weighting):
 
     def __init__(
         self,
-        config: WeightingConfig,
+        config: PolicyConfig,
         states: StateEncoder,
         line: Selector,
         reward: Reward,
@@ -164,6 +130,39 @@ class PolicyWeighting(Weighting):
         self.tally = _Tally()
         self._acted: dict[int, _Acted] = {}
         self._asked = -1
+
+    @classmethod
+    def from_config(cls, config: PolicyConfig, inputs: WeightingInputs) -> PolicyWeighting:
+        """Starts the selector, or finds the shared one, and standardises the states on the training rows.
+
+        Raises:
+            ConfigError: the policy to start from, or the shared one, is for other teachers or states.
+        """
+        job, worker = needed(inputs.job, "the student's job"), needed(inputs.worker, "a worker")
+        sentences, targets = (
+            needed(inputs.sentences, "sentence vectors"),
+            needed(inputs.targets, "the teachers' targets"),
+        )
+        layout = StateSpec(inputs.teachers, sentences.width, inputs.task.classes, config.student_state)
+        states = StateEncoder(layout, inputs.task, sentences.get, inputs.cross_fitted)
+        start = policy.load_for(layout, Path(config.start_from).expanduser()) if config.start_from is not None else None
+        line = SelectorClient(_trainer_spec(config, inputs, layout, start), worker, inputs.run, config.shared)
+        if start is None:
+            states.fit(job.train.ids, job.train.rows().labels(job.train.ids), targets)
+        else:
+            states.scaling = start.scaling
+        line.weights(None)  # RLlib takes seconds to import: the selector is ready before the first step, not within one
+        return cls(
+            config=config,
+            states=states,
+            line=line,
+            reward=Reward.from_config(config.reward, inputs),
+            worker=worker,
+            seed=inputs.seed,
+            steps_per_epoch=steps_per_epoch(len(job.train.ids), job.settings),
+            start=start,
+            log=MetricsLog(Path(job.metrics)) if worker.rank == 0 else None,
+        )
 
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
         """Weights [B, K] of this step's choices; equal ones while the student warms up, and while the policy does."""
@@ -288,6 +287,22 @@ class PolicyWeighting(Weighting):
             said = _named(found.metrics, self.states.layout.teachers)
             epoch = (step + 1) / self.steps_per_epoch
             self.log.write("selector", step=step + 1, epoch=epoch, version=found.version, **said)
+
+
+def _trainer_spec(
+    config: PolicyConfig, inputs: WeightingInputs, layout: StateSpec, start: Exported | None
+) -> PolicyTrainerSpec:
+    weights = None if start is None else {name: value.numpy() for name, value in start.policy.state_dict().items()}
+    return PolicyTrainerSpec(
+        layout=layout,
+        lr=config.lr,
+        clip_ratio=config.clip_ratio,
+        entropy_bonus=config.entropy_bonus,
+        update_every=config.update_every,
+        passes=config.passes,
+        start=weights,
+        lease_s=inputs.lease_s if config.shared else None,
+    )
 
 
 def _named(metrics: dict[str, float], teachers: tuple[str, ...]) -> dict[str, Any]:

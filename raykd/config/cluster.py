@@ -1,0 +1,28 @@
+"""Where things run: the section `cluster`; and where metrics are sent: the section `trackers`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from raykd.config.base import Section
+
+
+class ClusterConfig(Section):
+    """Where things run. Nothing here changes what is learnt."""
+
+    address: str | None = Field(None, description="of a running Ray cluster; default a local Ray of our own")
+    num_cpus: int | None = Field(
+        None, ge=1, description="logical CPUs of a local Ray; default at least 4 and what fits"
+    )
+    object_store_mb: int = Field(256, ge=80, description="object store of a local Ray")
+    lease_s: float = Field(60, gt=0, description="a shared teacher service ends so long after its last user")
+
+
+class TrackersConfig(Section):
+    """Where the metrics of a run or study go beside its own folder."""
+
+    tensorboard: bool = Field(False, description="event files in the folder; a study always writes them")
+    mlflow: str | None = Field(
+        None, description="tracking URI: a server, or a file of its own", examples=["sqlite:///runs/mlflow.db"]
+    )
+    wandb: str | None = Field(None, description="project of Weights & Biases; WANDB_MODE=offline keeps it here")

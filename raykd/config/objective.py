@@ -1,0 +1,61 @@
+"""What the student minimises: the section `objective`, one class per soft loss."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from raykd.config.base import Mark
+from raykd.config.choice import Choice, OneOf
+
+DEFAULT_TEMPERATURE = 2.0
+
+
+class ObjectiveConfig(Choice):
+    """L = α · soft + (1 − α) · hard; the type is that of the soft loss."""
+
+    shorthand = "type"
+    default_type = "kl"
+    group = "raykd.objective"
+
+    type: str
+    alpha: Annotated[float, Mark.LIVE] = Field(0.5, ge=0, le=1, description="α, the weight of the soft part")
+
+    @property
+    def divergence_temperature(self) -> float:
+        """τ of a teacher's own divergence from the student (`feedback.teacher_kd`)."""
+        return DEFAULT_TEMPERATURE
+
+
+class KLConfig(ObjectiveConfig):
+    """KL divergence of the softened probabilities, times τ²; the squared error in a regression."""
+
+    title = "Kullback-Leibler divergence of softened probabilities"
+    citation = (
+        "Hinton, Vinyals, Dean, “Distilling the Knowledge in a Neural Network”, 2015, arXiv 1503.02531, section 2"
+    )
+    implementation = "raykd.objective.soft:SoftenedKL"
+
+    type: Literal["kl"] = "kl"
+    temperature: Annotated[float, Mark.LIVE] = Field(
+        DEFAULT_TEMPERATURE, gt=0, description="τ; softens student and teachers"
+    )
+
+    @property
+    def divergence_temperature(self) -> float:
+        """τ, the same as the student's."""
+        return self.temperature
+
+
+class MSEConfig(ObjectiveConfig):
+    """Mean squared error of the logits."""
+
+    title = "squared error of the logits"
+    citation = "Ba, Caruana, “Do Deep Nets Really Need to be Deep?”, NeurIPS 2014, arXiv 1312.6184"
+    implementation = "raykd.objective.soft:MeanSquaredError"
+
+    type: Literal["mse"] = "mse"
+
+
+AnyObjective = Annotated[ObjectiveConfig, OneOf()]

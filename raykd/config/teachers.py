@@ -1,0 +1,79 @@
+"""One teacher of the ensemble: an item of `teachers`, one class for each way to prepare it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from raykd.config.base import Mark
+from raykd.config.choice import Choice, OneOf
+from raykd.config.model import ModelConfig
+from raykd.config.training import FinetuneConfig, Precision
+
+
+class TeacherConfig(Choice):
+    """A model, how it is prepared, and where its replicas run."""
+
+    shorthand = "model"
+    discriminator = "prepare"
+    default_type = "given"
+
+    prepare: str
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+$", description="default: teacher0, teacher1, …")
+    model: ModelConfig = Field(description="a hub name or folder, or a mapping as for `student`")
+    max_length: int | None = Field(None, ge=4, description="tokens of a row for this teacher; default data.max_length")
+    precision: Precision = Field(
+        "auto", description="of the forward pass; auto: bfloat16 on GPUs that have it, float32 else"
+    )
+    replicas: Annotated[int, Mark.PLACEMENT] = Field(1, ge=1, description="copies that answer side by side")
+    num_cpus: Annotated[float, Mark.PLACEMENT] = Field(1, ge=0, description="logical CPUs of a replica")
+    num_gpus: Annotated[float, Mark.PLACEMENT] = Field(
+        0, ge=0, description="GPUs of a replica; a fraction shares one", examples=[0.25]
+    )
+    resources: Annotated[dict[str, float], Mark.PLACEMENT] = Field(
+        {}, description="custom resources that place replicas", examples=[{"teacher_slot": 1}]
+    )
+    node_labels: Annotated[dict[str, str], Mark.PLACEMENT] = Field(
+        {}, description="labels of the nodes that may run replicas", examples=[{"raykd-role": "teacher"}]
+    )
+    threads: int | None = Field(None, ge=1, description="torch threads of a replica; null: chosen and logged")
+    batch_tokens: Annotated[int | None, Mark.PLACEMENT] = Field(
+        None, ge=16, description="tokens of one call; null: 2048 on a CPU, 32768 on a GPU"
+    )
+
+
+class GivenTeacherConfig(TeacherConfig):
+    """A classifier (or regressor) of this task already."""
+
+    title = "used as given"
+
+    prepare: Literal["given"] = "given"
+    labels: list[str] | None = Field(
+        None,
+        description="names of the logit columns, where the checkpoint has none",
+        examples=[["negative", "positive"]],
+    )
+
+    @model_validator(mode="after")
+    def _prepared(self) -> GivenTeacherConfig:
+        if self.model.from_ is None:
+            raise ValueError("a fresh model has learnt nothing yet: set prepare: finetune")
+        if self.model.layers is not None:
+            raise ValueError("a truncated model must be trained again: set prepare: finetune")
+        return self
+
+
+class FinetunedTeacherConfig(TeacherConfig):
+    """Trained on the training rows first, and kept in the cache."""
+
+    title = "fine-tuned on the training rows"
+
+    prepare: Literal["finetune"] = "finetune"
+    finetune: FinetuneConfig = Field(FinetuneConfig(), description="how it is trained")
+    domains: list[str] | None = Field(
+        None, description="a specialist: fine-tuned on the rows of these domains alone", examples=[["books"]]
+    )
+
+
+AnyTeacher = Annotated[TeacherConfig, OneOf()]
