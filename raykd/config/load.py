@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from raykd.config.keys import nearest, section_at
 from raykd.config.run import RunConfig
+from raykd.config.yaml_file import read_yaml, read_yaml_file, yaml_text
 from raykd.errors import ConfigError
 
 PLACEMENT = {
@@ -34,12 +34,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(str(path), "no such configuration file", "give the path of a YAML file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(str(path), f"cannot be read as YAML: {' '.join(str(error).split())}") from None
+    raw = read_yaml_file(path)
     if not isinstance(raw, dict):
         raise ConfigError(str(path), "a configuration is a mapping of keys", "see workloads/ for examples")
     base = raw.pop("extends", None)
@@ -74,7 +69,7 @@ def parse(raw: dict[str, Any], overrides: Sequence[str] = (), where: str = "conf
 
 def save(config: RunConfig, path: Path) -> None:
     """Writes the resolved configuration as YAML."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False), encoding="utf-8")
+    path.write_text(yaml_text(config.model_dump(mode="json", by_alias=True)), encoding="utf-8")
 
 
 def changed_key(before: RunConfig, after: RunConfig) -> str | None:
@@ -106,18 +101,13 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"override {override!r}", "is not KEY=VALUE", "for example train.epochs=2")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"override {key}", f"cannot read the value {text!r}", "quote it as in YAML") from None
-    if isinstance(value, str):
-        value = _number(value)
+    value = read_yaml(text, f"override {key}")
     here: Any = raw
     parts = key.split(".")
     for depth, part in enumerate(parts):
         last = depth == len(parts) - 1
         if isinstance(here, list):
-            if not part.isdigit() or int(part) >= len(here):
+            if not part.isdecimal() or len(part) > 6 or int(part) >= len(here):
                 place = ".".join(parts[:depth])
                 raise ConfigError(f"override {key}", f"{place} has no item {part}", f"it has 0 to {len(here) - 1}")
             index: Any = int(part)
@@ -131,14 +121,6 @@ def _apply(raw: dict[str, Any], override: str) -> None:
             if isinstance(here, list) and not isinstance(here[index], (dict, list)):
                 here[index] = _expanded(RunConfig, parts[: depth + 1], here[index])
             here = here[index]
-
-
-def _number(text: str) -> Any:
-    """YAML 1.1 reads 1e-4 as text; people mean the number."""
-    try:
-        return float(text) if "e" in text.lower() else text
-    except ValueError:
-        return text
 
 
 def _expanded(root: type[BaseModel], keys: list[str], value: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from raykd.config.base import Section
+from raykd.config.base import Name, Section
 from raykd.config.training import FinetuneConfig
 
 
@@ -51,7 +51,7 @@ class TeacherConfig(Section):
 
     shorthand = "model"
 
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+$", description="default: teacher0, teacher1, …")
+    name: Name | None = Field(None, description="default: teacher0, teacher1, …")
     model: ModelConfig = Field(description="a hub name or folder, or a mapping as for `student`")
     prepare: Literal["given", "finetune"] = Field(
         "given", description="given: a classifier of this task already; finetune: train it on the training rows first"

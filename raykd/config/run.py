@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from raykd.config.base import Section
+from raykd.config.base import Address, Name, Section, Seed
 from raykd.config.feedback import FeedbackConfig
 from raykd.config.keys import field_at, validation_error
 from raykd.config.model import ModelConfig, TeacherConfig
@@ -58,7 +58,7 @@ class GeneratorConfig(Section):
     validation_rows: int = Field(600, ge=50, description="validation rows, never noisy")
     domains: int = Field(3, ge=1, le=6, description="how many domains")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of training labels that are flipped")
-    seed: int = Field(0, ge=0, description="seed of the generator")
+    seed: Seed = Field(0, description="seed of the generator")
 
 
 class DataConfig(Section):
@@ -98,9 +98,7 @@ class DataConfig(Section):
         lt=0.9,
         description="share of train held out for the policy's reward or a fitted rule; null: 0.1 where it is needed",
     )
-    seed: int = Field(
-        0, ge=0, description="of limit, fraction and carving; apart from the run's, so seeds share splits"
-    )
+    seed: Seed = Field(0, description="of limit, fraction and carving; apart from the run's, so seeds share splits")
     generated: GeneratorConfig = Field(GeneratorConfig(), description="used with source: generated")
 
     @model_validator(mode="after")
@@ -123,7 +121,7 @@ class ObjectiveConfig(Section):
 class ClusterConfig(Section):
     """Where things run. Nothing here changes what is learnt."""
 
-    address: str | None = Field(None, description="of a running Ray cluster; default a local Ray of our own")
+    address: Address | None = Field(None, description="of a running Ray cluster; default a local Ray of our own")
     num_cpus: int | None = Field(
         None, ge=1, description="logical CPUs of a local Ray; default at least 4 and what fits"
     )
@@ -134,8 +132,8 @@ class ClusterConfig(Section):
 class RunConfig(Section):
     """One distillation: who teaches whom what, and how."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$", description="names the folder runs/NAME")
-    seed: int = Field(0, ge=0, description="of the student's new weights, the order of rows and dropout")
+    name: Name = Field("run", description="names the folder runs/NAME")
+    seed: Seed = Field(0, description="of the student's new weights, the order of rows and dropout")
     task: TaskConfig = Field(TaskConfig(), description="what is learnt")
     data: DataConfig = Field(description="where the rows come from")
     teachers: list[TeacherConfig] = Field(description="the ensemble")
@@ -223,6 +221,8 @@ class RunConfig(Section):
                 TaskConfig(type=self.task.type, metric=self.study.metric)
             except ValueError as error:
                 raise ValueError(f"study.metric: {self.study.metric} does not fit {self.task.type}") from error
+        if self.study.repeat.top_k and self.seed + self.study.repeat.seeds > 2**32:
+            raise ValueError("study.repeat: the seeds from `seed` upwards exceed 32 bits: lower `seed`")
         if self.study.scheduler.type == "pbt" and self.train.workers > 1:
             raise ValueError("study.scheduler: pbt needs students of one worker (train.workers: 1)")
         if self.study.minimize is not None and self.train.workers > 1:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from raykd.config.base import Section
+from raykd.config.base import Section, Seed
 
 SHARED = ("name", "task", "data", "teachers", "cluster", "cache", "study", "baselines", "parity_rows")
 """Top-level keys that all trials have in common: with other rows or teachers their metrics would not compare."""
@@ -113,7 +113,7 @@ class StudyConfig(Section):
     scheduler: SchedulerConfig = Field(SchedulerConfig(), description="which trials end early")
     repeat: RepeatConfig = Field(RepeatConfig(), description="the best ones over several seeds")
     trackers: TrackersConfig = Field(TrackersConfig(), description="MLflow, Weights & Biases")
-    seed: int = Field(0, ge=0, description="of the search; the trials' own is `seed` of the run")
+    seed: Seed = Field(0, description="of the search; the trials' own is `seed` of the run")
 
     @model_validator(mode="after")
     def _fits(self) -> StudyConfig:
