@@ -1,13 +1,34 @@
-"""What all configuration sections share: unknown keys are errors, a bare value may stand for a mapping, marks."""
+"""What all configuration sections share: unknown keys are errors, numbers are finite, shorthands, marks."""
 
 from __future__ import annotations
 
+import math
+import re
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+
+ADDRESS = re.compile(r"(?:ray://)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\]):(\d{1,5})")
+
+
+def _address(value: str) -> str:
+    match = ADDRESS.fullmatch(value)
+    if value not in ("auto", "local") and (match is None or not 0 < int(match[1]) < 2**16):
+        raise ValueError(
+            f"{value!r:.60} is no address of a Ray cluster: give HOST:PORT, ray://HOST:PORT, auto or local"
+        )
+    return value
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""Of a random generator: 32 bits, since NumPy's older generators and Optuna's samplers take no more."""
+Name = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
+"""What files and folders are named after: 255 bytes are allowed, and suffixes and hashes follow it."""
+Address = Annotated[str, AfterValidator(_address)]
+"""Of a running Ray cluster, as `ray.init` takes it."""
 
 
 class Mark(Enum):
@@ -24,7 +45,9 @@ class Mark(Enum):
 class Section(BaseModel):
     """A mapping of the configuration file."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True, populate_by_name=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", validate_default=True, populate_by_name=True, frozen=True, allow_inf_nan=False
+    )
 
     shorthand: ClassVar[str | None] = None
     """The field that a bare value stands for: `student: FOLDER` is `student: {from: FOLDER}`."""
@@ -46,3 +69,26 @@ class Section(BaseModel):
     @classmethod
     def _expand(cls, value: Any) -> Any:
         return cls.expand(value)
+
+    @model_validator(mode="after")
+    def _finite(self) -> Section:
+        """Of fields that hold anything (`study.space`'s choices): no number in them is infinite or NaN."""
+        for key in type(self).model_fields:
+            value = getattr(self, key)
+            if isinstance(value, (list, dict)) and (number := _not_finite(value)) is not None:
+                raise ValueError(f"{key}: {number} is not a finite number")
+        return self
+
+
+def _not_finite(values: list[Any] | dict[str, Any]) -> float | None:
+    """The first number within lists and mappings that is infinite or NaN."""
+    waiting: list[Any] = [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, (list, tuple)):
+            waiting.extend(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            return value
+    return None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from raykd.config.base import Section
+from raykd.config.base import Address, Section
 
 
 class ClusterConfig(Section):
     """Where things run. Nothing here changes what is learnt."""
 
-    address: str | None = Field(None, description="of a running Ray cluster; default a local Ray of our own")
+    address: Address | None = Field(None, description="of a running Ray cluster; default a local Ray of our own")
     num_cpus: int | None = Field(
         None, ge=1, description="logical CPUs of a local Ray; default at least 4 and what fits"
     )

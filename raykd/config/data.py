@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from raykd.config.base import Section
+from raykd.config.base import Section, Seed
 
 
 class GeneratorConfig(Section):
@@ -14,7 +14,7 @@ class GeneratorConfig(Section):
     validation_rows: int = Field(600, ge=50, description="validation rows, never noisy")
     domains: int = Field(3, ge=1, le=6, description="how many domains")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of training labels that are flipped")
-    seed: int = Field(0, ge=0, description="seed of the generator")
+    seed: Seed = Field(0, description="seed of the generator")
 
 
 class DataConfig(Section):
@@ -54,9 +54,7 @@ class DataConfig(Section):
         lt=0.9,
         description="share of train held out for the policy's reward or a fitted rule; null: 0.1 where it is needed",
     )
-    seed: int = Field(
-        0, ge=0, description="of limit, fraction and carving; apart from the run's, so seeds share splits"
-    )
+    seed: Seed = Field(0, description="of limit, fraction and holdouts; apart from the run's, so seeds share splits")
     generated: GeneratorConfig = Field(GeneratorConfig(), description="used with source: generated")
 
     @model_validator(mode="after")

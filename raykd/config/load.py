@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from raykd.config.base import Mark
@@ -14,6 +13,7 @@ from raykd.config.explain import explained, refuse_renamed
 from raykd.config.keys import marked
 from raykd.config.overlay import merge, put
 from raykd.config.run import RunConfig
+from raykd.config.yaml_file import read_yaml, read_yaml_file, yaml_text
 from raykd.errors import ConfigError
 
 
@@ -30,12 +30,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(str(path), "no such configuration file", "give the path of a YAML file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(str(path), f"cannot be read as YAML: {' '.join(str(error).split())}") from None
+    raw = read_yaml_file(path)
     if not isinstance(raw, dict):
         raise ConfigError(str(path), "a configuration is a mapping of keys", "see workloads/ for examples")
     base = raw.pop("extends", None)
@@ -62,7 +57,7 @@ def parse(raw: dict[str, Any], overrides: Sequence[str] = (), where: str = "conf
 
 def save(config: RunConfig, path: Path) -> None:
     """Writes the resolved configuration as YAML."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False), encoding="utf-8")
+    path.write_text(yaml_text(config.model_dump(mode="json", by_alias=True)), encoding="utf-8")
 
 
 def changed_key(before: RunConfig, after: RunConfig) -> str | None:
@@ -87,18 +82,4 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"override {override!r}", "is not KEY=VALUE", "for example train.epochs=2")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"override {key}", f"cannot read the value {text!r}", "quote it as in YAML") from None
-    if isinstance(value, str):
-        value = _number(value)
-    put(raw, key, value)
-
-
-def _number(text: str) -> Any:
-    """YAML 1.1 reads 1e-4 as text; people mean the number."""
-    try:
-        return float(text) if "e" in text.lower() else text
-    except ValueError:
-        return text
+    put(raw, key, read_yaml(text, f"override {key}"))

@@ -104,6 +104,9 @@ def _laid(below: Any, value: Any, place: Place) -> Any:
 def _index(here: Any, part: str, place: Place, key: str) -> Any:
     if not isinstance(here, list):
         return part
-    if not part.isdigit() or int(part) >= len(here):
-        raise ConfigError(f"override {key}", f"{'.'.join(place)} has no item {part}", f"it has 0 to {len(here) - 1}")
+    # More digits than any list has items: Python refuses to read thousands of them as a number.
+    if not part.isdecimal() or len(part) > 6 or int(part) >= len(here):
+        raise ConfigError(
+            f"override {'.'.join(place)}.…", f"{'.'.join(place)} has no item {part:.20}", f"it has 0 to {len(here) - 1}"
+        )
     return int(part)

@@ -178,6 +178,8 @@ def _type(annotation: Any) -> str:
     if (family := family_of(annotation)) is not None:
         names = " | ".join(family.types())
         return f"list, each {names}" if origin is list else names
+    if origin is typing.Annotated:
+        return _type(parts[0])
     if origin is typing.Literal:
         return " | ".join(map(str, parts))
     if origin in (typing.Union, types.UnionType):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, model_validator
 
-from raykd.config.base import Mark, Section
+from raykd.config.base import Mark, Name, Section, Seed
 from raykd.config.cluster import ClusterConfig, TrackersConfig
 from raykd.config.data import DataConfig
 from raykd.config.feedback import AnyFeedback, CotangentFeedbackConfig, NoFeedbackConfig
@@ -40,10 +40,8 @@ class RunConfig(Section):
     # Built at the first use: a package that adds a type through an entry point may be the one that imports this.
     model_config = ConfigDict(defer_build=True)
 
-    name: Annotated[str, Mark.SHARED] = Field(
-        "run", pattern=r"^[A-Za-z0-9._-]+$", description="names the folder runs/NAME"
-    )
-    seed: int = Field(0, ge=0, description="of the student's new weights, the order of rows and dropout")
+    name: Annotated[Name, Mark.SHARED] = Field("run", description="names the folder runs/NAME")
+    seed: Seed = Field(0, description="of the student's new weights, the order of rows and dropout")
     task: Annotated[TaskConfig, Mark.SHARED] = Field(TaskConfig(), description="what is learnt")
     data: Annotated[DataConfig, Mark.SHARED] = Field(description="where the rows come from")
     teachers: Annotated[list[AnyTeacher], Mark.SHARED] = Field(description="the ensemble")
@@ -144,6 +142,8 @@ class RunConfig(Section):
                 TaskConfig(type=self.task.type, metric=study.metric)
             except ValueError as error:
                 raise ValueError(f"study.metric: {study.metric} does not fit {self.task.type}") from error
+        if study.repeat.top_k and self.seed + study.repeat.seeds > 2**32:
+            raise ValueError("study.repeat: the seeds from `seed` upwards exceed 32 bits: lower `seed`")
         if isinstance(study.scheduler, PBTConfig) and self.train.workers > 1:
             raise ValueError("study.scheduler: pbt needs students of one worker (train.workers: 1)")
         if study.minimize is not None and self.train.workers > 1:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from raykd.config.base import Mark, Section
+from raykd.config.base import Mark, Section, Seed
 from raykd.config.search import (
     AnyScheduler,
     AnySearcher,
@@ -85,7 +85,7 @@ class StudyConfig(Section):
     searcher: AnySearcher = Field(RandomSearchConfig(), description="where the points come from")
     scheduler: AnyScheduler = Field(ASHAConfig(), description="which trials end early")
     repeat: RepeatConfig = Field(RepeatConfig(), description="the best ones over several seeds")
-    seed: int = Field(0, ge=0, description="of the search; the trials' own is `seed` of the run")
+    seed: Seed = Field(0, description="of the search; the trials' own is `seed` of the run")
 
     @model_validator(mode="after")
     def _fits(self) -> StudyConfig:

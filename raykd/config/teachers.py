@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from raykd.config.base import Mark
+from raykd.config.base import Mark, Name
 from raykd.config.choice import Choice, OneOf
 from raykd.config.model import ModelConfig
 from raykd.config.training import FinetuneConfig, Precision
@@ -20,7 +20,7 @@ class TeacherConfig(Choice):
     default_type = "given"
 
     prepare: str
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+$", description="default: teacher0, teacher1, …")
+    name: Name | None = Field(None, description="default: teacher0, teacher1, …")
     model: ModelConfig = Field(description="a hub name or folder, or a mapping as for `student`")
     max_length: int | None = Field(None, ge=4, description="tokens of a row for this teacher; default data.max_length")
     precision: Precision = Field(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from raykd.config.base import Mark, Section
+from raykd.config.base import Mark, Section, Seed
 
 Precision = Literal["auto", "float32", "bfloat16", "float64"]
 
@@ -72,4 +72,4 @@ class FinetuneConfig(OptimConfig):
     """How a teacher is fine-tuned: `teachers[].finetune`."""
 
     epochs: float = Field(2, gt=0, description="passes over the training rows")
-    seed: int = Field(0, ge=0, description="the teacher's own seed, so that student seeds share teachers")
+    seed: Seed = Field(0, description="the teacher's own seed, so that student seeds share teachers")

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from raykd.config.base import Mark, Section
+from raykd.config.base import Mark, Name, Section
 from raykd.config.choice import Choice, OneOf
 
 
@@ -176,8 +176,8 @@ class PolicyConfig(WeightingConfig):
     start_from: str | None = Field(
         None, description="folder of an exported policy to start from", examples=["runs/rl_kd/policy"]
     )
-    shared: Annotated[str | None, Mark.SHARED] = Field(
-        None, pattern=r"^[A-Za-z0-9._-]+$", description="name of a policy that many runs on the cluster feed"
+    shared: Annotated[Name | None, Mark.SHARED] = Field(
+        None, description="name of a policy that many runs on the cluster feed"
     )
 
     @model_validator(mode="after")

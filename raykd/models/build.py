@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import (
@@ -61,7 +61,7 @@ def build(
     path = resolve(spec.from_)
     config = read_config(path, spec.from_)
     _set_task(config, task)
-    _set_dropout(config, spec.dropout, spec.from_)
+    set_dropout(config, spec.dropout, spec.from_)
     with _drawn_from(seed):
         model, _ = read_model(path, config, spec.from_)
     tokenizer = read_tokenizer(path, spec.from_)
@@ -76,8 +76,6 @@ def _fresh(
     spec: ModelConfig, task: Task, texts: Iterable[str] | None, seed: int, max_length: int
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A BERT of the given shape with random weights."""
-    if not isinstance(spec.layers, int) or spec.hidden_size is None or spec.heads is None:
-        raise ModelError("fresh model", "needs layers, hidden_size and heads", "or give `from`")
     tokenizer: PreTrainedTokenizerBase
     if spec.tokenizer in KINDS:
         if texts is None:
@@ -85,22 +83,34 @@ def _fresh(
         tokenizer = train_tokenizer(spec.tokenizer, texts, spec.vocab_size, max_length)
     else:
         tokenizer = read_tokenizer(resolve_tokenizer(spec.tokenizer), spec.tokenizer)
+    config = fresh_config(spec, max(tokenizer.get_vocab().values()) + 1, tokenizer.pad_token_id, max_length)
+    _set_task(config, task)
+    with _drawn_from(seed):
+        model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    return model.eval(), tokenizer
+
+
+def fresh_config(spec: ModelConfig, vocabulary: int, pad_token_id: Any, max_length: int) -> BertConfig:
+    """The configuration of a fresh model.
+
+    Raises:
+        ModelError: the section names a checkpoint, or no whole shape.
+    """
+    if not isinstance(spec.layers, int) or spec.hidden_size is None or spec.heads is None:
+        raise ModelError("fresh model", "needs layers, hidden_size and heads", "or give `from`")
     config = BertConfig(
-        vocab_size=max(tokenizer.get_vocab().values()) + 1,
+        vocab_size=vocabulary,
         hidden_size=spec.hidden_size,
         num_hidden_layers=spec.layers,
         num_attention_heads=spec.heads,
         intermediate_size=spec.intermediate_size or 4 * spec.hidden_size,
         max_position_embeddings=max_length,
-        pad_token_id=tokenizer.pad_token_id,
+        pad_token_id=pad_token_id,
         # BERT's 0.02 is for 768 wide; narrow models with it begin with flat attention and stay there for epochs.
         initializer_range=0.02 * math.sqrt(768 / spec.hidden_size),
     )
-    _set_task(config, task)
-    _set_dropout(config, spec.dropout, "fresh model")
-    with _drawn_from(seed):
-        model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-    return model.eval(), tokenizer
+    set_dropout(config, spec.dropout, "fresh model")
+    return config
 
 
 def _set_task(config: PreTrainedConfig, task: Task) -> None:
@@ -111,7 +121,7 @@ def _set_task(config: PreTrainedConfig, task: Task) -> None:
     config.problem_type = "regression" if task.type == "regression" else "single_label_classification"
 
 
-def _set_dropout(config: PreTrainedConfig, dropout: float | None, where: str) -> None:
+def set_dropout(config: PreTrainedConfig, dropout: float | None, where: str) -> None:
     """One share for every dropout of the architecture, whatever it calls them."""
     if dropout is None:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -23,7 +24,8 @@ from raykd.models.tokenizers import TOKENIZER_FILES, read_tokenizer
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 DOWNLOADED = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
 
@@ -36,7 +38,7 @@ def resolve(name: str) -> Path:
     folder = _folder(name)
     if not (folder / "config.json").is_file():
         raise ModelError(name, "has no config.json", "give the folder or hub name of a Hugging Face checkpoint")
-    if not any((folder / file).is_file() for file in WEIGHTS):
+    if not any((folder / file).is_file() for file in (SINGLE, INDEX)):
         raise ModelError(
             name, "has no model.safetensors; pickled weights are refused", "save it with safe serialization first"
         )
@@ -76,13 +78,8 @@ def load(folder: Path | str, dtype: torch.dtype = torch.float32) -> tuple[PreTra
         ModelError: it cannot be read, or its classifier head has not been trained.
     """
     path, where = resolve(str(folder)), str(folder)
-    model, fresh = read_model(path, read_config(path, where), where, dtype)
-    if fresh:
-        raise ModelError(
-            where,
-            f"its classifier is untrained: {fresh[0]} is not among the weights",
-            "fine-tune it (prepare: finetune)",
-        )
+    model, drawn = read_model(path, read_config(path, where), where, dtype)
+    require_classifier(drawn, where)
     tokenizer = read_tokenizer(path, where)
     check_vocabulary(model, tokenizer, where)
     return model, tokenizer
@@ -119,9 +116,9 @@ def read_config(path: Path, where: str) -> PreTrainedConfig:
 def read_model(
     path: Path, config: PreTrainedConfig, where: str, dtype: torch.dtype = torch.float32
 ) -> tuple[PreTrainedModel, list[str]]:
-    """The model of `config` with the folder's weights, and the names of those drawn anew because the folder lacks them.
+    """The model of `config` with the folder's weights, and the names of parameters that the folder lacks.
 
-    Only a pooler and a classifier may be new, the latter also because its shape is another.
+    Those are drawn at random. Only a pooler and a classifier may be, the latter also because its shape is another.
 
     Raises:
         ModelError: the weights are damaged, or lack a part of the encoder.
@@ -137,20 +134,39 @@ def read_model(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    fresh = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
-    encoder = f"{model.base_model_prefix}."
-    lost = [key for key in fresh if key.startswith(encoder) and ".pooler." not in key]
-    if lost:
-        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-        raise ModelError(
-            where, f"its weights do not fit its config.json: {lost[0]}{more}", "the checkpoint is incomplete"
-        )
-    if fresh:
-        logger.info("%s: new weights for %s", where, ", ".join(fresh))
+    drawn = missing_weights(info, model.base_model_prefix, where)
+    if drawn:
+        logger.info("%s: new weights for %s", where, ", ".join(drawn))
     if info["unexpected_keys"]:
         logger.info("%s: unused weights %s", where, ", ".join(sorted(info["unexpected_keys"])))
     _own(model)
-    return model.eval(), fresh
+    return model.eval(), drawn
+
+
+def missing_weights(info: dict[str, Any], base_model_prefix: str, where: str) -> list[str]:
+    """Parameters that the weights lack or have in another shape, by what their reader reports: of the classifier only.
+
+    Raises:
+        ModelError: a part of the encoder is among them; a pooler may be.
+    """
+    shapes = {key: (list(stored), list(wanted)) for key, stored, wanted in info["mismatched_keys"]}
+    missing = sorted({*info["missing_keys"], *shapes})
+    lost = [key for key in missing if key.startswith(f"{base_model_prefix}.") and ".pooler." not in key]
+    if lost:
+        stored, wanted = shapes.get(lost[0], ([], []))
+        why = f" is {stored}, by the configuration {wanted}" if lost[0] in shapes else " is not among them"
+        more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise ModelError(
+            where, f"its weights do not fit its config.json: {lost[0]}{why}{more}", "the checkpoint is incomplete"
+        )
+    return missing
+
+
+def require_classifier(drawn: list[str], where: str) -> None:
+    """ModelError where a classifier that answers as it is has parameters among those that are drawn."""
+    if drawn:
+        what = f"its classifier is untrained: its weights have no {drawn[0]} of the shape that its labels need"
+        raise ModelError(where, what, "fine-tune it (prepare: finetune), or mend id2label in its config.json")
 
 
 def _own(model: PreTrainedModel) -> None:

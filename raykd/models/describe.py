@@ -1,7 +1,8 @@
-"""The size of a checkpoint, read from its headers."""
+"""The size of a checkpoint, read from the headers of its weights: no weight is loaded."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Collection
@@ -10,14 +11,19 @@ from typing import Any
 
 from safetensors import safe_open
 
-from raykd.models.checkpoint import read_config
+from raykd.models.checkpoint import INDEX, SINGLE, read_config
+from raykd.models.hub_errors import reading
 
 LAYER = re.compile(r"\.(?:layer|layers|h|block)\.(\d+)\.")
 """How architectures name the layers of their one stack."""
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """Parameters, layers and width of a checkpoint's folder."""
+    """Parameters, layers and hidden_size of a checkpoint's folder; the last two None where the configuration has none.
+
+    Raises:
+        ModelError: its config.json or its weights cannot be read.
+    """
     config = read_config(folder, str(folder))
     return {
         "parameters": parameter_count(folder),
@@ -27,12 +33,42 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def parameter_count(folder: Path, layers: Collection[int] | None = None) -> int:
-    """Numbers in its safetensors files, from their headers alone; of `layers` only, where a truncation keeps those."""
+    """How many numbers a checkpoint's weights are; of `layers` only, where a truncation keeps those.
+
+    Raises:
+        ModelError: the weights cannot be read.
+    """
+    return count(stored_shapes(folder, str(folder)), layers)
+
+
+def count(shapes: dict[str, tuple[int, ...]], layers: Collection[int] | None = None) -> int:
+    """As `parameter_count`, of `stored_shapes`."""
     total = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(str(path), framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118
-                layer = LAYER.search(name)
-                if layer is None or layers is None or int(layer[1]) in layers:
-                    total += math.prod(file.get_slice(name).get_shape())
+    for name, shape in shapes.items():
+        layer = LAYER.search(name)
+        if layer is None or layers is None or int(layer[1]) in layers:
+            total += math.prod(shape)
     return total
+
+
+def stored_shapes(folder: Path, where: str) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor in the weights that `load` would read.
+
+    Raises:
+        ModelError: a file is missing, half written or damaged.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    with reading(where, "weights"):
+        for path in _files(folder):
+            with safe_open(str(path), framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118
+                    shapes[name] = tuple(file.get_slice(name).get_shape())
+    return shapes
+
+
+def _files(folder: Path) -> list[Path]:
+    """The one file, or the shards that the index names."""
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    return [folder / str(name) for name in sorted(set(index["weight_map"].values()))]

@@ -41,8 +41,9 @@ def weights_fingerprint(folder: Path | str) -> str:
         for file in files:
             with file.open("rb") as stream:
                 whole.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    except (OSError, ValueError) as error:
-        raise ModelError(str(folder), f"cannot be read: {' '.join(str(error).split())}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(str(folder), f"cannot be read: {reason}", "download or save it again") from None
     whole.update(_canonical({key: value for key, value in config.items() if key not in NO_ARCHITECTURE}))
     return whole.hexdigest()
 

@@ -21,6 +21,9 @@ UNREADABLE = (
     TypeError,
     AttributeError,
     ImportError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
     SafetensorError,
     StrictDataclassError,
 )
@@ -33,9 +36,10 @@ def reading(where: str, what: str) -> Iterator[None]:
         with quiet():
             yield
     except UNREADABLE as error:
-        said = " ".join(str(error).split())
-        short = said if len(said) <= 200 else said[:200] + "…"
-        raise ModelError(where, f"its {what} cannot be read: {short}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        short = reason if len(reason) <= 200 else reason[:200] + "…"
+        mend = "it may be half written or of another program: download or save it again"
+        raise ModelError(where, f"its {what} cannot be read: {short}", mend) from None
 
 
 @contextmanager

@@ -66,6 +66,14 @@ def read_tokenizer(path: Path, where: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def check_vocab_size(kind: str, vocab_size: int) -> None:
+    """ModelError where a byte-level vocabulary has no room for the 256 bytes."""
+    if kind == "bpe" and vocab_size < SMALLEST_BPE:
+        raise ModelError(
+            "tokenizer bpe", f"vocab_size {vocab_size} is too small", f"at least {SMALLEST_BPE}: all bytes"
+        )
+
+
 def _wordpiece(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     """WordPiece whose vocabulary comes from BPE over words that begin with a mark.
 
@@ -116,10 +124,7 @@ def _alphabet(texts: Sequence[str], normalizer: normalizers.Normalizer, size: in
 
 def _bpe(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     """Byte-level BPE (GPT-2's), lower-case."""
-    if vocab_size < SMALLEST_BPE:
-        raise ModelError(
-            "tokenizer bpe", f"vocab_size {vocab_size} is too small", f"at least {SMALLEST_BPE}: all bytes"
-        )
+    check_vocab_size("bpe", vocab_size)
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)

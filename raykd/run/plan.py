@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from transformers import PreTrainedModel
 
 from raykd import models
 from raykd.config import (
@@ -20,7 +24,9 @@ from raykd.config import (
 )
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
-from raykd.models.checkpoint import read_config
+from raykd.errors import ConfigError
+from raykd.models import CheckpointInfo
+from raykd.models.describe import count
 from raykd.models.truncate import which_layers
 from raykd.teachers import finetune
 from raykd.training.optim import steps_per_epoch, total_steps
@@ -29,14 +35,19 @@ from raykd.weighting.policy.weighting import UpdateSchedule
 
 ADAM_BYTES = 16
 """Bytes a trainable parameter takes: weight, gradient and AdamW's two moments in float32."""
+MOST_STEPS = 10**9
+"""More optimizer steps than this are a mistake in `epochs`."""
+Inspect = Callable[[str], CheckpointInfo]
+"""Looks at each checkpoint once."""
 
 
 def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
-    """Reads the headers of the checkpoints, trains and serves nothing.
+    """Looks at the checkpoints without loading their weights; trains and serves nothing.
 
     Raises:
-        ModelError: what the run would stop at.
+        ConfigError, DataError, ModelError: what the run would stop at.
     """
+    inspect = functools.cache(models.inspect)
     rows = {purpose: len(ids) for purpose, ids in corpus.ids.items() if len(ids)}
     # A baseline has no use for a quiz or a reward, and trains on those rows too.
     corpus_rows = sum(rows.get(purpose, 0) for purpose in ("train", "quiz", "reward"))
@@ -44,32 +55,40 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
     teachers = []
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
         learnt_from = len(finetune.teacher_rows("train", teacher, corpus).ids)
-        entry, said = _teacher(name, teacher, config, task.labels, corpus.named, (rows["train"], learnt_from))
+        count_of = {"served": rows["train"], "trained": learnt_from}
+        entry, doubts = _teacher(name, teacher, config, task.labels, corpus.named, count_of, inspect)
         teachers.append(entry)
-        warnings += said
+        warnings += doubts
+    student = _trained("student", "train", config.student, config.train, rows["train"], config.data.max_length, inspect)
     return {
         "name": config.name,
         "task": {"type": task.type, "metric": task.best_by, "labels": list(task.labels), "named": corpus.named},
         "rows": rows,
         "overlap": corpus.overlap,
         "teachers": teachers,
-        "student": _trained("student", config.student, config.train, rows["train"]),
-        "weighting": _policy(config, task, rows["train"]),
-        "feedback": _feedback(config, teachers, rows["train"]),
-        "baselines": {name: _trained(name, config.student, config.train, corpus_rows) for name in config.baselines},
+        "student": student,
+        "weighting": _policy(config, task, rows["train"], inspect),
+        "feedback": _feedback(config, teachers, rows["train"], inspect),
+        "baselines": {
+            name: student | {"name": name, **_steps("train", config.train, corpus_rows)} for name in config.baselines
+        },
         "study": _study(config),
         "warnings": warnings,
     }
 
 
-def _policy(config: RunConfig, task: Task, rows: int) -> dict[str, Any] | None:
+def _policy(config: RunConfig, task: Task, rows: int, inspect: Inspect) -> dict[str, Any] | None:
     """The policy that picks the teachers: what it sees, and how often it learns."""
     given = config.weighting
     if not isinstance(given, PolicyConfig):
         return None
     seen = config.teachers[config.teacher_names.index(given.sentence_teacher or config.teacher_names[0])].model
     encoder = given.sentence_encoder or seen.from_
-    hidden: int = models.describe(models.resolve(encoder))["hidden_size"] if encoder else seen.hidden_size or 0
+    hidden = seen.hidden_size or 0
+    if encoder is not None:
+        info = inspect(encoder)
+        info.check_length(config.data.max_length)
+        hidden = info.hidden_size or 0
     layout = StateSpec(tuple(config.teacher_names), hidden, task.classes, given.student_state)
     if given.start_from is not None:
         load_for(layout, Path(given.start_from).expanduser())
@@ -101,12 +120,16 @@ def _study(config: RunConfig) -> dict[str, Any] | None:
     }
 
 
-def _feedback(config: RunConfig, teachers: list[dict[str, Any]], rows: int) -> dict[str, Any] | None:
+def _feedback(config: RunConfig, teachers: list[dict[str, Any]], rows: int, inspect: Inspect) -> dict[str, Any] | None:
     """The teachers that learn: how often, on how many processes, and in how much memory."""
     given = config.feedback
     if not isinstance(given, CotangentFeedbackConfig):
         return None
     trainable = [entry for entry, learns in zip(teachers, config.trainable_teachers, strict=True) if learns]
+    for name, teacher, learns in zip(config.teacher_names, config.teachers, config.trainable_teachers, strict=True):
+        if learns:
+            layout = _teacher_layout(teacher, config, inspect)
+            models.trainable_names(layout, given.trainable, f"teacher {name}: feedback.trainable")
     parameters = sum(entry["parameters"] for entry in trainable)
     return {
         "type": given.type,
@@ -119,46 +142,78 @@ def _feedback(config: RunConfig, teachers: list[dict[str, Any]], rows: int) -> d
 
 
 def _teacher(
-    name: str, teacher: TeacherConfig, config: RunConfig, labels: tuple[str, ...], named: bool, rows: tuple[int, int]
+    name: str,
+    teacher: TeacherConfig,
+    config: RunConfig,
+    labels: tuple[str, ...],
+    named: bool,
+    rows: dict[str, int],
+    inspect: Inspect,
 ) -> tuple[dict[str, Any], list[str]]:
-    answered, learnt_from = rows
+    """A teacher's part of the plan, and what a person should know of its labels.
+
+    Args:
+        rows: how many it is served for and, where it is fine-tuned, trained on.
+    """
     entry: dict[str, Any] = {
         "name": name,
         "prepare": teacher.prepare,
         "replicas": teacher.replicas,
         "resources": {"CPU": teacher.num_cpus, "GPU": teacher.num_gpus, **teacher.resources},
-        "rows": answered,
+        "rows": rows["served"],
     }
-    warnings: list[str] = []
+    max_length = teacher.max_length or config.data.max_length
     if isinstance(teacher, FinetunedTeacherConfig):
-        entry |= _trained(name, teacher.model, teacher.finetune, learnt_from)
+        section = f"finetune of teacher {name}"
+        entry |= _trained(name, section, teacher.model, teacher.finetune, rows["trained"], max_length, inspect)
+        return entry, []
+    info = inspect(str(teacher.model.from_))
+    own_labels = teacher.labels if isinstance(teacher, GivenTeacherConfig) else None
+    _, warning = models.column_order(info.labels, labels, named, own_labels, f"teacher {name}")
+    info.check_classifier()
+    info.check_length(max_length)
+    entry |= {"parameters": info.parameters, "layers": info.layers, "hidden_size": info.hidden_size}
+    entry["memory_mb"] = round(info.parameters * 4 * teacher.replicas / 2**20)
+    return entry, [warning] if warning else []
+
+
+def _teacher_layout(teacher: TeacherConfig, config: RunConfig, inspect: Inspect) -> PreTrainedModel:
+    """The teacher as it will learn from feedback: names and shapes, no values."""
+    info = inspect(teacher.model.from_) if teacher.model.from_ is not None else None
+    if isinstance(teacher, GivenTeacherConfig) and info is not None:
+        return info.layout
+    return models.planned_layout(teacher.model, info, teacher.max_length or config.data.max_length)
+
+
+def _trained(
+    name: str, section: str, model: ModelConfig, settings: OptimConfig, rows: int, max_length: int, inspect: Inspect
+) -> dict[str, Any]:
+    """What is trained, for how many steps, on how much: a student or a teacher."""
+    info = inspect(model.from_) if model.from_ is not None else None
+    models.planned_layout(model, info, max_length)
+    if info is None:
+        parameters = _fresh_parameters(model)
     else:
-        folder = models.resolve(str(teacher.model.from_))
-        theirs = models.model_labels(read_config(folder, name))
-        own_labels = teacher.labels if isinstance(teacher, GivenTeacherConfig) else None
-        _, warning = models.column_order(theirs, labels, named, own_labels, f"teacher {name}")
-        warnings += [warning] if warning else []
-        entry |= models.describe(folder)
-        entry["memory_mb"] = round(entry["parameters"] * 4 * teacher.replicas / 2**20)
-    return entry, warnings
-
-
-def _trained(name: str, model: ModelConfig, settings: OptimConfig, rows: int) -> dict[str, Any]:
-    plan: dict[str, Any] = {
+        kept = None if model.layers is None else which_layers(model.layers, info.layers or 0, info.name)
+        parameters = count(info.shapes, kept)
+    return {
         "name": name,
-        "steps_per_epoch": steps_per_epoch(rows, settings),
-        "steps": total_steps(rows, settings),
+        **_steps(section, settings, rows),
         "workers": settings.workers,
         "worker_resources": {"CPU": settings.worker_cpus, "GPU": settings.worker_gpus, **settings.worker_resources},
+        "parameters": parameters,
+        "memory_mb": round(parameters * ADAM_BYTES * settings.workers / 2**20),
     }
-    if model.from_ is not None:
-        folder = models.resolve(model.from_)
-        depth = models.describe(folder)["layers"]
-        kept = None if model.layers is None else which_layers(model.layers, depth, model.from_)
-        parameters = models.parameter_count(folder, kept)
-    else:
-        parameters = _fresh_parameters(model)
-    return plan | {"parameters": parameters, "memory_mb": round(parameters * ADAM_BYTES * settings.workers / 2**20)}
+
+
+def _steps(section: str, settings: OptimConfig, rows: int) -> dict[str, int]:
+    passes = settings.epochs * steps_per_epoch(rows, settings)
+    if not math.isfinite(passes) or (settings.max_steps is None and passes > MOST_STEPS):
+        what = (
+            f"{settings.epochs:g} epochs of {steps_per_epoch(rows, settings)} steps are more than {MOST_STEPS:,} steps"
+        )
+        raise ConfigError(f"{section}: epochs", what, "lower epochs, or set max_steps")
+    return {"steps_per_epoch": steps_per_epoch(rows, settings), "steps": total_steps(rows, settings)}
 
 
 def _fresh_parameters(model: ModelConfig) -> int:
