@@ -178,10 +178,10 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a checkpoint."""
         plain = dict(self.__dict__)
-        plain["clock"] = dict(self.timers.__dict__)
+        plain["timers"] = dict(self.timers.__dict__)
         return plain
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Outcome:
         """Back from `as_dict`."""
-        return cls(**{**plain, "clock": StepTimers(**plain["clock"])})
+        return cls(**{**plain, "timers": StepTimers(**plain["timers"])})

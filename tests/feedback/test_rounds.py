@@ -86,7 +86,7 @@ def test_one_round_over_the_service_is_the_double_backward(configure: Configure,
     result = api.distill(config, tmp_path / "run")
     assert result["splits"]["quiz"]["used_for"] == ["feedback to the teachers"]
     job = job_of(config, tmp_path / "run")
-    folder = Path(api.send(config, tmp_path / "teach")[0]["folder"])
+    folder = Path(api.teach(config, tmp_path / "teach")[0]["folder"])
     teacher, tokenizer = models.load(folder, torch.float64)
     student, own = models.load(tmp_path / "run" / "start", torch.float64)
     ids = BatchSchedule(job).batch(0)
@@ -134,7 +134,7 @@ def test_without_feedback_a_teacher_just_goes_on_fine_tuning(configure: Configur
     assert told[2]["teachers"]["teacher0"]["norm_ce"] > 0
     assert result["feedback"]["cosine_quiz"] is None
     job = job_of(config, tmp_path / "run")
-    teacher, tokenizer = models.load(Path(api.send(config, tmp_path / "teach")[0]["folder"]), torch.float64)
+    teacher, tokenizer = models.load(Path(api.teach(config, tmp_path / "teach")[0]["folder"]), torch.float64)
     course, rows = BatchSchedule(job), job.train.rows()
     for step in range(3):
         ids = course.batch(step)
@@ -194,7 +194,7 @@ def test_some_teachers_learn_and_feedback_may_begin_late(configure: Configure, t
     baseline = of("plan", tmp_path / "baselines" / "alone")[0]
     assert (baseline["samples"], of("plan", tmp_path)[0]["samples"]) == (240, 216)
     before, after = (
-        weights(Path(str(api.send(config, tmp_path / "t")[1]["folder"]))),
+        weights(Path(str(api.teach(config, tmp_path / "t")[1]["folder"]))),
         weights(tmp_path / "teachers/eager"),
     )
     assert any(not torch.equal(before[name], after[name]) for name in before)

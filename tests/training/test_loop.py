@@ -100,10 +100,10 @@ def test_killed_and_resumed_is_bit_equal(base: Job, tmp_path: Path) -> None:
     (tmp_path / "job.pickle").write_bytes(pickle.dumps(at(base, parts)))
     program = (
         "import os, pickle, signal, sys, torch\n"
-        "from raykd.training import loop\nfrom raykd.training.job import Place\n"
+        "from raykd.training import loop\nfrom raykd.training.job import WorkerContext\n"
         "job, asked = pickle.load(open(sys.argv[1], 'rb')), iter(range(99))\n"
         "die = lambda: os.kill(os.getpid(), signal.SIGKILL) if next(asked) == 10 else False\n"
-        "loop.train(job, Place(0, 1, torch.device('cpu'), 1), lambda metrics: None, die)\n"
+        "loop.train(job, WorkerContext(0, 1, torch.device('cpu'), 1), lambda metrics: None, die)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "job.pickle")], env=dict(os.environ), check=False
