@@ -143,7 +143,7 @@ def test_without_feedback_a_teacher_just_goes_on_fine_tuning(configure: Configur
         with torch.no_grad():
             for parameter in teacher.parameters():
                 if parameter.grad is not None:
-                    parameter -= rate * parameter.grad
+                    parameter.sub_(rate * parameter.grad)
         teacher.zero_grad()
     taught = weights(tmp_path / "run" / "teachers" / "teacher0")
     for name, parameter in teacher.named_parameters():

@@ -77,8 +77,8 @@ def test_a_teacher_with_swapped_labels_gives_the_same_student(configure: Configu
     teacher = Path(api.teach(configure(), tmp_path / "teach")[0]["folder"])
     model, tokenizer = models.load(teacher)
     with torch.no_grad():
-        model.classifier.weight.copy_(model.classifier.weight.flip(0))
-        model.classifier.bias.copy_(model.classifier.bias.flip(0))
+        for name in ("classifier.weight", "classifier.bias"):
+            model.get_parameter(name).copy_(model.get_parameter(name).flip(0))
     model.config.id2label = {0: "positive", 1: "negative"}
     model.config.label2id = {"positive": 0, "negative": 1}
     models.save(model, tokenizer, tmp_path / "swapped")
@@ -156,7 +156,7 @@ def test_a_teacher_that_knows_nothing_is_a_warning(configure: Configure, tmp_pat
     teacher = Path(api.teach(configure(), tmp_path / "teach")[0]["folder"])
     model, tokenizer = models.load(teacher)
     with torch.no_grad():
-        model.classifier.weight.zero_()
+        model.get_parameter("classifier.weight").zero_()
     models.save(model, tokenizer, tmp_path / "blank")
     result = api.distill(configure(teachers=[str(tmp_path / "blank")]), tmp_path / "run")
     assert any("no better than always answering the commonest" in warning for warning in result["warnings"])

@@ -61,7 +61,7 @@ def test_a_grid_where_some_trials_fail(configure: Configure, tmp_path: Path) -> 
     table = pd.read_parquet(tmp_path / "study" / "trials.parquet")
     assert len(table) == 4 + 1
     failed = table[table["state"] == "failed"]
-    diverged = failed[(failed["param.train.lr"] > 1) & (failed["param.student.heads"] == 2)]
+    diverged = failed[(failed["param.train.lr"] == 1e30) & (failed["param.student.heads"] == 2)]
     assert diverged["reason"].str.contains("its loss is nan").all()
     assert failed[failed["param.student.heads"] == 3]["reason"].str.contains("not a multiple of heads 3").all()
     # What was shared: 240 + 80 rows, once for all.
@@ -98,7 +98,7 @@ def test_asha_stops_a_bad_trial_and_its_fork_ends(configure: Configure, tmp_path
     table = pd.read_parquet(tmp_path / "study" / "trials.parquet").set_index("trial")
     assert table.loc["t00", "state"] == "done"
     assert table.loc["t01", "state"] == "stopped"
-    assert table.loc["t01", "evaluations"] < 4
+    assert table["evaluations"]["t01"] < 4
     deadline = time.monotonic() + 10
     while trainable_teachers() and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -166,7 +166,7 @@ def test_nothing_trainable_moves_when_embeddings_are_frozen(base: Job, tmp_path:
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 def test_learning_rate(schedule: str) -> None:
-    settings = OptimConfig(lr=1.0, warmup_ratio=0.2, schedule=schedule)  # type: ignore[arg-type]
+    settings = OptimConfig(lr=1.0, warmup_ratio=0.2, schedule=schedule)
     rates = [learning_rate(settings, step, 100) for step in range(100)]
     assert rates[:20] == pytest.approx([(k + 1) / 20 for k in range(20)])
     middle = {"linear": 0.5, "cosine": 0.5 * (1 + math.cos(math.pi / 2)), "constant": 1.0}[schedule]

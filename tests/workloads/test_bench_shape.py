@@ -71,7 +71,7 @@ def test_feedback_compares_rounds_that_are_the_same_step(monkeypatch: pytest.Mon
             assert isinstance(step, DistillStep)
             taught[Path(self._worker.job.folder).name] = step.targets.get(ids)
             if isinstance(step.targets, TrainableEnsemble):
-                taught["fork"] = step.targets.forks(ids)
+                taught["fork"] = step.targets.reference_logits(ids)
             super().close()
 
     monkeypatch.setattr(feedback, "Blocks", Asked)
