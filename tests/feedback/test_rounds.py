@@ -13,6 +13,7 @@ import pytest
 import ray
 import torch
 import torch.nn.functional as F
+from logs import events, losses
 from tiny import TINY_TEACHER, Configure
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -20,7 +21,7 @@ from raykd import api, models
 from raykd.config import RunConfig
 from raykd.data.encoding import Encoder
 from raykd.models import forward
-from raykd.records.log import Event, read_events
+from raykd.records.log import read_events
 from raykd.run.context import open_corpus
 from raykd.training.batch_schedule import BatchSchedule
 from raykd.training.job import Job, Subset, WorkerContext
@@ -33,18 +34,10 @@ EXACT = ["train.precision=float64", "teachers.0.precision=float64", "feedback.me
 PLACE = WorkerContext(0, 1, torch.device("cpu"), 1)
 
 
-def of(kind: str, folder: Path) -> list[Event]:
-    return [event for event in read_events(folder / "metrics.jsonl") if event["event"] == kind]
-
-
-def losses(folder: Path) -> list[float]:
-    return [event["loss"] for event in of("step", folder)]
-
-
 def rounds(folder: Path) -> list[dict[str, float]]:
     """What each round measured, flat; times and bytes left out."""
     out = []
-    for event in of("feedback", folder):
+    for event in events(folder, "feedback"):
         numbers = {key: value for key, value in event.items() if key.startswith("quiz")}
         for name, told in event["teachers"].items():
             numbers |= {f"{name}.{key}": value for key, value in told.items()}
@@ -108,7 +101,7 @@ def test_one_round_over_the_service_is_the_double_backward(configure: Configure,
     grads = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
     phi = {name: p - pilot * g for (name, p), g in zip(theta.items(), grads, strict=True)}
     quiz_loss = F.cross_entropy(forward.logits_at(student, phi, encode(own, drawn)), y_q)
-    assert of("feedback", tmp_path / "run")[0]["quiz_after"] == pytest.approx(float(quiz_loss.detach()), rel=1e-9)
+    assert events(tmp_path / "run", "feedback")[0]["quiz_after"] == pytest.approx(float(quiz_loss.detach()), rel=1e-9)
     names = [name for name, _ in teacher.named_parameters()]
     wanted = torch.autograd.grad(quiz_loss, list(teacher.parameters()), allow_unused=True)
     moved = weights(tmp_path / "run" / "teachers" / "teacher0")
@@ -128,7 +121,7 @@ def test_without_feedback_a_teacher_just_goes_on_fine_tuning(configure: Configur
         "feedback.teacher_schedule=constant",
     )  # fmt: skip
     result = api.distill(config, tmp_path / "run")
-    told = of("feedback", tmp_path / "run")
+    told = events(tmp_path / "run", "feedback")
     assert [event["teachers"]["teacher0"]["version"] for event in told] == [1, 2, 3]
     assert not any(key.startswith("quiz") for event in told for key in event)
     assert told[2]["teachers"]["teacher0"]["norm_ce"] > 0
@@ -184,15 +177,15 @@ def test_some_teachers_learn_and_feedback_may_begin_late(configure: Configure, t
         "weighting={type: fixed, weights: [1, 2, 3]}", "baselines=[alone]", teachers=teachers,
     )  # fmt: skip
     result = api.distill(config, tmp_path)
-    assert [event["step"] for event in of("feedback", tmp_path)] == [4, 6, 8, 10, 12, 14]
+    assert [event["step"] for event in events(tmp_path, "feedback")] == [4, 6, 8, 10, 12, 14]
     told = result["feedback"]["teachers"]
     assert set(told) == {"eager", "keen"}
     assert all(one["versions"] == 6 and one["drift"] > 0 for one in told.values())
     assert result["feedback"]["rounds"] == 6
     assert len(result["splits"]) == 3
     # The baseline has no use for a quiz: 240 rows in place of 216.
-    baseline = of("plan", tmp_path / "baselines" / "alone")[0]
-    assert (baseline["samples"], of("plan", tmp_path)[0]["samples"]) == (240, 216)
+    baseline = events(tmp_path / "baselines" / "alone", "plan")[0]
+    assert (baseline["samples"], events(tmp_path, "plan")[0]["samples"]) == (240, 216)
     before, after = (
         weights(Path(str(api.teach(config, tmp_path / "t")[1]["folder"]))),
         weights(tmp_path / "teachers/eager"),

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import TINY_TEACHER, Configure
+from logs import losses
+from tiny import TOKENIZER_TEACHERS, Configure
 
 from raykd import api, models
 from raykd.errors import ConfigError, ModelError
-from raykd.records.log import read_events
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
 EXACT = ["train.precision=float64", "teachers.0.precision=float64"]
-
-
-def losses(folder: Path) -> list[float]:
-    return [event["loss"] for event in read_events(folder / "metrics.jsonl") if event["event"] == "step"]
 
 
 def test_a_whole_run_and_the_next_computes_no_teacher_row(configure: Configure, tmp_path: Path) -> None:
@@ -94,12 +89,7 @@ def test_a_teacher_with_swapped_labels_gives_the_same_student(configure: Configu
 
 
 def test_teachers_with_their_own_tokenizers_blend(configure: Configure, tmp_path: Path) -> None:
-    teachers: list[dict[str, Any]] = []
-    for kind in ("wordpiece", "bpe"):
-        teacher = json.loads(json.dumps(TINY_TEACHER))
-        teacher["name"] = kind
-        teacher["model"] |= {"tokenizer": kind}
-        teachers.append(teacher)
+    teachers = TOKENIZER_TEACHERS
     result = api.distill(configure("weighting={type: fixed, weights: [3, 1]}", teachers=teachers), tmp_path)
     assert [teacher["name"] for teacher in result["teachers"]] == ["wordpiece", "bpe"]
     assert result["teachers"][0]["address"] != result["teachers"][1]["address"]
