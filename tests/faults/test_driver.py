@@ -50,7 +50,7 @@ def sha256(student: Path) -> str:
 
 @pytest.mark.usefixtures("ray_local")
 def test_kill_9_and_the_same_command_ends_with_the_same_student(tmp_path: Path) -> None:
-    """Killed in mid-training, between two checkpoints; equal in every bit of its weights to one made in this process."""
+    """Killed in mid-training, between two checkpoints; equal in every bit to the student made in this process."""
     config = tiny_run(tmp_path, epochs=6)
     api.distill(configuration.load(config), tmp_path / "whole")
     process = start("distill", config, tmp_path / "parts")
