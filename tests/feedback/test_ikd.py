@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from one_round import bert, tokens
+from recording_teachers import QuizRows, RecordingTeachers
 from tiny import Configure
 from torch import Tensor
 from torch.func import functional_call
@@ -19,7 +19,6 @@ from torch.func import functional_call
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
 from raykd.feedback import IKD, FeedbackContext, QuizLoss, Round
-from raykd.teachers.feedback.message import Key, TeacherFeedback
 from raykd.training.job import WorkerContext
 
 TASK = Task("classification", "accuracy", ("negative", "positive"))
@@ -31,39 +30,6 @@ GLOBAL_ROWS = sum(SIZES)
 STEPS = 3
 """Course steps, of which the last has feedback: moments are then neither empty nor settled."""
 Named = dict[str, Tensor]
-
-
-@dataclass
-class RecordingTeachers:
-    """Teachers that learn, as a feedback sees them: they keep the messages that they are sent."""
-
-    trainable: dict[int, str]
-    wire_bytes: int = 0
-    messages: dict[Key, dict[int, TeacherFeedback]] = field(default_factory=dict)
-    steps: list[bool] = field(default_factory=list)
-
-    def send(self, key: Key, messages: dict[int, TeacherFeedback]) -> None:
-        assert key not in self.messages
-        self.messages[key] = messages
-
-    def step(self, measure: bool) -> dict[str, dict[str, float]]:
-        self.steps.append(measure)
-        return {}
-
-
-class Quiz:
-    """As a sampler: five rows for each number of a draw."""
-
-    rows = 5
-
-    def __init__(self) -> None:
-        torch.manual_seed(20)
-        self.drawn = [(tokens(self.rows), torch.randint(2, (self.rows,))) for _ in range(2)]
-        self.asked: list[tuple[int, int]] = []
-
-    def mine(self, step: int, draw: int = 0) -> tuple[Named, Tensor]:
-        self.asked.append((step, draw))
-        return self.drawn[draw]
 
 
 def student_loss(logits_BC: Tensor, targets_KBC: Tensor, weights_BK: Tensor, batch: Batch) -> Tensor:
@@ -78,7 +44,9 @@ class Course:
 
     def __init__(self, configure: Configure, *overrides: str) -> None:
         settings = configure("feedback.type=ikd", "feedback.route=forward", *overrides).feedback
-        self.teachers, self.quiz = RecordingTeachers({0: "first", 1: "second"}), Quiz()
+        torch.manual_seed(20)
+        self.teachers = RecordingTeachers({0: "first", 1: "second"})
+        self.quiz = QuizRows([(tokens(5), torch.randint(2, (5,))) for _ in range(2)])
         anything: Any = None  # neither validation rows nor a log are asked for here
         sampler: Any = self.quiz
         teachers: Any = self.teachers
