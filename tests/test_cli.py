@@ -58,7 +58,7 @@ def test_check_prints_a_plan_for_people(run: Run, config: Path) -> None:
     assert "teacher0" in out
 
 
-def bad_rows(text: str, newline: str = "\n") -> Callable[[Path], None]:
+def bad_rows(text: str, newline: str = "\n") -> Callable[[Path], object]:
     return lambda folder: (folder / "train.csv").write_bytes(text.replace("\n", newline).encode("latin-1"))
 
 
@@ -88,7 +88,7 @@ GOOD = "fine,1\nbad,0\nnice,1\nawful,0\n"
 )
 @pytest.mark.parametrize("command", ["check", "distill"])
 def test_what_a_person_did_wrong_is_one_line_and_status_2(
-    run: Run, config: Path, command: str, damage: Callable[[Path], None] | None, words: list[str], says: str
+    run: Run, config: Path, command: str, damage: Callable[[Path], object] | None, words: list[str], says: str
 ) -> None:
     if damage is not None:
         damage(config.parent)

@@ -6,7 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from raykd.config import RunConfig
+import numpy as np
+import pandas as pd
+
+from raykd.config import DataConfig, GeneratorConfig, RunConfig, TaskConfig
+from raykd.data import corpus as corpora
+from raykd.data.corpus import Corpus
+from raykd.data.tasks import Task
 
 Configure = Callable[..., RunConfig]
 
@@ -15,6 +21,12 @@ TINY_TEACHER: dict[str, Any] = {
     "prepare": "finetune",
     "finetune": {"epochs": 1, "lr": 2e-3, "batch_size": 32},
 }
+
+TOKENIZER_TEACHERS: list[dict[str, Any]] = [
+    {**TINY_TEACHER, "name": kind, "model": {**TINY_TEACHER["model"], "tokenizer": kind}}
+    for kind in ("wordpiece", "bpe")
+]
+"""Two teachers, each with a tokenizer of its own."""
 
 
 def tiny_config(changes: dict[str, Any], cache: Path) -> dict[str, Any]:
@@ -34,3 +46,20 @@ def tiny_config(changes: dict[str, Any], cache: Path) -> dict[str, Any]:
         "cache": str(cache),
     }
     return raw | changes
+
+
+def easy_rows(folder: Path) -> dict[str, Any]:
+    """Rows that a student of one layer learns in an epoch: every word tells; the section `data` that reads them."""
+    rng = np.random.default_rng(0)
+    for split, rows in (("train", 320), ("validation", 80)):
+        labels = rng.permutation(np.arange(rows) % 2)
+        texts = [" ".join(rng.choice([f"{'ab'[label]}{k}" for k in range(6)], 5)) for label in labels]
+        pd.DataFrame({"text": texts, "label": labels}).to_csv(folder / f"{split}.csv", index=False)
+    return {"source": str(folder), "max_length": 16}
+
+
+def generated_corpus(folder: Path, rows: int, validation_rows: int) -> tuple[Corpus, Task]:
+    """A corpus of the embedded generator, two domains, cached in a folder; and its task."""
+    settings = GeneratorConfig(rows=rows, validation_rows=validation_rows, domains=2)
+    corpus = corpora.load(DataConfig(source="generated", generated=settings), TaskConfig(), folder)
+    return corpus, Task("classification", "accuracy", tuple(corpus.labels or ()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from corpus_files import Load, Write
@@ -17,7 +19,7 @@ def skewed(write: Write) -> None:
     """1000 rows in two domains; label 1 is a fifth of the first and a half of the second."""
     domains = ["a"] * 600 + ["b"] * 400
     labels = [int(k % 5 == 0) for k in range(600)] + [k % 2 for k in range(400)]
-    columns = {"text": [f"row {k}" for k in range(1000)], "label": labels, "domain": domains}
+    columns: dict[str, list[Any]] = {"text": [f"row {k}" for k in range(1000)], "label": labels, "domain": domains}
     write("train.parquet", columns)
     write("validation.parquet", {name: column[::10] for name, column in columns.items()})
 

@@ -203,7 +203,12 @@ def test_a_resumed_run_forgets_the_lessons_after_its_checkpoint(tmp_path: Path) 
         log.write("teacher_eval", step=step, epoch=1, teachers={"bert-a": taught(step, value)})
     with Progress(tmp_path, console=quiet()) as shown:
         log.truncate(10)
-        until(lambda: shown.state.training[STUDENT].feedback_text.versions == {"bert-a": 10})
+        until(
+            lambda: (
+                (feedback := shown.state.training[STUDENT].feedback_text) is not None
+                and feedback.versions == {"bert-a": 10}
+            )
+        )
     assert "accuracy 0.9000 (began 0.8000)" in board(shown.state)
 
 

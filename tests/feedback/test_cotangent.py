@@ -45,7 +45,7 @@ from raykd.feedback.cotangent import (
     pilot,
     quiz_gradient,
 )
-from raykd.objective import MeanSquaredError, SoftenedKL
+from raykd.objective.soft import MeanSquaredError, SoftenedKL
 
 T = TypeVar("T")
 EXACT: dict[Route, float] = {"forward": 1e-9, "central": 1e-5, "one_sided": 1e-5}

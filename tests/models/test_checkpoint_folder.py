@@ -67,7 +67,7 @@ def ask_for_code(folder: Path) -> None:
 )
 def test_a_checkpoint_that_cannot_be_used_is_refused_in_one_line(
     damage: Callable[[Path], object], said: str, checkpoint: Checkpoint
-):
+) -> None:
     folder = checkpoint()
     damage(folder)
     with pytest.raises(ModelError, match=said) as caught:
@@ -76,7 +76,7 @@ def test_a_checkpoint_that_cannot_be_used_is_refused_in_one_line(
     assert str(caught.value).startswith(str(folder))
 
 
-def test_a_tokenizer_of_another_model_is_refused(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerFast):
+def test_a_tokenizer_of_another_model_is_refused(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerFast) -> None:
     folder = checkpoint()
     edit_config(folder, vocab_size=50)
     edit_weights(
@@ -95,14 +95,14 @@ def _word_rows(state: dict[str, torch.Tensor], rows: int) -> dict[str, torch.Ten
     ("name", "said"),
     [("nowhere/nothing", "no such folder, and the hub"), ("/nowhere/at/all", "no name of a hub model")],
 )
-def test_a_name_that_leads_nowhere_is_one_line(name: str, said: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_name_that_leads_nowhere_is_one_line(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match=said) as caught:
         resolve(name)
     assert "\n" not in str(caught.value)
 
 
-def test_resolve_gives_a_folder_as_it_is(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch):
+def test_resolve_gives_a_folder_as_it_is(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = checkpoint()
     assert resolve(str(folder)) == folder
     monkeypatch.chdir(folder.parent)
@@ -111,7 +111,7 @@ def test_resolve_gives_a_folder_as_it_is(checkpoint: Checkpoint, monkeypatch: py
 
 def test_sharded_weights_are_read_and_a_missing_shard_is_refused(
     checkpoint: Checkpoint, tmp_path: Path, texts: list[str]
-):
+) -> None:
     folder = checkpoint()
     model, tokenizer = load(folder)
     shards = tmp_path / "shards"
@@ -125,7 +125,7 @@ def test_sharded_weights_are_read_and_a_missing_shard_is_refused(
         load(shards)
 
 
-def test_a_loaded_model_does_not_hang_on_its_file(checkpoint: Checkpoint):
+def test_a_loaded_model_does_not_hang_on_its_file(checkpoint: Checkpoint) -> None:
     folder = checkpoint()
     model, _ = load(folder)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -136,7 +136,7 @@ def test_a_loaded_model_does_not_hang_on_its_file(checkpoint: Checkpoint):
     assert all(parameter.data_ptr() % 64 == 0 for parameter in model.parameters()), "as memory of its own is aligned"
 
 
-def test_the_weights_fingerprint_follows_what_shapes_the_logits(checkpoint: Checkpoint):
+def test_the_weights_fingerprint_follows_what_shapes_the_logits(checkpoint: Checkpoint) -> None:
     folder = checkpoint()
     before = weights_fingerprint(folder)
     edit_config(folder, transformers_version="0", id2label={"0": "a", "1": "b"}, label2id={"a": 0, "b": 1})

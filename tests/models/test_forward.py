@@ -25,7 +25,7 @@ def process_group(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_architecture_takes_pairs_with_token_types(kind: str, checkpoint: Checkpoint, texts: list[str]):
+def test_every_architecture_takes_pairs_with_token_types(kind: str, checkpoint: Checkpoint, texts: list[str]) -> None:
     model, tokenizer = load(checkpoint(kind))
     encoded = tokenizer(texts[:3], texts[1:4], padding=True, return_tensors="pt")
     assert encoded["token_type_ids"].any()
@@ -36,7 +36,7 @@ def test_every_architecture_takes_pairs_with_token_types(kind: str, checkpoint: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_padding_changes_nothing(kind: str, checkpoint: Checkpoint, texts: list[str]):
+def test_padding_changes_nothing(kind: str, checkpoint: Checkpoint, texts: list[str]) -> None:
     model, tokenizer = load(checkpoint(kind), torch.float64)
     together = logits(model, tokenizer([texts[0], "good"], padding=True, return_tensors="pt"))
     alone = logits(model, tokenizer("good", return_tensors="pt"))
@@ -44,13 +44,13 @@ def test_padding_changes_nothing(kind: str, checkpoint: Checkpoint, texts: list[
 
 
 @pytest.mark.usefixtures("process_group")
-def test_a_data_parallel_model_answers_alike(checkpoint: Checkpoint, texts: list[str]):
+def test_a_data_parallel_model_answers_alike(checkpoint: Checkpoint, texts: list[str]) -> None:
     model, tokenizer = load(checkpoint("roberta"))
     encoded = tokenizer(texts[0], texts[1], return_tensors="pt")
     assert torch.equal(logits(DistributedDataParallel(model), encoded), logits(model, encoded))
 
 
-def test_choices_come_with_their_reason():
+def test_choices_come_with_their_reason() -> None:
     device, reason = choose_device(0)
     assert (device.type, reason) == ("cpu", "no GPU asked for")
     assert choose_dtype("auto", device) == (torch.float32, "auto on cpu")
@@ -58,7 +58,7 @@ def test_choices_come_with_their_reason():
     assert choose_dtype("bfloat16", device)[0] == torch.bfloat16
 
 
-def test_a_gpu_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch):
+def test_a_gpu_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RunError, match="torch sees none"):
         choose_device(0.25)

@@ -97,7 +97,12 @@ def test_a_cut_that_drops_nothing_leaves_the_file_alone(path: Path) -> None:
 
 def test_threads_write_whole_lines(path: Path) -> None:
     log = MetricsLog(path)
-    threads = [threading.Thread(target=lambda: [log.write("step", step=k) for k in range(200)]) for _ in range(4)]
+
+    def write_steps() -> None:
+        for k in range(200):
+            log.write("step", step=k)
+
+    threads = [threading.Thread(target=write_steps) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

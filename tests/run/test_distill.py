@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import TINY_TEACHER, Configure
+from logs import losses
+from tiny import TOKENIZER_TEACHERS, Configure
 
 from raykd import api, models
 from raykd.errors import ConfigError, ModelError
-from raykd.records.log import read_events
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
 EXACT = ["train.precision=float64", "teachers.0.precision=float64"]
-
-
-def losses(folder: Path) -> list[float]:
-    return [event["loss"] for event in read_events(folder / "metrics.jsonl") if event["event"] == "step"]
 
 
 def test_a_whole_run_and_the_next_computes_no_teacher_row(configure: Configure, tmp_path: Path) -> None:
@@ -77,8 +72,8 @@ def test_a_teacher_with_swapped_labels_gives_the_same_student(configure: Configu
     teacher = Path(api.teach(configure(), tmp_path / "teach")[0]["folder"])
     model, tokenizer = models.load(teacher)
     with torch.no_grad():
-        model.classifier.weight.copy_(model.classifier.weight.flip(0))
-        model.classifier.bias.copy_(model.classifier.bias.flip(0))
+        for name in ("classifier.weight", "classifier.bias"):
+            model.get_parameter(name).copy_(model.get_parameter(name).flip(0))
     model.config.id2label = {0: "positive", 1: "negative"}
     model.config.label2id = {"positive": 0, "negative": 1}
     models.save(model, tokenizer, tmp_path / "swapped")
@@ -94,12 +89,7 @@ def test_a_teacher_with_swapped_labels_gives_the_same_student(configure: Configu
 
 
 def test_teachers_with_their_own_tokenizers_blend(configure: Configure, tmp_path: Path) -> None:
-    teachers: list[dict[str, Any]] = []
-    for kind in ("wordpiece", "bpe"):
-        teacher = json.loads(json.dumps(TINY_TEACHER))
-        teacher["name"] = kind
-        teacher["model"] |= {"tokenizer": kind}
-        teachers.append(teacher)
+    teachers = TOKENIZER_TEACHERS
     result = api.distill(configure("weighting={type: fixed, weights: [3, 1]}", teachers=teachers), tmp_path)
     assert [teacher["name"] for teacher in result["teachers"]] == ["wordpiece", "bpe"]
     assert result["teachers"][0]["address"] != result["teachers"][1]["address"]
@@ -156,7 +146,7 @@ def test_a_teacher_that_knows_nothing_is_a_warning(configure: Configure, tmp_pat
     teacher = Path(api.teach(configure(), tmp_path / "teach")[0]["folder"])
     model, tokenizer = models.load(teacher)
     with torch.no_grad():
-        model.classifier.weight.zero_()
+        model.get_parameter("classifier.weight").zero_()
     models.save(model, tokenizer, tmp_path / "blank")
     result = api.distill(configure(teachers=[str(tmp_path / "blank")]), tmp_path / "run")
     assert any("no better than always answering the commonest" in warning for warning in result["warnings"])

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import TINY_TEACHER, Configure
+from tiny import TOKENIZER_TEACHERS as TEACHERS
+from tiny import Configure
 
 from raykd import api, models
 from raykd.config import RunConfig
@@ -25,11 +26,6 @@ from raykd.teachers.serving.client import TeacherClient
 from raykd.teachers.serving.cross_fitted import CrossFitted
 
 pytestmark = pytest.mark.usefixtures("ray_local")
-
-TEACHERS = [
-    {**TINY_TEACHER, "name": kind, "model": {**TINY_TEACHER["model"], "tokenizer": kind}}
-    for kind in ("wordpiece", "bpe")
-]
 
 
 @pytest.mark.slow

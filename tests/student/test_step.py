@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -48,7 +50,12 @@ class Watching(Uniform):
 @pytest.mark.parametrize("says", [True, False])
 def test_the_difference_of_two_passes_is_the_steps_and_not_the_dropouts(says: bool) -> None:
     torch.manual_seed(0)
-    shape = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
+    shape: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 2,
+    }
     model = BertForSequenceClassification(BertConfig(vocab_size=40, **shape)).train()
     distill_loss = DistillLoss(TASK, 0.5, objective.build(KLConfig()))
     weighting = Watching(says)

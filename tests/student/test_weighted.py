@@ -14,35 +14,24 @@ import pytest
 import ray
 import ray.util
 import torch
-from tiny import TINY_TEACHER, Configure
+from logs import events, losses
+from tiny import TOKENIZER_TEACHERS as TEACHERS
+from tiny import Configure
 
 from raykd import api
 from raykd.config import RunConfig, baseline_rules
 from raykd.errors import ConfigError, Interrupted
-from raykd.records.log import Event, read_events
 from raykd.weighting.policy import model as policy
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
-TEACHERS = [
-    {**TINY_TEACHER, "name": kind, "model": {**TINY_TEACHER["model"], "tokenizer": kind}}
-    for kind in ("wordpiece", "bpe")
-]
 POLICY = "weighting={type: policy, reward: {every: 2}, student_warmup: 1, policy_warmup: 2}"
 EXACT = ["train.precision=float64", "teachers.0.precision=float64", "teachers.1.precision=float64"]
 
 
-def of(event: str, folder: Path) -> list[Event]:
-    return [one for one in read_events(folder / "metrics.jsonl") if one["event"] == event]
-
-
-def losses(folder: Path) -> list[float]:
-    return [one["loss"] for one in of("step", folder)]
-
-
 def learnt(folder: Path) -> list[dict[str, Any]]:
     """What the selector told of every version, without the time."""
-    return [{key: value for key, value in one.items() if key != "time"} for one in of("selector", folder)]
+    return [{key: value for key, value in one.items() if key != "time"} for one in events(folder, "selector")]
 
 
 def test_every_rule_runs_as_weighting_and_as_baseline(configure: Configure, tmp_path: Path) -> None:
@@ -66,7 +55,7 @@ def test_fitted_rules_have_a_split_of_their_own(configure: Configure, tmp_path: 
     result = api.distill(config, tmp_path)
     assert result["splits"]["train"]["rows"] == 192
     assert result["splits"]["reward"] == {"split": "train", "rows": 48, "used_for": ["fitting logistic, best"]}
-    steps = {name: of("plan", tmp_path / "baselines" / name)[0]["samples"] for name in ("best", "uniform")}
+    steps = {name: events(tmp_path / "baselines" / name, "plan")[0]["samples"] for name in ("best", "uniform")}
     assert steps == {"best": 192, "uniform": 240}
     default = configure("weighting=best", teachers=TEACHERS)
     assert default.rows.reward == 0.1
@@ -217,7 +206,7 @@ def test_policy_weights_and_teachers_that_learn(configure: Configure, tmp_path: 
         weighting={"type": "fixed", "weights": [1, 0]}, teachers=TEACHERS,
     )  # fmt: skip
     api.distill(fixed, tmp_path / "fixed")
-    norms = of("feedback", tmp_path / "fixed")[0]["teachers"]
+    norms = events(tmp_path / "fixed", "feedback")[0]["teachers"]
     assert norms["bpe"]["norm_feedback"] == 0
     assert norms["wordpiece"]["norm_feedback"] > 0
     both = configure(POLICY, "data.quiz=0.1", "feedback={type: metadistil, every: 4}", teachers=TEACHERS)

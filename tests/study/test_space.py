@@ -12,7 +12,7 @@ from rich.console import Console
 from tiny import Configure
 
 from raykd import api
-from raykd.config import RunConfig
+from raykd.config import IKDConfig, RunConfig
 from raykd.display.tables import plan_table
 from raykd.errors import ConfigError
 from raykd.study import space, tuner
@@ -84,6 +84,7 @@ def test_a_type_that_is_switched_off_takes_its_settings_with_it(configure: Confi
     off = space.trial_config(config, {"feedback.type": "none", "weighting": "confidence"}, "t")
     assert (off.feedback.type, off.weighting.type) == ("none", "confidence")
     ikd = space.trial_config(config, {"feedback.type": "ikd", "weighting": "uniform"}, "t")
+    assert isinstance(ikd.feedback, IKDConfig)
     assert (ikd.feedback.type, ikd.feedback.every) == ("ikd", 4)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from stand_ins import TASK, prepared
+from tiny import generated_corpus
 
 from raykd import models
-from raykd.config import DataConfig, GeneratorConfig, ModelConfig, TaskConfig
-from raykd.data import corpus as corpora
+from raykd.config import ModelConfig
 from raykd.data.corpus import Corpus
 from raykd.teachers.teacher_model import TeacherModel
 
@@ -16,8 +16,7 @@ SHAPE = ModelConfig(layers=1, hidden_size=32, heads=2, vocab_size=400, dropout=0
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    data = DataConfig(source="generated", generated=GeneratorConfig(rows=300, validation_rows=60, domains=2))
-    return corpora.load(data, TaskConfig(), tmp_path_factory.mktemp("corpora"))
+    return generated_corpus(tmp_path_factory.mktemp("corpora"), rows=300, validation_rows=60)[0]
 
 
 @pytest.fixture(scope="session")

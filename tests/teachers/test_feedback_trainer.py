@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import generated_corpus
 
 from raykd import models
-from raykd.config import DataConfig, GeneratorConfig, MetaDistilConfig, ModelConfig, TaskConfig
-from raykd.data import corpus as corpora
-from raykd.data.tasks import Task
+from raykd.config import MetaDistilConfig, ModelConfig
 from raykd.errors import ModelError, TeacherError
 from raykd.models import forward
 from raykd.teachers.feedback import trainer as learner
@@ -30,9 +29,7 @@ KEY = (0, 0, 0)
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> TeacherTrainerSpec:
     folder = tmp_path_factory.mktemp("learner")
-    data = DataConfig(source="generated", generated=GeneratorConfig(rows=100, validation_rows=50))
-    corpus = corpora.load(data, TaskConfig(), folder / "cache")
-    task = Task("classification", "accuracy", tuple(corpus.labels or ()))
+    corpus, task = generated_corpus(folder / "cache", rows=100, validation_rows=50)
     shape = ModelConfig(layers=2, hidden_size=16, heads=2, vocab_size=300, dropout=0.1)
     model, tokenizer = models.build(shape, task, Subset.of(corpus, "train").texts(), 0, 24)
     models.save(model.double(), tokenizer, folder / "teacher")

@@ -13,7 +13,7 @@ def ledger(rows: int = 200, seed: int = 0) -> Ledger:
 
 
 def drain(book: Ledger, tokens: int = 300) -> list[np.ndarray]:
-    packs = []
+    packs: list[np.ndarray] = []
     while (ids := book.next_pack(tokens, 64)) is not None:
         book.start(len(packs), ids)
         packs.append(ids)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_a_teacher_over_http_goes_through_the_service(
     logits = client.get(ids)
     np.testing.assert_array_equal(logits, logits_of(corpus.rows("train").texts(ids)))
     deadline = time.monotonic() + 60
-    while not ray.get(service.progress.remote("run"))["corpora"][split.fingerprint]["sealed"]:
+    while not cast(Any, ray.get(service.progress.remote("run")))["corpora"][split.fingerprint]["sealed"]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     stored = TeacherClient(TargetSource(http_teacher, split, spec.cache, "later", ids, None))

@@ -76,7 +76,7 @@ def test_sealing_keeps_the_rows_of_another_writer(tmp_path: Path) -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_another_teacher_or_corpus_is_another_store(tmp_path: Path, change: dict[str, object]) -> None:
+def test_another_teacher_or_corpus_is_another_store(tmp_path: Path, change: dict[str, Any]) -> None:
     store(tmp_path).seal(IDS, LOGITS)
     other = store(tmp_path, replace(ADDRESS, **change))
     assert other.sealed() is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -12,7 +14,12 @@ from raykd.training.dropout import DropoutReplay
 
 def bert() -> BertForSequenceClassification:
     torch.manual_seed(3)
-    shape = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
+    shape: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 2,
+    }
     return BertForSequenceClassification(BertConfig(vocab_size=40, **shape)).train()
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from logs import losses
+from tiny import generated_corpus
 
 from raykd import models
-from raykd.config import DataConfig, GeneratorConfig, ModelConfig, OptimConfig, TaskConfig
-from raykd.data import corpus as corpora
-from raykd.data.tasks import Task
+from raykd.config import ModelConfig, OptimConfig
 from raykd.records.log import read_events
 from raykd.training import checkpoint, loop
 from raykd.training.job import Job, Outcome, Subset, WorkerContext
@@ -34,9 +34,7 @@ SETTINGS = OptimConfig(epochs=2, batch_size=32, lr=2e-3, log_every=1, eval_every
 def base(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A job with dropout on, so that resuming must put the masks back."""
     folder = tmp_path_factory.mktemp("base")
-    data = DataConfig(source="generated", generated=GeneratorConfig(rows=200, validation_rows=60, domains=2))
-    corpus = corpora.load(data, TaskConfig(), folder / "cache")
-    task = Task("classification", "accuracy", tuple(corpus.labels or ()))
+    corpus, task = generated_corpus(folder / "cache", rows=200, validation_rows=60)
     train = Subset.of(corpus, "train")
     spec = ModelConfig(layers=1, hidden_size=16, heads=2, vocab_size=300, dropout=0.2)
     model, tokenizer = models.build(spec, task, train.texts(), 0, 24)
@@ -58,10 +56,6 @@ def train(job: Job, stop_after: int | None = None) -> Outcome:
     return loop.train(
         job, PLACE, lambda metrics: None, lambda: stop_after is not None and next(asked) + 1 >= stop_after
     )
-
-
-def losses(folder: Path) -> list[float]:
-    return [event["loss"] for event in read_events(folder / "metrics.jsonl") if event["event"] == "step"]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -166,7 +160,7 @@ def test_nothing_trainable_moves_when_embeddings_are_frozen(base: Job, tmp_path:
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 def test_learning_rate(schedule: str) -> None:
-    settings = OptimConfig(lr=1.0, warmup_ratio=0.2, schedule=schedule)  # type: ignore[arg-type]
+    settings = OptimConfig(lr=1.0, warmup_ratio=0.2, schedule=schedule)
     rates = [learning_rate(settings, step, 100) for step in range(100)]
     assert rates[:20] == pytest.approx([(k + 1) / 20 for k in range(20)])
     middle = {"linear": 0.5, "cosine": 0.5 * (1 + math.cos(math.pi / 2)), "constant": 1.0}[schedule]

@@ -29,7 +29,7 @@ def test_chosen_teachers_share_and_where_none_is_chosen_the_likeliest_speaks() -
     logits_BK = torch.tensor([[0.0, 1.0, -1.0]] * 3)
     actions_BK = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
     weights = policy.blend(actions_BK, logits_BK)
-    np.testing.assert_allclose(weights, [[0.5, 0, 0.5], [0, 1, 0], [1 / 3] * 3], rtol=1e-6)
+    np.testing.assert_allclose(weights, np.array([[0.5, 0, 0.5], [0, 1, 0], [1 / 3] * 3]), rtol=1e-6)
 
 
 def test_modes() -> None:

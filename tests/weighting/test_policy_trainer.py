@@ -40,8 +40,12 @@ def experience(rng: np.random.Generator, weights: dict[str, np.ndarray], rows: i
     classes = rng.integers(2, size=rows)
     gain = (actions.numpy() * worth(states)).sum(-1) + 30 * rng.normal(size=2)[classes]
     likelihood = policy.log_likelihood(logits, actions).numpy()
-    floats = [array.astype(np.float32) for array in (actions.numpy(), likelihood, gain, gain, np.zeros(rows))]
-    return Experience(rng.permutation(rows), states, *floats, classes)
+    gain = gain.astype(np.float32)
+    return Experience(
+        ids=rng.permutation(rows), states_BKF=states, actions_BK=actions.numpy().astype(np.float32),
+        log_likelihood_B=likelihood.astype(np.float32), reward_B=gain, gain_B=gain,
+        metric_B=np.zeros(rows, np.float32), class_B=classes,
+    )  # fmt: skip
 
 
 def train(learner: PolicyTrainer, steps: int, seed: int = 0) -> None:
@@ -202,7 +206,7 @@ def test_the_metric_that_all_rows_share_counts_against_its_moving_mean() -> None
     assert np.abs(found.weights["bias"][1:]).max() < found.weights["bias"][0] / 2
 
 
-class Bandit(gym.Env):  # type: ignore[type-arg]
+class Bandit(gym.Env):
     """A row of the planted problem a step."""
 
     def __init__(self, config: Any = None) -> None:
@@ -234,6 +238,7 @@ def test_stock_ppo_trains_the_same_module() -> None:
         for _ in range(12):
             algorithm.train()
         module = algorithm.get_module(DEFAULT_MODULE_ID)
+        assert module is not None
         states = np.random.default_rng(1).normal(size=(4000, TEACHERS, FEATURES)).astype(np.float32)
         with torch.no_grad():
             logits = module.forward_inference({Columns.OBS: torch.from_numpy(states)})[Columns.ACTION_DIST_INPUTS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
@@ -18,11 +19,13 @@ TINY = Shape(layers=1, width=16, heads=2)
 FIELDS = {"bench", "ratio", "goal", "holds", "threads"}
 
 
-def test_serving_measures_pairs_of_blocks() -> None:
+def test_serving_measures_pairs_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "WARM_GOAL", 1e9)
     said = serving.warm(serving.Sizes(TINY, rows=70, rounds=3, block=2, threads=1))
     assert set(said) >= FIELDS | {"samples_per_s", "student_only_samples_per_s"}
     assert len(said["ratios_of_pairs"]) == 3
-    assert said["holds"] == (said["ratio"] >= said["goal"])
+    assert said["ratio"] == pytest.approx(median(said["ratios_of_pairs"]), abs=1e-4)
+    assert (said["goal"], said["holds"]) == (1e9, False)
     json.dumps(said)
 
 
@@ -35,10 +38,13 @@ def test_cold_serving_trains_an_epoch_on_a_sleeping_teacher() -> None:
 
 
 @pytest.mark.usefixtures("ray_local")
-def test_colocated_puts_the_ratio_beside_its_limit() -> None:
+def test_colocated_puts_the_ratio_beside_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(colocated, "GOAL", 1e9)
     said = colocated.measure(colocated.Sizes(TINY, TINY, rows=70, epochs=2, rounds=1, threads=1))
     assert set(said) >= FIELDS | {"limit", "ratio_to_limit", "T_s", "S_s"}
     assert 0.5 < said["limit"] < 1
+    assert said["ratio_to_limit"] == pytest.approx(said["ratio"] / said["limit"], abs=1e-3)  # of a single round
+    assert said["holds"] is True
     json.dumps(said)
 
 
@@ -71,7 +77,7 @@ def test_feedback_compares_rounds_that_are_the_same_step(monkeypatch: pytest.Mon
             assert isinstance(step, DistillStep)
             taught[Path(self._worker.job.folder).name] = step.targets.get(ids)
             if isinstance(step.targets, TrainableEnsemble):
-                taught["fork"] = step.targets.forks(ids)
+                taught["fork"] = step.targets.reference_logits(ids)
             super().close()
 
     monkeypatch.setattr(feedback, "Blocks", Asked)

@@ -101,4 +101,4 @@ def assert_readable(figure: Figure) -> None:
 
 
 def said(figure: Figure) -> str:
-    return "\n".join(text.get_text() for text in figure.findobj(Text))  # type: ignore[attr-defined]
+    return "\n".join(text.get_text() for text in figure.findobj(Text))

@@ -1,6 +1,7 @@
 """What a log says, and the board that is drawn of it."""
 
 import io
+from typing import Any
 
 from rich.console import Console
 
@@ -22,5 +23,5 @@ def taught(version: int, value: float) -> dict[str, object]:
     return {"version": version, "scores": {"accuracy": value}, "drift": 0.001}
 
 
-def lesson(step: int, **quiz: float | None) -> dict[str, object]:
+def lesson(step: int, **quiz: float | None) -> dict[str, Any]:
     return {"event": "feedback", "step": step, "time": 3.0, "teachers": {"bert-a": {"version": step}}} | quiz

@@ -26,7 +26,7 @@ from raykd.feedback.cotangent import (
     pilot,
     quiz_gradient,
 )
-from raykd.objective import MeanSquaredError, SoftenedKL
+from raykd.objective.soft import MeanSquaredError, SoftenedKL
 
 LR, ALPHA, BETA, ROWS, QUIZ_ROWS, WIDTH = 0.1, 0.6, 0.3, 13, 8, 16
 # A float64 difference may be finer than the default, which is chosen for float32.
@@ -37,7 +37,9 @@ DERIVATIVE: dict[Route, Callable[[Params, Params, Micro, Outputs], Outputs]] = {
 }
 
 
-def bert(classes: int, seed: int, layers: int = 1, dropout: float = 0.0) -> BertForSequenceClassification:
+def bert(
+    classes: int, seed: int, layers: int = 1, dropout: float = 0.0, dtype: torch.dtype = torch.float64
+) -> BertForSequenceClassification:
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=40,
@@ -46,12 +48,13 @@ def bert(classes: int, seed: int, layers: int = 1, dropout: float = 0.0) -> Bert
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=16,
-        num_labels=classes,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
         initializer_range=0.15,  # at 0.02 the feedback would be lost in the rounding of the differences
     )
-    return BertForSequenceClassification(config).double()
+    config.num_labels = classes
+    model = BertForSequenceClassification(config)
+    return model.double() if dtype == torch.float64 else model
 
 
 def tokens(rows: int) -> dict[str, Tensor]:
@@ -75,8 +78,8 @@ class Round:
     served_by: list[BertForSequenceClassification] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.student = bert(self.classes, 0, dropout=self.dropout).to(self.dtype).train()
-        self.served_by = [bert(self.classes, 1 + k).to(self.dtype).eval() for k in range(self.teachers)]
+        self.student = bert(self.classes, 0, dropout=self.dropout, dtype=self.dtype).train()
+        self.served_by = [bert(self.classes, 1 + k, dtype=self.dtype).eval() for k in range(self.teachers)]
         torch.manual_seed(10)
         self.batch, self.quiz = tokens(ROWS), tokens(QUIZ_ROWS)
         self.labels, self.quiz_labels = self._labels(ROWS), self._labels(QUIZ_ROWS)

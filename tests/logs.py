@@ -1,0 +1,17 @@
+"""What the tests read of a run's metrics.jsonl."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from raykd.records.log import Event, read_events
+
+
+def events(folder: Path, kind: str) -> list[Event]:
+    """All events of this name in a run's log, oldest first."""
+    return [event for event in read_events(folder / "metrics.jsonl") if event["event"] == kind]
+
+
+def losses(folder: Path) -> list[float]:
+    """The student's loss of every logged step."""
+    return [event["loss"] for event in events(folder, "step")]
