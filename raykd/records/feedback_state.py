@@ -67,7 +67,7 @@ class FeedbackState:
 
     Attributes:
         rounds: of feedback so far.
-        quiz_before, quiz_after: the last round's quiz loss before and after the student's step; None where not measured.
+        quiz_before, quiz_after: the last round's quiz loss before and after the student's step; None: not measured.
         before, after: the same over the steps; the gain of a round is `before.minus(after)`.
         seconds: of all rounds.
         wire_bytes: sent so far.
