@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from raykd.config import WeightingConfig, fitted_rules
+from raykd.records.result import RunResult
 from raykd.run.context import RunContext
-from raykd.run.result import Arm, teacher_entry
+from raykd.run.result import Arm, teacher_result
 from raykd.run.targets import choose_overlap, compute_targets, rows_of_run, teacher_session
 from raykd.run.train import all_rows, distill_step, finish_student, initial_student, rule_step, train_student
 from raykd.run.weighting_inputs import compute_weighting_inputs
@@ -21,11 +21,8 @@ from raykd.training.job import StepFactory
 from raykd.training.supervised import SupervisedStepFactory
 
 
-def distill(context: RunContext) -> dict[str, Any]:
+def distill(context: RunContext) -> RunResult:
     """A whole run; resumes where an earlier one in the same folder stopped.
-
-    Returns:
-        The content of result.json.
 
     Raises:
         TeacherError, RunError: a teacher cannot answer; workers failed too often.
@@ -42,14 +39,11 @@ def distill(context: RunContext) -> dict[str, Any]:
         arms = {"student": train_student(context, "student", start, step)}
         if overlap:
             session.wait(context.stop)
-        entries = [teacher_entry(served, session, context.task) for served in session.served]
+        teacher_results = [teacher_result(served, session, context.task) for served in session.served]
         sources = session.sources("train")
     for name in context.config.baselines:
         arms[name] = _baseline(context, name, start, sources, weighting_inputs)
-    result = finish_student(context, arms, entries, warnings)
-    result["efficiency"]["targets_s"] = targets_s
-    result["seconds"] = time.time() - begun
-    return result
+    return finish_student(context, arms, teacher_results, warnings, begun=begun, targets_s=targets_s)
 
 
 def prepare_teachers(context: RunContext) -> tuple[list[TeacherModel], list[str]]:

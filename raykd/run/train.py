@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from raykd.config import CotangentFeedbackConfig, WeightingConfig
 from raykd.data.corpus import Corpus
 from raykd.errors import Interrupted
 from raykd.files import replacing_folder
+from raykd.records.result import RunResult, TeacherResult
 from raykd.run.context import RunContext
-from raykd.run.result import Arm, assemble, save_predictions, score_test
+from raykd.run.result import Arm, run_result, save_predictions, score_test
 from raykd.student.factory import DistillStepFactory, FeedbackSetup, WeightingSources
 from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.serving.session import trainer_resources
@@ -124,20 +125,33 @@ def train_student(
 
 
 def finish_student(
-    context: RunContext, arms: dict[str, Arm], teachers: list[dict[str, Any]], warnings: list[str], test: bool = True
-) -> dict[str, Any]:
-    """Keeps the best student in `student/` and its predictions beside it; returns the run's result.
+    context: RunContext,
+    arms: dict[str, Arm],
+    teachers: Sequence[TeacherResult],
+    warnings: list[str],
+    *,
+    begun: float,
+    kind: Literal["distill", "trial"] = "distill",
+    targets_s: float | None = None,
+    latency_ms: float | None = None,
+) -> RunResult:
+    """Keeps the best student in `student/` and its predictions beside it; returns the result of the run or trial.
+
+    The test split, where there is one, is scored here for a run; a study scores it for its best trial alone.
 
     Args:
         arms: `student`, and the baselines by name.
-        teachers: their entries of the result.
-        test: whether the test split, where there is one, is scored.
+        begun, targets_s, latency_ms: see `run_result`.
     """
     student, best = arms["student"], context.folder.path / "student"
     with replacing_folder(best) as draft:
         shutil.copytree(student.outcome.best, draft, dirs_exist_ok=True)
     save_predictions(context.folder.path / "predictions.parquet", best, student.signal, context.task)
-    scores = score_test(context.corpus, context.task, best, context.config.data.max_length) if test else None
-    result = assemble(context.config, context.corpus, context.task, teachers, arms, scores, warnings)
+    config, scored = context.config, kind == "distill"
+    test = score_test(context.corpus, context.task, best, config.data.max_length) if scored else None
+    result = run_result(
+        config, context.corpus, context.task, teachers, arms, test, warnings,
+        begun=begun, targets_s=targets_s, kind=kind, latency_ms=latency_ms,
+    )  # fmt: skip
     (best / "logits.npy").unlink(missing_ok=True)
-    return result | student.outcome.extras
+    return result

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, replace
-from typing import Any
 
+from raykd.files import write_text
+from raykd.records.result import TeacherResult
 from raykd.run.context import RunContext
 from raykd.run.driver import prepare_teachers
-from raykd.run.result import teacher_entry
+from raykd.run.result import teacher_result
 from raykd.run.targets import compute_targets, rows_of_trials, teacher_session
 from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.study import space
@@ -24,12 +25,12 @@ class Shared:
     """The teachers of a study.
 
     Attributes:
-        entries: what is known of each, and what its rows cost, as in result.json.
+        entries: each teacher and what its rows cost, as in a result.
         targets_s: seconds of the pass, in the session that made it.
     """
 
     teachers: tuple[TeacherModel, ...]
-    entries: tuple[dict[str, Any], ...]
+    entries: tuple[TeacherResult, ...]
     targets_s: float
     warnings: list[str]
 
@@ -44,7 +45,7 @@ def prepare(context: RunContext) -> Shared:
     teachers, warnings = prepare_teachers(context)
     with teacher_session(context, teachers, rows_of_trials(context)) as session:
         targets_s = compute_targets(context, session, wait=True)
-        entries = [teacher_entry(served, session, context.task) for served in session.served]
+        entries = [teacher_result(served, session, context.task) for served in session.served]
     for policy in space.policies(config):
         compute_weighting_inputs(replace(context, config=config.model_copy(update={"weighting": policy})), teachers)
     return _first_account(context, Shared(tuple(teachers), tuple(entries), targets_s, warnings))
@@ -54,6 +55,8 @@ def _first_account(context: RunContext, fresh: Shared) -> Shared:
     path = context.folder.path / FILE
     if path.exists():
         first = json.loads(path.read_text(encoding="utf-8"))
-        return replace(fresh, entries=tuple(first["teachers"]), targets_s=first["targets_s"])
-    context.folder.write_json(path, {"teachers": list(fresh.entries), "targets_s": fresh.targets_s})
+        entries = tuple(TeacherResult.model_validate(entry) for entry in first["teachers"])
+        return replace(fresh, entries=entries, targets_s=first["targets_s"])
+    content = {"teachers": [entry.model_dump() for entry in fresh.entries], "targets_s": fresh.targets_s}
+    write_text(path, json.dumps(content, indent=1))
     return fresh

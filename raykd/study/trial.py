@@ -33,6 +33,7 @@ from raykd.data.tasks import Task
 from raykd.errors import Interrupted, RunError
 from raykd.models import forward
 from raykd.records.log import MetricsLog
+from raykd.records.result import RunResult, TeacherResult
 from raykd.run.context import RunContext
 from raykd.run.folder import RunFolder
 from raykd.run.targets import rows_of_trials, stored_sources
@@ -56,7 +57,7 @@ class Setup:
 
     Attributes:
         config: the study's, with the rows that all trials have.
-        entries: what is known of the teachers, as in result.json.
+        entries: the teachers, as in a result.
         clones: whether checkpoints go through Ray Tune, as PBT needs them.
     """
 
@@ -65,7 +66,7 @@ class Setup:
     corpus: Corpus
     task: Task
     teachers: tuple[TeacherModel, ...]
-    entries: tuple[dict[str, Any], ...]
+    entries: tuple[TeacherResult, ...]
     remote: bool
     clones: bool = False
 
@@ -133,8 +134,8 @@ class _Trial:
         self.size: dict[str, float] = {}
 
     def run(self) -> None:
-        """To the end, or from where it was left to the end; a finished one only says its result again."""
-        done = self.folder.result()
+        """To the end, or from where it was left to the end; a finished one only reports its result again."""
+        done = self.folder.run_result()
         if done is not None:
             tune.report(_final(done))
             return
@@ -147,18 +148,18 @@ class _Trial:
         self._tell(_final(self._train(start)))
         shutil.rmtree(self.folder.path / "checkpoints", ignore_errors=True)
 
-    def _train(self, start: Path) -> dict[str, Any]:
+    def _train(self, start: Path) -> RunResult:
         context, setup = self.context, self.setup
         sources = stored_sources(context, setup.teachers, rows_of_trials(context))
         step = distill_step(context, sources, compute_weighting_inputs(context, setup.teachers))
         arm = train_student(context, "student", start, step, report=self._report)
         if not math.isfinite(arm.outcome.best_value):
             raise RunError(f"trial {self.name}", f"its {setup.task.best_by} is not finite")
-        result = finish_student(context, {"student": arm}, list(setup.entries), [], test=False)
-        result |= {"kind": "trial", "seconds": time.time() - self.begun}
-        result["student"] |= {"latency_ms": self.size["latency_ms"]}
-        result["efficiency"]["asked"] = arm.outcome.timers.asked
-        self.folder.write_json(self.folder.path / "result.json", result)
+        result = finish_student(
+            context, {"student": arm}, setup.entries, [],
+            begun=self.begun, kind="trial", latency_ms=self.size["latency_ms"],
+        )  # fmt: skip
+        self.folder.write_result(result)
         return result
 
     def _report(self, said: dict[str, Any]) -> None:
@@ -208,19 +209,18 @@ class _Trial:
         return float(np.median(taken))
 
 
-def _final(result: dict[str, Any]) -> dict[str, Any]:
+def _final(result: RunResult) -> dict[str, Any]:
     """What is reported last of a finished trial."""
-    student = result["student"]
     return {
-        **result["scores"],
-        "value": result["value"],
-        "now": result["value"],
+        **result.scores,
+        "value": result.value,
+        "now": result.value,
         "evaluation": 0,  # nothing is left to be decided
-        "step": result["steps"],
-        "epoch": result["epochs"],
-        "asked": result["efficiency"]["asked"],
-        "parameters": student["parameters"],
-        "latency_ms": student["latency_ms"],
+        "step": result.steps,
+        "epoch": result.epochs,
+        "asked": result.efficiency.asked,
+        "parameters": result.student.parameters,
+        "latency_ms": result.student.latency_ms,
     }
 
 

@@ -19,6 +19,7 @@ from raykd.config import RunConfig, TeacherConfig
 from raykd.data.splits import Split
 from raykd.errors import ConfigError, Interrupted, RaykdError
 from raykd.ray_errors import cause_of, first_line
+from raykd.records.events import TargetsEvent
 from raykd.records.log import MetricsLog
 from raykd.teachers.serving.client import TargetSource, register
 from raykd.teachers.serving.replica import ActorResources, ModelReplica, Replica
@@ -173,7 +174,7 @@ class TeacherSession:
         missing = sum(corpora[corpus]["missing"] for corpus in mine)
         if total - missing != served.shown:
             served.shown = total - missing
-            metrics.write("targets", teacher=served.teacher.name, rows=served.shown, of=total)
+            metrics.write(TargetsEvent(teacher=served.teacher.name, rows=served.shown, of=total))
         return all(corpora[corpus]["sealed"] for corpus in mine)
 
     def _again(self, served: TeacherStatus) -> bool:
