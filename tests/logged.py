@@ -45,9 +45,9 @@ def targets(rows: int, of: int, teacher: str = "bert-a", **fields: Any) -> Targe
     return TargetsEvent(teacher=teacher, rows=rows, of=of, **fields)
 
 
-def feedback(number: int, teachers: tuple[str, ...] = ("bert-a",), **fields: Any) -> FeedbackEvent:
+def feedback(number: int, names: tuple[str, ...] = ("bert-a",), **fields: Any) -> FeedbackEvent:
     """A round in which each teacher makes as many steps as the student has made."""
-    steps = {name: TeacherStep(version=number, grad_norm=1.0, lr=1e-5) for name in teachers}
+    steps = {name: TeacherStep(version=number, grad_norm=1.0, lr=1e-5) for name in names}
     filled = {"teachers": steps, "seconds": 0.05, "wire_bytes": 8192 * number}
     return FeedbackEvent(**{"step": number, "epoch": number / EPOCH} | filled | fields)
 
