@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import BaseModel
@@ -25,6 +26,11 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...",
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="a YAML file, see workloads/")]
 Output = Annotated[Path | None, typer.Option(help="the run's folder; default runs/NAME")]
 Address = Annotated[str | None, typer.Option(help="a running Ray cluster; default a local Ray of our own")]
+PLACES = {
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
+    errno.EROFS,
+}  # fmt: skip
+"""What is wrong with a path that a person has given, not with the program."""
 Json = Annotated[bool, typer.Option("--json", help="the result as one JSON object on the last line of stdout")]
 
 
@@ -185,8 +191,13 @@ def _show(result: BaseModel | dict[str, Any], as_json: bool, table: Any) -> None
         Console().print(table(result))
 
 
+def _end(line: str, status: int) -> NoReturn:
+    sys.stderr.write(f"raykd: {' '.join(line.split())}\n")
+    sys.exit(status)
+
+
 def main() -> None:
-    """Entry point: an error of ours is one line on stderr and its exit status, never a traceback."""
+    """Entry point: an error of ours, or a path that cannot be used, is one line on stderr and its exit status."""
     logging.basicConfig(
         level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)]
     )
@@ -195,8 +206,12 @@ def main() -> None:
     try:
         app()
     except RaykdError as error:
-        sys.stderr.write(f"raykd: {' '.join(str(error).split())}\n")
-        sys.exit(error.status)
+        _end(str(error), error.status)
+    except OSError as error:
+        if error.errno not in PLACES or error.filename is None:
+            raise
+        logging.getLogger(__name__).debug("", exc_info=True)
+        _end(f"{error.filename}: {error.strerror} (give a path that can be used)", ConfigError.status)
     except KeyboardInterrupt:
         sys.stderr.write("raykd: stopped at once; the last checkpoint stands\n")
         sys.exit(130)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from filelock import FileLock
 
 from raykd.data.rows import FINGERPRINT, Rows
 from raykd.errors import DataError
+from raykd.files import replacing
 
 FORMAT = b"raykd corpus 1"
 """Hashed along, so that files of another layout are never taken for this one."""
@@ -38,18 +38,28 @@ class Split:
 
 
 def write_split(name: str, table: pa.Table, cache: Path) -> Split:
-    """Writes a checked split to `cache`/corpora/FINGERPRINT/NAME.arrow, unless it stands there whole."""
+    """Writes a checked split to `cache`/corpora/FINGERPRINT/NAME.arrow, unless it is there whole.
+
+    Raises:
+        DataError: the cache cannot be written.
+    """
     fingerprint = _fingerprint(table)
     path = cache / "corpora" / fingerprint / f"{name}.arrow"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not _whole(path, fingerprint):
-            marked = table.combine_chunks().replace_schema_metadata({FINGERPRINT: fingerprint.encode()})
-            temporary = path.with_name(f".{name}.{os.getpid()}.arrow")
-            with pa.ipc.new_file(str(temporary), marked.schema) as writer:
-                writer.write_table(marked, max_chunksize=max(marked.num_rows, 1))
-            os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not _whole(path, fingerprint):
+                _write(path, table.combine_chunks().replace_schema_metadata({FINGERPRINT: fingerprint.encode()}))
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        mend = "set `cache` to a folder on a disk with room that you can write"
+        raise DataError(f"cache {cache}", f"cannot be written: {reason:.200}", mend) from None
     return Split(name, str(path), fingerprint, table.num_rows)
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    with replacing(path) as draft, pa.ipc.new_file(str(draft), table.schema) as writer:
+        writer.write_table(table, max_chunksize=max(table.num_rows, 1))
 
 
 def _whole(path: Path, fingerprint: str) -> bool:

@@ -39,7 +39,7 @@ def choose(config: DataConfig, available: Sequence[str], where: str) -> dict[str
     """Role → column name, for a source with these columns.
 
     Raises:
-        DataError: a configured column is missing.
+        DataError: a configured column is missing, or there twice.
     """
     names = {"text": config.text, "label": config.label}
     for role, name in (("text_pair", config.text_pair), ("domain", config.domain)):
@@ -53,6 +53,8 @@ def choose(config: DataConfig, available: Sequence[str], where: str) -> dict[str
             hint = f"did you mean data.{role}={near[0]}" if near else f"set data.{role}"
             what = f"no column {name!r} for data.{role}"
             raise DataError(where, what, f"{hint}; its columns are {', '.join(available)}")
+        if list(available).count(name) > 1:
+            raise DataError(where, f"has two columns {name!r}", f"keep or rename one, or set data.{role}")
     return names
 
 

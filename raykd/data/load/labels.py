@@ -87,7 +87,7 @@ def values(source: RawSplit) -> pa.Array:
             )
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise DataError(source.place("label", 0), f"holds {kind}, not numbers", "a regression needs numbers")
-    column = column.cast(pa.float64())
+    column = column.cast(pa.float64(), safe=False)  # integers beyond 2^53 are rounded
     row = first(pc.invert(pc.is_finite(column)))
     if row >= 0:
         raise DataError(
@@ -114,7 +114,7 @@ def _whole_or_names(source: RawSplit, names: list[str] | None) -> pa.Array:
         known = pa.array(names or [], type=pa.large_string())
         whole = of_numbers_or_names(pc.unique(column).to_pylist())
         if pa.types.is_integer(whole.type) and not pc.all(pc.is_in(column, value_set=known)).as_py():
-            return column.cast(pa.int64())
+            return of_numbers_or_names(column.to_pylist())
         return column
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         raise _fractional(source, column.cast(pa.float64()))
@@ -129,7 +129,9 @@ def _fractional(source: RawSplit, column: pa.Array) -> DataError:
     numbers = column.to_numpy(zero_copy_only=False)
     row = int(np.argmax(~np.isfinite(numbers)))
     if not np.isfinite(numbers[row]):
-        return DataError(source.place("label", row), "the label is missing (NaN)", "fill it or drop the row")
+        missing = np.isnan(numbers[row])
+        what = "the label is missing (NaN)" if missing else f"label {numbers[row]} is not finite"
+        return DataError(source.place("label", row), what, "fill it or drop the row")
     odd = np.flatnonzero(numbers != np.floor(numbers))
     if len(odd):
         what = f"label {numbers[odd[0]]} is a float, and this is a classification"

@@ -40,6 +40,8 @@ def of_typed(values: Sequence[Any], place: str) -> pa.Array:
         kind = float if isinstance(value, int) and not isinstance(value, bool) else type(value)
         if kind not in (bool, float, str, type(None)):
             raise DataError(f"{place}, row {row + 1}", f"{value!r:.40} is no label", "use a number or a name")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise DataError(f"{place}, row {row + 1}", f"{value!r:.40} is too large", "labels are small numbers")
         if value is not None:
             kinds.setdefault(kind, row)
     if len(kinds) > 1:
@@ -50,11 +52,7 @@ def of_typed(values: Sequence[Any], place: str) -> pa.Array:
         return of_text(values, place)
     if any(isinstance(value, float) for value in values):
         return pa.array([None if value is None else float(value) for value in values], type=pa.float64())
-    try:
-        return pa.array(values)
-    except OverflowError:
-        row = next(row for row, value in enumerate(values) if value is not None and abs(value) >= 2**63)
-        raise DataError(f"{place}, row {row + 1}", f"{values[row]} is too large", "labels are small numbers") from None
+    return pa.array(values)
 
 
 def of_numbers_or_names(values: Sequence[str | None]) -> pa.Array:
