@@ -55,7 +55,7 @@ class DataConfig(Section):
         description="share of train held out for the policy's reward or a fitted rule; null: 0.1 where it is needed",
     )
     seed: int = Field(
-        0, ge=0, description="of limit, fraction and carving; apart from the run's, so seeds share splits"
+        0, ge=0, description="of limit, fraction and held-out shares; apart from the run's, so seeds share splits"
     )
     generated: GeneratorConfig = Field(GeneratorConfig(), description="used with source: generated")
 
