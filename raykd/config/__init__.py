@@ -1,5 +1,6 @@
 """What a person writes: pydantic models, YAML and `KEY=VALUE` overrides. Imports neither torch nor ray."""
 
+from raykd.config.base import Mark
 from raykd.config.choice import load_implementation
 from raykd.config.cluster import ClusterConfig, TrackersConfig
 from raykd.config.data import DataConfig, GeneratorConfig
@@ -55,6 +56,7 @@ __all__ = [
     "IKDConfig",
     "KLConfig",
     "MSEConfig",
+    "Mark",
     "MedianConfig",
     "MetaDistilConfig",
     "ModelConfig",

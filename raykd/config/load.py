@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def parse(raw: dict[str, Any], overrides: Sequence[str] = (), where: str = "configuration") -> RunConfig:
-    """Validates a mapping with overrides applied; errors as for `load`."""
+    """Validates a mapping, which is left as it is, with overrides applied; errors as for `load`."""
+    raw = copy.deepcopy(raw)
     for override in overrides:
         _apply(raw, override)
     refuse_renamed(raw, where)
