@@ -12,6 +12,7 @@ from raykd.config.run import (
     TaskConfig,
 )
 from raykd.config.study import LIVE, RangeConfig, RepeatConfig, SchedulerConfig, StudyConfig
+from raykd.config.trackers import TrackersConfig
 from raykd.config.training import FinetuneConfig, OptimConfig, TrainConfig
 from raykd.config.weighting import FITTED, RULES, RewardConfig, WeightingConfig
 
@@ -35,6 +36,7 @@ __all__ = [
     "StudyConfig",
     "TaskConfig",
     "TeacherConfig",
+    "TrackersConfig",
     "TrainConfig",
     "WeightingConfig",
     "changed_key",

@@ -88,7 +88,7 @@ def changed_key(before: RunConfig, after: RunConfig) -> str | None:
 
 def _placement(key: str) -> bool:
     parts = key.split(".")
-    return parts[0] in ("cluster", "cache") or parts[-1] in PLACEMENT or bool(PLACEMENT_MAPS & set(parts))
+    return parts[0] in ("cluster", "cache", "trackers") or parts[-1] in PLACEMENT or bool(PLACEMENT_MAPS & set(parts))
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,7 @@ from raykd.config.feedback import FeedbackConfig
 from raykd.config.keys import field_at, validation_error
 from raykd.config.model import ModelConfig, TeacherConfig
 from raykd.config.study import StudyConfig
+from raykd.config.trackers import TrackersConfig
 from raykd.config.training import TrainConfig
 from raykd.config.weighting import CLASSES_ONLY, FITTED, WeightingConfig
 
@@ -152,6 +153,7 @@ class RunConfig(Section):
         " weighting rule: frozen teachers blended by it",
     )
     study: StudyConfig | None = Field(None, description="a search over configurations: raykd study")
+    trackers: TrackersConfig = Field(TrackersConfig(), description="where metrics are sent, of a run or a study")
     parity_rows: int = Field(8, ge=0, description="rows that each teacher answers twice, served and locally; 0: none")
     cluster: ClusterConfig = Field(ClusterConfig(), description="where things run")
     cache: Path = Field(

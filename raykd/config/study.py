@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from raykd.config.base import Section
 
-SHARED = ("name", "task", "data", "teachers", "cluster", "cache", "study", "baselines", "parity_rows")
+SHARED = ("name", "task", "data", "teachers", "cluster", "cache", "study", "baselines", "parity_rows", "trackers")
 """Top-level keys that all trials have in common: with other rows or teachers their metrics would not compare."""
 FIXED = (
     "train.workers", "train.worker_cpus", "train.worker_gpus", "train.worker_resources", "train.overlap",
@@ -87,13 +87,6 @@ class RepeatConfig(Section):
     seeds: int = Field(3, ge=2, description="runs of each, its own among them: the seeds from `seed` upwards")
 
 
-class TrackersConfig(Section):
-    """Where metrics go beside TensorBoard, which is always written; through Ray's own integrations."""
-
-    mlflow: str | None = Field(None, description="tracking URI: a server, or sqlite:///FILE")
-    wandb: str | None = Field(None, description="project of Weights & Biases; WANDB_MODE=offline keeps it here")
-
-
 class StudyConfig(Section):
     """What is searched, how, and for how long."""
 
@@ -112,7 +105,6 @@ class StudyConfig(Section):
     searcher: Literal["random", "grid", "optuna"] = Field("random", description="optuna: TPE")
     scheduler: SchedulerConfig = Field(SchedulerConfig(), description="which trials end early")
     repeat: RepeatConfig = Field(RepeatConfig(), description="the best ones over several seeds")
-    trackers: TrackersConfig = Field(TrackersConfig(), description="MLflow, Weights & Biases")
     seed: int = Field(0, ge=0, description="of the search; the trials' own is `seed` of the run")
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from raykd.errors import ConfigError
 from raykd.files import replacing_folder
 from raykd.run.context import RunContext
 from raykd.run.result import score_test
+from raykd.run.trackers import check_trackers
 from raykd.study import results, space, tuner
 from raykd.study.shared import Shared, prepare
 from raykd.study.trial import Setup
@@ -38,7 +39,7 @@ def run(context: RunContext) -> dict[str, Any]:
     assert study is not None
     points = _points(config)
     space.check(config, space.sample(config) if points is None else [one["params"] for one in points])
-    tuner.check_trackers(study)
+    check_trackers(config.trackers)
     shared = prepare(context)
     at_once = tuner.concurrency(config, len(points or []) or study.trials, context.remote)
     context.metrics.write(

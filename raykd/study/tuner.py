@@ -8,7 +8,6 @@ import os
 import shutil
 import threading
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 import optuna
@@ -25,7 +24,8 @@ from ray.tune.schedulers import (
 from ray.tune.search.optuna import OptunaSearch
 
 from raykd.config import RangeConfig, RunConfig, StudyConfig
-from raykd.errors import ConfigError, RaykdError, RunError
+from raykd.errors import RaykdError, RunError
+from raykd.run.tracker_backends import PRIVATE, wandb_mode
 from raykd.study import space
 from raykd.study.trial import Setup, run_trial
 from raykd.study.trial_logger import TrialLogger
@@ -211,32 +211,21 @@ def _watched(tuner: tune.Tuner, setup: Setup, stop: threading.Event) -> None:
         raise RunError("study", " ".join(str(error).split())[:500], "see the log above") from error
 
 
-def check_trackers(study: StudyConfig) -> None:
-    """Whether the packages of the trackers that are asked for are there.
-
-    Raises:
-        ConfigError: one is not installed.
-    """
-    for package, asked in (("mlflow", study.trackers.mlflow), ("wandb", study.trackers.wandb)):
-        if asked is not None and find_spec(package) is None:
-            mend = f"pip install 'raykd[{package}]'"
-            raise ConfigError(f"study.trackers.{package}", "its package is not installed", mend)
-
-
 def _trackers(setup: Setup) -> list[tune.Callback]:
     """MLflow and Weights & Biases through Ray's own integrations; TensorBoard's files are always written."""
-    given, made = _study(setup).trackers, list[tune.Callback]()
-    if given.mlflow is not None:
+    trackers, callbacks = setup.config.trackers, list[tune.Callback]()
+    os.environ.update({key: os.environ.get(key, value) for key, value in PRIVATE.items()})
+    if trackers.mlflow is not None:
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-        made.append(MLflowLoggerCallback(tracking_uri=given.mlflow, experiment_name=setup.config.name))
-    if given.wandb is not None:
+        callbacks.append(MLflowLoggerCallback(tracking_uri=trackers.mlflow, experiment_name=setup.config.name))
+    if trackers.wandb is not None:
         from ray.air.integrations.wandb import WandbLoggerCallback
 
         # The mode by name: the callback's actor does not see this process's environment.
-        place: dict[str, Any] = {"dir": str(setup.folder), "mode": os.environ.get("WANDB_MODE")}
-        made.append(WandbLoggerCallback(project=given.wandb, group=setup.config.name, **place))
-    return made
+        options: dict[str, Any] = {"dir": str(setup.folder), "mode": wandb_mode()}
+        callbacks.append(WandbLoggerCallback(project=trackers.wandb, group=setup.config.name, **options))
+    return callbacks
 
 
 def _resources(setup: Setup) -> dict[str, float]:
