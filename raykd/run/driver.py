@@ -9,10 +9,10 @@ from typing import Any, cast
 
 from raykd.config import FITTED, WeightingConfig
 from raykd.run.context import RunContext
-from raykd.run.result import Arm, teacher_entry
+from raykd.run.result import Arm, assemble, score_test, teacher_entry
 from raykd.run.targets import choose_overlap, compute_targets, rows_of_run, teacher_session
 from raykd.run.trackers import RunTrackers
-from raykd.run.train import all_rows, distill_step, finish_student, initial_student, rule_step, train_student
+from raykd.run.train import all_rows, distill_step, initial_student, keep_student, rule_step, train_student
 from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.student.weighting import WeightingInputs
 from raykd.teachers import finetune
@@ -55,8 +55,11 @@ def _distill(context: RunContext) -> dict[str, Any]:
         sources = session.sources("train")
     for name in context.config.baselines:
         arms[name] = _baseline(context, name, start, sources, weighting_inputs)
-    result = finish_student(context, arms, entries, warnings)
+    best = keep_student(context, arms["student"])
+    test = score_test(context.corpus, context.task, best, context.config.data.max_length)
+    result = assemble(context.config, context.corpus, context.task, entries, arms, test, warnings)
     result["efficiency"]["targets_s"] = targets_s
+    result |= arms["student"].outcome.extras
     result["seconds"] = time.time() - begun
     return result
 

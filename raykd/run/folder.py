@@ -13,7 +13,6 @@ from filelock import FileLock, Timeout
 from raykd import config as configuration
 from raykd.config import RunConfig
 from raykd.errors import ConfigError, RunError
-from raykd.files import write_json
 
 
 class RunFolder:
@@ -68,4 +67,6 @@ class RunFolder:
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
         """Writes a file whole or not at all."""
-        write_json(path, content)
+        draft = path.with_name(f".draft-{path.name}")
+        draft.write_text(json.dumps(content, indent=1, default=float), encoding="utf-8")
+        draft.rename(path)

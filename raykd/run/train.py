@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from raykd.data.corpus import Corpus
 from raykd.errors import Interrupted
 from raykd.files import replacing_folder
 from raykd.run.context import RunContext
-from raykd.run.result import Arm, assemble, save_predictions, score_test
+from raykd.run.result import Arm, save_predictions
 from raykd.student.factory import DistillStepFactory, FeedbackSetup
 from raykd.student.weighting import WeightingInputs
 from raykd.teachers.serving.client import TargetSource
@@ -124,21 +123,15 @@ def train_student(
     return Arm(outcome, validation)
 
 
-def finish_student(
-    context: RunContext, arms: dict[str, Arm], teachers: list[dict[str, Any]], warnings: list[str], test: bool = True
-) -> dict[str, Any]:
-    """Keeps the best student in `student/` and its predictions beside it; returns the run's result.
+def keep_student(context: RunContext, arm: Arm) -> Path:
+    """Copies the best checkpoint to `student/`, whole or not at all, and writes its predictions beside it.
 
-    Args:
-        arms: `student`, and the baselines by name.
-        teachers: their entries of the result.
-        test: whether the test split, where there is one, is scored.
+    Returns:
+        The folder `student`.
     """
-    student, best = arms["student"], context.folder.path / "student"
+    best = context.folder.path / "student"
     with replacing_folder(best) as draft:
-        shutil.copytree(student.outcome.best, draft, dirs_exist_ok=True)
-    save_predictions(context.folder.path / "predictions.parquet", best, student.signal, context.task)
-    scores = score_test(context.corpus, context.task, best, context.config.data.max_length) if test else None
-    result = assemble(context.config, context.corpus, context.task, teachers, arms, scores, warnings)
+        shutil.copytree(arm.outcome.best, draft, dirs_exist_ok=True)
+    save_predictions(context.folder.path / "predictions.parquet", best, arm.signal, context.task)
     (best / "logits.npy").unlink(missing_ok=True)
-    return result | student.outcome.extras
+    return best

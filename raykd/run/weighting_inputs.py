@@ -1,4 +1,4 @@
-"""What a weighting must know before the student begins: sentence vectors, and honest logits of fine-tuned teachers."""
+"""What a weighting needs before the student begins: sentence vectors and cross-fitted logits of teachers."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from raykd.training.job import Subset
 
 
 def compute_weighting_inputs(context: RunContext, teachers: Sequence[TeacherModel]) -> WeightingInputs:
-    """Computes what the configuration's weighting asks for; what is remembered from an earlier run costs nothing."""
-    given = context.config.weighting
+    """Computes what the configuration's weighting needs; what an earlier run has stored costs nothing."""
+    weighting = context.config.weighting
     reward = Subset.of(context.corpus, "reward") if "reward" in context.corpus.ids else None
     weighting_inputs = WeightingInputs(context.run, reward, lease_s=context.config.cluster.lease_s)
-    if given.type != "policy":
+    if weighting.type != "policy":
         return weighting_inputs
     train = Subset.of(context.corpus, "train")
     encoder, settings = _encoder(context, teachers)
     sentences = _answered(context, "sentence vectors", encoder, settings, train.ids)
-    folds = _cross_fit(context, teachers, train) if given.cross_fit else ()
+    folds = _cross_fit(context, teachers, train) if weighting.cross_fit else ()
     return replace(weighting_inputs, sentences=sentences, folds=folds)
 
 
@@ -38,8 +38,8 @@ def _encoder(context: RunContext, teachers: Sequence[TeacherModel]) -> tuple[Tea
     config = context.config
     if config.weighting.sentence_encoder is not None:
         return _by_name(config.weighting.sentence_encoder, config.data.max_length)
-    asked = config.weighting.sentence_teacher
-    k = config.teacher_names.index(asked) if asked is not None else 0
+    name = config.weighting.sentence_teacher
+    k = config.teacher_names.index(name) if name is not None else 0
     teacher = teachers[k]
     width = models.describe(Path(teacher.folder))["hidden_size"]
     encoder = replace(
@@ -81,20 +81,20 @@ def _cross_fit(
     )
     sources: list[list[TargetSource]] = [[] for _ in teachers]
     for fold in range(n):
-        held = np.sort(train.ids[places % n == fold])
-        seen = replace(context.corpus, ids={**context.corpus.ids, "train": np.setdiff1d(train.ids, held)})
-        prep = replace(context.teacher_prep(), corpus=seen)
+        held_out = np.sort(train.ids[places % n == fold])
+        rest = replace(context.corpus, ids={**context.corpus.ids, "train": np.setdiff1d(train.ids, held_out)})
+        prep = replace(context.teacher_prep(), corpus=rest)
         for k, (name, settings) in enumerate(zip(config.teacher_names, config.teachers, strict=True)):
             if settings.prepare == "finetune":
                 copy, _ = finetune.prepare(f"{name} (fold {fold + 1} of {n})", settings, prep)
-                sources[k].append(_answered(context, f"fold {fold + 1} of {n} of {name}", copy, settings, held))
+                sources[k].append(_answered(context, f"fold {fold + 1} of {n} of {name}", copy, settings, held_out))
     return tuple(tuple(some) for some in sources)
 
 
 def _answered(
     context: RunContext, phase: str, model: TeacherModel, settings: TeacherConfig, ids: np.ndarray
 ) -> TargetSource:
-    """A model's answers on training rows, computed now where they are not remembered.
+    """A source of a model's answers on training rows, computed now where they are not stored.
 
     Raises:
         Interrupted: finished rows are kept.

@@ -22,23 +22,23 @@ log = logging.getLogger(__name__)
 
 
 def run(context: RunContext) -> dict[str, Any]:
-    """A whole study; goes on where an earlier session in the same folder stopped.
+    """A whole study; resumes where an earlier session in the same folder stopped.
 
     Args:
-        scene: its configuration is the study's, with the rows that all trials share (`space.shared_rows`).
+        context: its configuration is the study's, with the rows that all trials share (`space.shared_rows`).
 
     Returns:
         The content of result.json.
 
     Raises:
         ConfigError: no point of the space is a valid configuration, or a tracker's package is missing.
-        Interrupted: `scene.stop` was set; running trials have saved checkpoints.
+        Interrupted: `context.stop` was set; running trials have saved checkpoints.
         RunError: no trial came to its end.
     """
     begun, config, study = time.time(), context.config, context.config.study
     assert study is not None
     points = _points(config)
-    space.check(config, space.sample(config) if points is None else [one["params"] for one in points])
+    space.check(config, space.sample(config) if points is None else [point["params"] for point in points])
     check_trackers(config.trackers)
     shared = prepare(context)
     at_once = tuner.concurrency(config, len(points or []) or study.trials, context.remote)
@@ -91,7 +91,7 @@ def _valid(context: RunContext, points: list[dict[str, Any]]) -> list[dict[str, 
 
 
 def _setup(context: RunContext, shared: Shared, at_once: int) -> Setup:
-    """What the trials are given: their share of the cores, and teachers' forks that keep to it."""
+    """What the trials share: threads for each, also for the teachers that a trial trains."""
     config, study = context.config, context.config.study
     assert study is not None
     train, cores = config.train, os.cpu_count() or 1

@@ -54,7 +54,7 @@ def prepare(context: RunContext) -> Shared:
 def _first_account(context: RunContext, fresh: Shared) -> Shared:
     path = context.folder.path / FILE
     if path.exists():
-        first = json.loads(path.read_text(encoding="utf-8"))
-        return replace(fresh, entries=tuple(first["teachers"]), targets_s=first["targets_s"])
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return replace(fresh, entries=tuple(said["teachers"]), targets_s=said["targets_s"])
     context.folder.write_json(path, {"teachers": list(fresh.entries), "targets_s": fresh.targets_s})
     return fresh

@@ -10,7 +10,6 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from raykd.errors import Interrupted
-from raykd.ray_errors import first_line
 from raykd.records.log import MetricsLog
 from raykd.study.trial import FAILURE, PAUSED
 from raykd.training.interrupt import StopFile
@@ -49,7 +48,9 @@ class TrialLogger(tune.Callback):
         if path.exists():
             reason = path.read_text(encoding="utf-8")
         else:
-            reason = f"its process died: {first_line(trial.get_error() or 'no reason is known')}"
+            error = trial.get_error()
+            said = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = f"its process died: {said[0] if said else type(error).__name__}"
         self._write("trial_ended", trial, state="failed", reason=reason)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
