@@ -45,7 +45,8 @@ def events(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def trainable_teachers() -> list[str]:
-    return [one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if "learner-" in one["name"]]
+    names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+    return [name for name in names if "teacher-trainer-" in name]
 
 
 @pytest.mark.slow

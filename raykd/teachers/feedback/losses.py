@@ -1,4 +1,4 @@
-"""What a teacher that learns is moved by, each term as a cotangent on its logits: ω c, γ CE, κ KD, the anchor."""
+"""The loss of a teacher that learns, each term as a cotangent on its logits: ω c, γ CE, κ KD, a KL(reference ‖ T)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raykd.teachers.local import LocalTeacher
 
 
 class TeacherLosses:
-    """The student's feedback, and the teacher's own losses as far as they have a weight (METHODS section 1).
+    """The student's feedback, and the teacher's own losses as far as they have a weight (docs/methods).
 
     Args:
         temperature: τ of its divergence from the student (κ).
@@ -26,7 +26,7 @@ class TeacherLosses:
         own = (
             ("ce", feedback.own_ce, self._own_ce),
             ("kd", feedback.teacher_kd, self._own_kd),
-            ("anchor", feedback.teacher_reference_kl, self._anchor),
+            ("anchor", feedback.teacher_reference_kl, self._reference),
         )
         self._own = {name: (weight, loss) for name, weight, loss in own if weight}
 
@@ -41,7 +41,7 @@ class TeacherLosses:
         """Cotangents [B, C] on the logits of these rows by name, each with its weight.
 
         Args:
-            measured: `second` with them, where the lesson has it.
+            measured: `second` with them, where the message has it.
         """
         terms = {"feedback": self.weight * self._tensor(message.cotangent)}
         if measured and message.second is not None:
@@ -57,11 +57,11 @@ class TeacherLosses:
         return self.task.hard_loss(leaf, torch.from_numpy(labels).to(leaf.device))
 
     def _own_kd(self, leaf: torch.Tensor, split: Split, ids: np.ndarray, message: TeacherFeedback) -> torch.Tensor:
-        """LGTM (Ren et al., ACL 2023): the teacher's distance from what the student says."""
+        """LGTM (Ren et al., ACL 2023): the teacher's divergence from the student."""
         assert message.student is not None
         return _divergence(self._tensor(message.student), leaf, self.temperature)
 
-    def _anchor(self, leaf: torch.Tensor, split: Split, ids: np.ndarray, message: TeacherFeedback) -> torch.Tensor:
+    def _reference(self, leaf: torch.Tensor, split: Split, ids: np.ndarray, message: TeacherFeedback) -> torch.Tensor:
         assert message.reference is not None
         return _divergence(self._tensor(message.reference), leaf, 1.0)
 
