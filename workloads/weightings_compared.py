@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 RATES = ["2e-4", "4e-4"]
 BONUSES = ["0.01", "0.1"]
 POLICIES = {"policy": list[str](), "often": ["weighting.reward.every=1"]}
-"""`often` is rewarded at every step: a run of a few hundred steps gives the default's policy few lessons."""
+"""`often` is rewarded at every step: a run of a few hundred steps gives the default's policy few updates."""
 
 
 def settings_of(arm: str) -> list[str]:
@@ -71,7 +71,7 @@ def main() -> None:
                 table[arm]["against_uniform"] = against(table[arm], table["uniform"])
             if arm in POLICIES:
                 table[arm]["weighting"] = [result["weighting"] for result in results]
-            table["teachers"] = {one["name"]: one["scores"] for one in results[0]["teachers"]}
+            table["teachers"] = {teacher["name"]: teacher["scores"] for teacher in results[0]["teachers"]}
             (output / "table.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
     log.info("%s", json.dumps(table, indent=1))
 
