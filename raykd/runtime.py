@@ -1,4 +1,4 @@
-"""Ray as raykd uses it: settings that must stand before Ray is imported, a local Ray of our own or a cluster joined."""
+"""Ray as raykd uses it: settings made before Ray is imported, a local Ray of our own or a cluster joined."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-# Before `import ray`, since Ray reads them at import; `setdefault`, so that what the user has set stands.
+# Before `import ray`, since Ray reads them at import; `setdefault`, so that what the user has set is kept.
 for _name, _value in {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -19,7 +19,7 @@ for _name, _value in {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "TOKENIZERS_PARALLELISM": "false",
-    # A trial that is stopped unwinds first (its teachers' forks end with it), and its process then takes the next one.
+    # A stopped trial unwinds first (the teachers that it trains end with it), and its process then takes the next.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "20",
     # What a search knows is on disk at most so many seconds later: its driver may be killed.
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
@@ -94,7 +94,7 @@ def _sigterm_kept() -> Iterator[None]:
 
 
 def _known_address() -> dict[str, Any]:
-    """What Ray Train runs inside trials need, so that one that is stopped gives its places back.
+    """What Ray Train runs inside trials need, so that one that is stopped gives its resources back.
 
     Its cleaner, an actor, asks the dashboard's State API whether the run still lives; and that finds its own Ray only
     by RAY_ADDRESS where several run on a machine (Ray 2.60: "Found multiple active Ray instances", nothing is freed).
@@ -107,14 +107,14 @@ def _known_address() -> dict[str, Any]:
 
 
 def _logical_cpus(config: RunConfig) -> int:
-    """As many as all roles ask for together, and at least 4: logical CPUs are places, not cores."""
+    """As many as all roles need together, and at least 4: logical CPUs are places for actors, not cores."""
     replicas = sum(teacher.replicas * teacher.num_cpus for teacher in config.teachers)
     finetuned = [teacher.finetune for teacher in config.teachers if isinstance(teacher, FinetunedTeacherConfig)]
     trainers = [config.train, *finetuned]
     workers = max(trainer.workers * trainer.worker_cpus for trainer in trainers)
     if config.study is not None:
-        at_once = config.study.concurrency or max(1, (os.cpu_count() or 1) // (config.train.threads or 1))
-        # Forks of the teachers too, wherever a trial's feedback may be on.
-        forks = config.trainer_ranks * sum(teacher.num_cpus for teacher in config.teachers)
-        workers = max(workers, at_once * (config.train.workers * config.train.worker_cpus + forks))
+        trials = config.study.concurrency or max(1, (os.cpu_count() or 1) // (config.train.threads or 1))
+        # Trained teachers too, wherever a trial's feedback may be on.
+        trained = config.trainer_ranks * sum(teacher.num_cpus for teacher in config.teachers)
+        workers = max(workers, trials * (config.train.workers * config.train.worker_cpus + trained))
     return max(4, os.cpu_count() or 1, int(replicas + workers) + 2)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from raykd.records.log import Event, read_events
+from raykd.records.log import read_events
 
 
-def events(folder: Path, kind: str) -> list[Event]:
+def events(folder: Path, kind: str) -> list[Any]:
     """All events of this name in a run's log, oldest first."""
-    return [event for event in read_events(folder / "metrics.jsonl") if event["event"] == kind]
+    return [event for event in read_events(folder / "metrics.jsonl") if event.event == kind]
 
 
 def losses(folder: Path) -> list[float]:
     """The student's loss of every logged step."""
-    return [event["loss"] for event in events(folder, "step")]
+    return [event.loss for event in events(folder, "step")]

@@ -6,7 +6,7 @@ Command:
         --lrs 2e-4 --teacher-lrs 1e-3,3e-3 --rounds "teacher_optimizer: sgd, every: 8, quiz_batches: 2"
 
 Arms: `kd` (frozen teacher, all rows), `same_rows` (the same without the rows that the others hold out for the quiz),
-`finetuned` (the teacher goes on with its own cross-entropy for as many steps, ω = 0), `metadistil`, `centred` (the
+`finetuned` (the teacher takes as many steps on its own cross-entropy, ω = 0), `metadistil`, `centred` (the
 same without what all rows of a batch have in common), `ikd`, and `balanced` and `ikd_balanced` (feedback and cross-
 entropy with gradients of one length, by the norms that the report of `ikd` and `finetuned` gives on SST-2). Each has
 four points to be tuned at, on one seed and on rows carved from train: the frozen ones the student's rate, the others
@@ -62,7 +62,7 @@ def main() -> None:
     config, output = words.config, words.output
     table: dict[str, Any] = {}
 
-    def taught(arm: str) -> str:
+    def feedback(arm: str) -> str:
         return f"feedback={{{ARMS[arm]}, {words.rounds}, start: {words.start}}}"
 
     def seeds(arm: str, settings: list[str]) -> list[RunResult]:
@@ -73,7 +73,7 @@ def main() -> None:
         (output / "table.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
 
     with runtime.connected(configuration.load(config, overrides)):
-        quiz = configuration.load(config, [*overrides, taught("metadistil")]).rows.quiz
+        quiz = configuration.load(config, [*overrides, feedback("metadistil")]).rows.quiz
         held_out = [*overrides, f"data.quiz={quiz}"]
         frozen = {"kd": [*overrides, "data.quiz=0"]} if "kd" in words.arms else {}
         for arm, mine in (frozen | {"same_rows": held_out}).items():
@@ -81,7 +81,7 @@ def main() -> None:
             keep(arm, summary(seeds(arm, [*mine, f"train.lr={lr}"]), lr))
         held_out.append(f"train.lr={table['same_rows']['lr']}")
         for arm in (arm for arm in ARMS if arm in words.arms):
-            mine = [*held_out, taught(arm)]
+            mine = [*held_out, feedback(arm)]
             rate = choose(config, output, arm, "feedback.teacher_lr", words.teacher_lrs, mine)
             results = seeds(arm, [*mine, f"feedback.teacher_lr={rate}"])
             entry = summary(results, table["same_rows"]["lr"]) | {"teacher_lr": rate}

@@ -4,7 +4,7 @@ Command:
     python -m raykd.workloads.kd_vs_alone workloads/sst2.yaml runs/sst2 --lrs 1e-4,2e-4,4e-4 --seeds 0,1,2 [KEY=VALUE]
 
 The learning rate of each arm is chosen on one seed and on rows carved from train (10 %); the seeds are then scored on
-the published validation rows. `alone` is α = 0: the same program, rows and order, and no word from the teacher.
+the published validation rows. `alone` is α = 0: the same program, rows and order, and nothing from the teacher.
 Every run is a folder of its own: interrupt it and give the command again, finished runs are not done again.
 """
 
@@ -71,7 +71,7 @@ def listed(text: str) -> list[str]:
 
 
 def comparison(description: str | None, lrs: list[str]) -> argparse.ArgumentParser:
-    """What every comparison is told: configuration, folder, the student's rates to choose from, seeds."""
+    """The arguments of every comparison: configuration, folder, the student's rates to choose from, seeds."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("output", type=Path)

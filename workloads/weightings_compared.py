@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 RATES = ["2e-4", "4e-4"]
 BONUSES = ["0.01", "0.1"]
 POLICIES = {"policy": list[str](), "often": ["weighting.reward.every=1"]}
-"""`often` is rewarded at every step: a run of a few hundred steps gives the default's policy few lessons."""
+"""`often` is rewarded at every step: a run of a few hundred steps gives the default's policy few updates."""
 
 
 def settings_of(arm: str) -> list[str]:

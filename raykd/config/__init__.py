@@ -2,7 +2,7 @@
 
 from raykd.config.base import Mark
 from raykd.config.choice import load_implementation
-from raykd.config.cluster import ClusterConfig, TrackersConfig
+from raykd.config.cluster import ClusterConfig
 from raykd.config.data import DataConfig, GeneratorConfig
 from raykd.config.feedback import (
     CotangentFeedbackConfig,
@@ -30,6 +30,7 @@ from raykd.config.study import RangeConfig, RepeatConfig, StudyConfig
 from raykd.config.task import TaskConfig
 from raykd.config.teachers import FinetunedTeacherConfig, GivenTeacherConfig, TeacherConfig
 from raykd.config.titles import title_of
+from raykd.config.trackers import TrackersConfig
 from raykd.config.training import FinetuneConfig, OptimConfig, TrainConfig
 from raykd.config.weighting import (
     FixedConfig,

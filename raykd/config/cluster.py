@@ -16,13 +16,3 @@ class ClusterConfig(Section):
     )
     object_store_mb: int = Field(256, ge=80, description="object store of a local Ray")
     lease_s: float = Field(60, gt=0, description="a shared teacher service ends so long after its last user")
-
-
-class TrackersConfig(Section):
-    """Where the metrics of a run or study go beside its own folder."""
-
-    tensorboard: bool = Field(False, description="event files in the folder; a study always writes them")
-    mlflow: str | None = Field(
-        None, description="tracking URI: a server, or a file of its own", examples=["sqlite:///runs/mlflow.db"]
-    )
-    wandb: str | None = Field(None, description="project of Weights & Biases; WANDB_MODE=offline keeps it here")

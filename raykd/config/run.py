@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, model_validator
 
 from raykd.config.base import Mark, Name, Section, Seed
-from raykd.config.cluster import ClusterConfig, TrackersConfig
+from raykd.config.cluster import ClusterConfig
 from raykd.config.data import DataConfig
 from raykd.config.feedback import AnyFeedback, CotangentFeedbackConfig, NoFeedbackConfig
 from raykd.config.keys import fields_at, keys_marked, marked, nearest_of, validation_error
@@ -18,6 +18,7 @@ from raykd.config.search import PBTConfig
 from raykd.config.study import StudyConfig
 from raykd.config.task import TaskConfig
 from raykd.config.teachers import AnyTeacher, FinetunedTeacherConfig
+from raykd.config.trackers import TrackersConfig
 from raykd.config.training import TrainConfig
 from raykd.config.weighting import (
     AnyWeighting,

@@ -1,6 +1,6 @@
-"""What the teachers learn from the student: nothing, MetaDistil's pilot, IKD's exam. Plain torch; knows no ray.
+"""What teachers learn from the student: nothing, MetaDistil's pilot and quiz, IKD's exam. Plain torch, without Ray.
 
-`before` and `after` are given the whole round of a worker and not single micro-batches, since the pilot's step and the
+`before` and `after` take the whole round of a worker and not single micro-batches, since the pilot's step and the
 quiz belong to the global batch.
 """
 

@@ -1,4 +1,4 @@
-"""What every feedback is told of a student's step, and what it may do around it."""
+"""A round, as every feedback gets it, and what a feedback may do around the student's step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Feedback(ABC):
 
     @abstractmethod
     def due(self, step: int) -> bool:
-        """Whether the teachers learn in this step: what they serve is then remembered until its lesson comes."""
+        """Whether the teachers learn in this step: what they serve is then kept until the feedback on it comes."""
 
     def before(self, now: Round) -> list[torch.Tensor]:
         """The targets [K, B, C] that the step uses: the round's, or fresh ones of teachers that have just learnt."""
@@ -60,11 +60,11 @@ class Feedback(ABC):
         """After an evaluation of the student, and before its first step."""
 
     def save(self, folder: Path) -> None:
-        """Puts what it needs to go on into a checkpoint's folder."""
+        """Puts what it resumes from into a checkpoint's folder."""
 
     def restore(self, folder: Path) -> None:
         """Takes up what `save` has put there."""
 
     def finalize(self, folder: Path) -> dict[str, Any]:
-        """At the end of training: what the result should say."""
+        """At the end of training: its entries of the result."""
         return {}

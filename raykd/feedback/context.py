@@ -1,4 +1,4 @@
-"""What a feedback is given: the teachers as it may ask and teach them, and what it must know of its run and worker."""
+"""What a feedback works with: the teachers that it may ask and train, and what it must know of its run and worker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ StudentLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Batch], torch.
 
 
 class LearnableTeachers(Protocol):
-    """The K teachers, of which some learn; see `teachers.learning`."""
+    """The K teachers, of which some learn; `TrainableEnsemble` has the details."""
 
     wire_bytes: int
 
@@ -38,23 +38,23 @@ class LearnableTeachers(Protocol):
     def reference_logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits [K, len(ids), C] of version 0."""
 
-    def send(self, key: Key, context: dict[int, TeacherFeedback]) -> None:
-        """A lesson for each teacher that learns."""
+    def send(self, key: Key, messages: dict[int, TeacherFeedback]) -> None:
+        """Feedback for each teacher that learns, by its place among the K, on the rows opened under `key`."""
 
     def step(self, measure: bool) -> dict[str, dict[str, float]]:
-        """They learn; by name what they tell, on worker 0."""
+        """An optimizer step of each; by name its metrics, on worker 0."""
 
     def evaluate(self, split: Split, ids: np.ndarray) -> dict[str, tuple[np.ndarray, float]]:
         """Logits and drift by name, on worker 0."""
 
     def save(self, folder: Path) -> None:
-        """Into a checkpoint's folder."""
+        """Writes their states into a checkpoint's folder."""
 
     def restore(self, folder: Path) -> None:
-        """From there."""
+        """Takes up the states that `save` has written."""
 
     def export(self, folder: Path) -> dict[str, Path]:
-        """As Hugging Face checkpoints, by name."""
+        """Writes them as Hugging Face checkpoints; their folders by name."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class FeedbackContext:
         loss: the student's own, for the pilot.
         dtype: in which targets and logits meet.
         autocast: whether the student's own step runs in half precision; a pilot never does.
-        lr: the student's peak rate, η where nothing else is said.
+        lr: the student's peak rate, η where `pilot_lr` is not set.
         steps_per_epoch: of the student.
         log: of worker 0, None elsewhere.
     """

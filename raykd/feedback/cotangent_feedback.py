@@ -46,7 +46,7 @@ class _Tally:
 
 
 class CotangentFeedback(Feedback):
-    """Base of the two methods."""
+    """Base of MetaDistil and IKD: when a round is due, and the way from the student's step to the teachers' steps."""
 
     surrogate: str | None = None
 
@@ -86,7 +86,7 @@ class CotangentFeedback(Feedback):
         self.context.teachers.save(folder)
 
     def restore(self, folder: Path) -> None:
-        """Both of them."""
+        """Takes up the tally and the teachers' states."""
         self.tally = _Tally(**json.loads((folder / FILE).read_text(encoding="utf-8")))
         self.context.teachers.restore(folder)
         self.context.teachers.wire_bytes = self.tally.wire_bytes
@@ -138,7 +138,7 @@ class CotangentFeedback(Feedback):
         seed = dropout_seed(self.context.seed, batch.step, batch.micro, self.context.worker.rank)
         replay = DropoutReplay() if self.route != "forward" else contextlib.nullcontext()
 
-        def at(parameters: Params) -> Outputs:
+        def outputs_at(parameters: Params) -> Outputs:
             torch.manual_seed(seed)
             with replay:
                 return (forward.logits_at(model, parameters, batch.encoded),)
@@ -146,7 +146,7 @@ class CotangentFeedback(Feedback):
         def loss(outputs: Outputs, served: Outputs) -> torch.Tensor:
             return self.context.loss(outputs[0].to(self.context.dtype), served[0], weights_BK, batch)
 
-        return Micro(at, loss, (now.targets[k],))
+        return Micro(outputs_at, loss, (now.targets[k],))
 
     def _reduce(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         return collective.sum_tensors(tensors, self.context.worker.world)
@@ -167,7 +167,7 @@ class CotangentFeedback(Feedback):
         Args:
             micros: of this worker.
             outputs: the student's at θ.
-            directions: v, and of an independent quiz where the round is measured; none where nobody was asked.
+            directions: v, and of an independent quiz where the round is measured; none where ω = 0.
             quiz: this worker's shares of the quiz losses `before` and `after`, for the log.
         """
         teachers, rank = self.context.teachers, self.context.worker.rank
@@ -180,7 +180,8 @@ class CotangentFeedback(Feedback):
     def _derivatives(
         self, now: Round, theta: Params, v: Params, micros: Sequence[Micro], outputs: list[Outputs]
     ) -> list[Outputs]:
-        us = [cotangent.derivative(self.route, theta, v, micro, at) for micro, at in zip(micros, outputs, strict=True)]
+        pairs = zip(micros, outputs, strict=True)
+        us = [cotangent.derivative(self.route, theta, v, micro, output) for micro, output in pairs]
         if not self.settings.centred:
             return us
         like = next(iter(theta.values())).new_zeros(self.context.task.classes)

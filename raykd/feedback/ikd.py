@@ -42,9 +42,9 @@ class IKD(CotangentFeedback):
         now.model.train()
         micros = self._micros(now)
         outputs = [cotangent.outputs_at(theta, micro, self.route) for micro in micros]
-        # With ω = 0 nobody hears what an exam says.
-        asked = 0 if not self.settings.weight else 2 if measure else 1
-        draws = [quiz_loss.loss(now.model, now.step, draw) for draw in range(asked)]
+        # With ω = 0 no teacher uses an exam.
+        exams = 0 if not self.settings.weight else 2 if measure else 1
+        draws = [quiz_loss.loss(now.model, now.step, draw) for draw in range(exams)]
         quiz: dict[str, torch.Tensor] = {}
         directions = []
         for loss in draws:

@@ -24,9 +24,9 @@ class MetaDistil(CotangentFeedback):
     _logits: torch.Tensor | None = None
 
     def before(self, now: Round) -> list[torch.Tensor]:
-        """Pilot, quiz, cotangents, the teachers' step; returns what they say now, [K, B, C] of each micro-batch.
+        """Pilot, quiz, cotangents, the teachers' step; returns their new targets, [K, B, C] of each micro-batch.
 
-        With ω = 0 there is no pilot: nobody hears what its quiz would say.
+        With ω = 0 there is no pilot: no teacher would use its quiz.
         """
         if not self.due(now.step):
             return now.targets
@@ -44,7 +44,7 @@ class MetaDistil(CotangentFeedback):
     def _try_out(
         self, now: Round, theta: dict[str, torch.Tensor], micros: list[cotangent.Micro], measure: bool, begun: float
     ) -> None:
-        """The pilot, what a quiz says of it, and the teachers' step."""
+        """The pilot, its quiz, and the teachers' step."""
         quiz_loss = self.context.quiz_loss
         # More than one micro-batch is there to save memory, which their graphs would take.
         reuse = self.settings.rollback and not self.context.autocast and len(micros) == 1

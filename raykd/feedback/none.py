@@ -6,8 +6,8 @@ from raykd.feedback.base import Feedback
 
 
 class NoFeedback(Feedback):
-    """Frozen teachers."""
+    """The teachers stay frozen."""
 
     def due(self, step: int) -> bool:
-        """Never."""
+        """False: the teachers learn in no step."""
         return False

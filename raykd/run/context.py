@@ -25,7 +25,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all phases of a run share."""
+    """A run's configuration, folder, data and log, and the request to stop, as all its phases share them.
+
+    Attributes:
+        remote: Ray is a cluster that was joined, not one of our own on this machine.
+    """
 
     config: RunConfig
     folder: RunFolder
@@ -41,7 +45,7 @@ class RunContext:
         self.metrics.write(PhaseEvent(phase=name))
 
     def teacher_prep(self) -> TeacherPrepContext:
-        """Where its teachers are prepared."""
+        """What preparing its teachers needs."""
         config = self.config
         return TeacherPrepContext(
             self.corpus, self.task, config.cache_folder, self.folder.path, config.data.max_length,
@@ -51,17 +55,17 @@ class RunContext:
     def services(
         self, teachers: Sequence[TeacherModel], settings: Sequence[TeacherConfig], overlap: bool = False
     ) -> list[TeacherServiceSpec]:
-        """What these models are served by; with `overlap` the students train meanwhile."""
+        """The services of these models; with `overlap` the students train at the same time."""
         config = self.config
         threads = choose_threads(settings, config.train.workers, self.remote, overlap)
         return [
-            service_spec(teacher, given, config.cache_folder, count, self.lease)
-            for teacher, given, count in zip(teachers, settings, threads, strict=True)
+            service_spec(teacher, setting, config.cache_folder, count, self.lease)
+            for teacher, setting, count in zip(teachers, settings, threads, strict=True)
         ]
 
     @property
     def run(self) -> str:
-        """The run's name among those that share a service or a selector: the same when it goes on."""
+        """The run's name among those that share a service or a selector: the same when it resumes."""
         return hashlib.sha256(str(self.folder.path).encode()).hexdigest()[:16]
 
     @property
@@ -71,6 +75,6 @@ class RunContext:
 
 
 def open_corpus(config: RunConfig) -> tuple[Corpus, Task]:
-    """The data and what is learnt from it."""
+    """The corpus of a configuration, from the cache or the source, and its task."""
     corpus = corpora.load(config.rows, config.task, config.cache_folder)
     return corpus, Task(config.task.type, config.task.best_by, tuple(corpus.labels or ()))

@@ -11,6 +11,7 @@ from raykd.records.result import RunResult
 from raykd.run.context import RunContext
 from raykd.run.result import Arm, teacher_result
 from raykd.run.targets import choose_overlap, compute_targets, rows_of_run, teacher_session
+from raykd.run.trackers import RunTrackers
 from raykd.run.train import all_rows, distill_step, finish_student, initial_student, rule_step, train_student
 from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.student.factory import WeightingSources
@@ -25,9 +26,17 @@ def distill(context: RunContext) -> RunResult:
     """A whole run; resumes where an earlier one in the same folder stopped.
 
     Raises:
+        ConfigError: a tracker's package is missing; known before anything is trained.
         TeacherError, RunError: a teacher cannot answer; workers failed too often.
         Interrupted: `context.stop` was set; a checkpoint is saved.
     """
+    with RunTrackers(context.config, context.folder.path, context.run) as trackers:
+        result = _distill(context)
+        trackers.finish(result)
+    return result
+
+
+def _distill(context: RunContext) -> RunResult:
     begun = time.time()
     teachers, warnings = prepare_teachers(context)
     start = initial_student(context)

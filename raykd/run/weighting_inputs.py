@@ -1,4 +1,4 @@
-"""What a weighting must know before the student begins: sentence vectors, and honest logits of fine-tuned teachers."""
+"""What a weighting needs before the student begins: sentence vectors and cross-fitted logits of teachers."""
 
 from __future__ import annotations
 
@@ -82,20 +82,20 @@ def _cross_fit(
     )
     sources: list[list[TargetSource]] = [[] for _ in teachers]
     for fold in range(n):
-        held = np.sort(train.ids[places % n == fold])
-        seen = replace(context.corpus, ids={**context.corpus.ids, "train": np.setdiff1d(train.ids, held)})
-        prep = replace(context.teacher_prep(), corpus=seen)
+        held_out = np.sort(train.ids[places % n == fold])
+        rest = replace(context.corpus, ids={**context.corpus.ids, "train": np.setdiff1d(train.ids, held_out)})
+        prep = replace(context.teacher_prep(), corpus=rest)
         for k, (name, settings) in enumerate(zip(config.teacher_names, config.teachers, strict=True)):
             if isinstance(settings, FinetunedTeacherConfig):
                 copy, _ = finetune.prepare(f"{name} (fold {fold + 1} of {n})", settings, prep)
-                sources[k].append(_answered(context, f"fold {fold + 1} of {n} of {name}", copy, settings, held))
+                sources[k].append(_answered(context, f"fold {fold + 1} of {n} of {name}", copy, settings, held_out))
     return tuple(tuple(some) for some in sources)
 
 
 def _answered(
     context: RunContext, phase: str, model: TeacherModel, settings: TeacherConfig, ids: np.ndarray
 ) -> TargetSource:
-    """A model's answers on training rows, computed now where they are not remembered.
+    """A source of a model's answers on training rows, computed now where they are not stored.
 
     Raises:
         Interrupted: finished rows are kept.

@@ -16,6 +16,7 @@ from raykd.records.result import StudyResult, TeacherResult
 from raykd.records.study_state import StudyState
 from raykd.run.context import RunContext
 from raykd.run.result import score_test
+from raykd.run.trackers import check_trackers
 from raykd.study import results, space, tuner
 from raykd.study.shared import Shared, prepare
 from raykd.study.trial import Setup
@@ -37,8 +38,8 @@ def run(context: RunContext) -> StudyResult:
     begun, config, study = time.time(), context.config, context.config.study
     assert study is not None
     points = _points(config)
-    space.check(config, space.sample(config) if points is None else [one["params"] for one in points])
-    tuner.check_trackers(config.trackers)
+    space.check(config, space.sample(config) if points is None else [point["params"] for point in points])
+    check_trackers(config.trackers)
     shared = prepare(context)
     at_once = tuner.concurrency(config, len(points or []) or study.trials, context.remote)
     trials = len(points or []) or study.trials
@@ -91,7 +92,7 @@ def _valid(context: RunContext, points: list[dict[str, Any]]) -> list[dict[str, 
 
 
 def _setup(context: RunContext, shared: Shared, at_once: int) -> Setup:
-    """What the trials are given: their share of the cores, and teachers' forks that keep to it."""
+    """What the trials share: threads for each, also for the teachers that a trial trains."""
     config, study = context.config, context.config.study
     assert study is not None
     train, cores = config.train, os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""One trial: a student trained on the study's sealed soft targets, in a folder of its own that it goes on from.
+"""One trial: a student trained on the study's sealed soft targets, in a folder of its own that it resumes from.
 
 Runs in a process of Ray Tune. It starts no teacher: rows are read from the sealed tables, memory-mapped. Only where
-its feedback is on has it teachers of its own, forks that end with it.
+its feedback is on has it teachers of its own, which are trained and end with it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 LATENCY_ROWS = 20
 FAILURE = "failure.txt"
 PAUSED = ".paused"
-"""A trial's word that it has saved a checkpoint on request and may be ended."""
+"""Marks a trial that has saved a checkpoint on request and may be ended."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Setup:
         return StopFile(self.folder / "STOP")
 
     def trial(self, name: str) -> Path:
-        """A trial's folder."""
+        """The folder of the trial by this name."""
         return self.folder / "trials" / name
 
 
@@ -84,7 +84,7 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
     """The function that Ray Tune calls; reports at every evaluation and once more at the end.
 
     Raises:
-        Exception: whatever the trial failed of; its one line is in the trial's folder.
+        Exception: the trial failed; the reason in one line is in its folder.
     """
     name, params = name_of(config), params_of(config)
     folder = setup.trial(name)
@@ -103,7 +103,7 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
 
 
 def name_of(config: Mapping[str, Any]) -> str:
-    """The name of a trial's folder: listed with its point, else Ray Tune's own."""
+    """The name of a trial's folder: listed with its values, else Ray Tune's own."""
     spec = config.get("trial", {})
     return str(spec["name"]) if "name" in spec else str(tune.get_context().get_trial_id())
 
@@ -114,9 +114,9 @@ def params_of(config: Mapping[str, Any]) -> space.Params:
 
 
 def one_line(error: BaseException) -> str:
-    """What a person is told of a failure."""
-    said = " ".join(str(error).split())
-    return said if isinstance(error, RunError) or not said else f"{type(error).__name__}: {said}"
+    """An error as one line: its text, after its class where it is none of ours."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, RunError) or not text else f"{type(error).__name__}: {text}"
 
 
 class _Trial:
@@ -140,12 +140,12 @@ class _Trial:
             tune.report(_final(done))
             return
         self.folder.write_config(self.config)
-        if self.setup.clones and (given := tune.get_checkpoint()) is not None:
-            with given.as_directory() as packed:
+        if self.setup.clones and (leader := tune.get_checkpoint()) is not None:
+            with leader.as_directory() as packed:
                 population.clone_from(Path(packed), self.folder.path / "checkpoints")
         start = self._start()
         self.size = {"parameters": models.parameter_count(start), "latency_ms": self._latency_ms(start)}
-        self._tell(_final(self._train(start)))
+        self._send(_final(self._train(start)))
         shutil.rmtree(self.folder.path / "checkpoints", ignore_errors=True)
 
     def _train(self, start: Path) -> RunResult:
@@ -162,18 +162,18 @@ class _Trial:
         self.folder.write_result(result)
         return result
 
-    def _report(self, said: dict[str, Any]) -> None:
-        """To Ray Tune, which may end the trial here: SystemExit unwinds it, and what it holds is given back.
+    def _report(self, metrics: dict[str, Any]) -> None:
+        """To Ray Tune, which may end the trial here: SystemExit unwinds it, and its resources are released.
 
         Raises:
             RunError: the loss is no number.
         """
-        if not math.isfinite(said["loss"]):
-            what = f"its loss is {said['loss']} at step {said['step']}"
+        if not math.isfinite(metrics["loss"]):
+            what = f"its loss is {metrics['loss']} at step {metrics['step']}"
             raise RunError(f"trial {self.name}", what, "lower train.lr, or set train.max_grad_norm")
-        self._tell({**said, **self.size})
+        self._send({**metrics, **self.size})
 
-    def _tell(self, metrics: dict[str, Any]) -> None:
+    def _send(self, metrics: dict[str, Any]) -> None:
         if not self.setup.clones:
             tune.report(metrics)
             return
@@ -194,23 +194,23 @@ class _Trial:
     def _latency_ms(self, start: Path) -> float:
         """Median milliseconds of a forward pass over one validation row, on the CPU with the trial's threads."""
         model, tokenizer = models.load(start)
-        signal = Subset.of(self.setup.corpus, "validation")
-        encoder = Encoder(tokenizer, signal.rows(), self.config.data.max_length)
+        validation = Subset.of(self.setup.corpus, "validation")
+        encoder = Encoder(tokenizer, validation.rows(), self.config.data.max_length)
         before = torch.get_num_threads()
         torch.set_num_threads(self.config.train.threads or os.cpu_count() or 1)
-        taken = []
+        milliseconds = []
         with torch.inference_mode():
-            for row in np.resize(signal.ids, LATENCY_ROWS):
+            for row in np.resize(validation.ids, LATENCY_ROWS):
                 encoded = encoder.encode(np.array([row]))
                 begun = time.perf_counter()
                 forward.logits(model, encoded)
-                taken.append(1000 * (time.perf_counter() - begun))
+                milliseconds.append(1000 * (time.perf_counter() - begun))
         torch.set_num_threads(before)
-        return float(np.median(taken))
+        return float(np.median(milliseconds))
 
 
 def _final(result: RunResult) -> dict[str, Any]:
-    """What is reported last of a finished trial."""
+    """The last report of a finished trial."""
     return {
         **result.scores,
         "value": result.value,

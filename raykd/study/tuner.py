@@ -1,4 +1,4 @@
-"""Drives Ray Tune: searchers, schedulers, places for trials, and going on where an interrupted search stopped."""
+"""Drives Ray Tune: searchers, schedulers, resources of trials, and resuming an interrupted search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import shutil
 import threading
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 import optuna
@@ -24,16 +23,9 @@ from ray.tune.schedulers import (
 )
 from ray.tune.search.optuna import OptunaSearch
 
-from raykd.config import (
-    ASHAConfig,
-    MedianConfig,
-    PBTConfig,
-    RangeConfig,
-    RunConfig,
-    StudyConfig,
-    TrackersConfig,
-)
-from raykd.errors import ConfigError, RaykdError, RunError
+from raykd.config import ASHAConfig, MedianConfig, PBTConfig, RangeConfig, RunConfig, StudyConfig
+from raykd.errors import RaykdError, RunError
+from raykd.run.tracker_backends import PRIVATE, wandb_mode
 from raykd.study import space
 from raykd.study.trial import Setup, run_trial
 from raykd.study.trial_logger import TrialLogger
@@ -48,7 +40,7 @@ def search(setup: Setup, points: list[dict[str, Any]] | None, stop: threading.Ev
     """The search proper.
 
     Args:
-        points: the trials as {name, point}; None where Optuna suggests them one by one.
+        points: the trials as {name, params}; None where Optuna suggests them one by one.
     """
     study, rows = _study(setup), len(setup.corpus.ids["train"])
     tuning = tune.TuneConfig(
@@ -62,7 +54,7 @@ def search(setup: Setup, points: list[dict[str, Any]] | None, stop: threading.Ev
 
 
 def repeat(setup: Setup, points: list[dict[str, Any]], stop: threading.Event) -> None:
-    """The same trials with other seeds, all of them to their end; `points` as {name, point, of}."""
+    """The same trials with other seeds, all of them to their end; `points` as {name, params, of}."""
     _fit("repetitions", setup, tune.TuneConfig(scheduler=FIFOScheduler(), **_common(setup)), _listed(points), stop)
 
 
@@ -73,9 +65,9 @@ def concurrency(config: RunConfig, trials: int, remote: bool) -> int:
     if study.concurrency is not None:
         chosen, reason = study.concurrency, "as configured"
     elif remote:
-        there = ray.cluster_resources()
-        asked = {"CPU": train.worker_cpus, "GPU": train.worker_gpus, **train.worker_resources}
-        fits = [there.get(name, 0) // (train.workers * amount) for name, amount in asked.items() if amount]
+        cluster = ray.cluster_resources()
+        needed = {"CPU": train.worker_cpus, "GPU": train.worker_gpus, **train.worker_resources}
+        fits = [cluster.get(name, 0) // (train.workers * amount) for name, amount in needed.items() if amount]
         chosen, reason = int(min(fits, default=1)), "what the cluster has room for"
     else:
         cores = os.cpu_count() or 1
@@ -89,32 +81,32 @@ def scheduler(config: RunConfig, rows: int) -> TrialScheduler:
     """As configured; units are evaluations of the student."""
     study = config.study
     assert study is not None
-    given = study.scheduler
+    settings = study.scheduler
     aim: dict[str, Any] = {"time_attr": "evaluation", "mode": "max"}
-    match given:
+    match settings:
         case ASHAConfig():
             # One more than there are evaluations: Ray Tune ends a trial that comes so far.
-            most = given.max_evaluations or evaluations(config, rows) + 1
+            most = settings.max_evaluations or evaluations(config, rows) + 1
             return ASHAScheduler(
                 metric="value",
-                max_t=max(most, given.grace_period),
-                grace_period=given.grace_period,
-                reduction_factor=given.reduction_factor,
+                max_t=max(most, settings.grace_period),
+                grace_period=settings.grace_period,
+                reduction_factor=settings.reduction_factor,
                 **aim,
             )
         case MedianConfig():
             return MedianStoppingRule(
                 metric="value",
-                grace_period=given.grace_period,
-                min_samples_required=given.min_trials,
+                grace_period=settings.grace_period,
+                min_samples_required=settings.min_trials,
                 **aim,
             )
         case PBTConfig():
             return PopulationBasedTraining(
                 metric="now",
-                perturbation_interval=given.perturbation_interval,
-                quantile_fraction=given.quantile_fraction,
-                resample_probability=given.resample_probability,
+                perturbation_interval=settings.perturbation_interval,
+                quantile_fraction=settings.quantile_fraction,
+                resample_probability=settings.resample_probability,
                 hyperparam_mutations={"trial": {"params": space.mutations(config)}},
                 custom_explore_fn=partial(_within, ranges=dict(study.space)),
                 **aim,
@@ -165,15 +157,15 @@ def _tune_name(trial: Trial) -> str:
     return str(trial.trial_id)
 
 
-def _fit(name: str, setup: Setup, tuning: tune.TuneConfig, given: dict[str, Any], stop: threading.Event) -> None:
-    """Runs Ray Tune to its end, or takes up what an earlier session has left of it."""
+def _fit(name: str, setup: Setup, tuning: tune.TuneConfig, params: dict[str, Any], stop: threading.Event) -> None:
+    """Runs Ray Tune to its end, from what an earlier session has left of it where there is something."""
     storage = setup.folder / "tune"
     if (storage / f"{name}.done").exists():
         return
     setup.stop.clear()
     trainable = tune.with_resources(tune.with_parameters(run_trial, setup=setup), _resources(setup))
     if tune.Tuner.can_restore(str(storage / name)):
-        log.info("the search goes on where it stopped")
+        log.info("the search resumes where it stopped")
         tuner = tune.Tuner.restore(str(storage / name), trainable, resume_unfinished=True)
     else:
         shutil.rmtree(storage / name, ignore_errors=True)  # killed before Ray Tune's first snapshot
@@ -185,7 +177,7 @@ def _fit(name: str, setup: Setup, tuning: tune.TuneConfig, given: dict[str, Any]
             checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT) if setup.clones else None,
             verbose=0,
         )
-        tuner = tune.Tuner(trainable, param_space=given, tune_config=tuning, run_config=running)
+        tuner = tune.Tuner(trainable, param_space=params, tune_config=tuning, run_config=running)
     try:
         _watched(tuner, setup, stop)
     finally:
@@ -206,11 +198,11 @@ def _watched(tuner: tune.Tuner, setup: Setup, stop: threading.Event) -> None:
     # In a thread of its own: Ray Tune would otherwise take Ctrl-C for itself, and no trial would save a checkpoint.
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
-    asked = False
+    passed_on = False
     while thread.is_alive():
         thread.join(0.2)
-        if stop.is_set() and not asked:
-            asked = True
+        if stop.is_set() and not passed_on:
+            passed_on = True
             setup.stop.set()
     if raised:
         error = raised[0]
@@ -219,32 +211,21 @@ def _watched(tuner: tune.Tuner, setup: Setup, stop: threading.Event) -> None:
         raise RunError("study", " ".join(str(error).split())[:500], "see the log above") from error
 
 
-def check_trackers(trackers: TrackersConfig) -> None:
-    """Whether the packages of the trackers that are asked for are there.
-
-    Raises:
-        ConfigError: one is not installed.
-    """
-    for package, asked in (("mlflow", trackers.mlflow), ("wandb", trackers.wandb)):
-        if asked is not None and find_spec(package) is None:
-            mend = f"pip install 'raykd[{package}]'"
-            raise ConfigError(f"trackers.{package}", "its package is not installed", mend)
-
-
 def _trackers(setup: Setup) -> list[tune.Callback]:
     """MLflow and Weights & Biases through Ray's own integrations; TensorBoard's files are always written."""
-    given, made = setup.config.trackers, list[tune.Callback]()
-    if given.mlflow is not None:
+    trackers, callbacks = setup.config.trackers, list[tune.Callback]()
+    os.environ.update({key: os.environ.get(key, value) for key, value in PRIVATE.items()})
+    if trackers.mlflow is not None:
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-        made.append(MLflowLoggerCallback(tracking_uri=given.mlflow, experiment_name=setup.config.name))
-    if given.wandb is not None:
+        callbacks.append(MLflowLoggerCallback(tracking_uri=trackers.mlflow, experiment_name=setup.config.name))
+    if trackers.wandb is not None:
         from ray.air.integrations.wandb import WandbLoggerCallback
 
         # The mode by name: the callback's actor does not see this process's environment.
-        place: dict[str, Any] = {"dir": str(setup.folder), "mode": os.environ.get("WANDB_MODE")}
-        made.append(WandbLoggerCallback(project=given.wandb, group=setup.config.name, **place))
-    return made
+        options: dict[str, Any] = {"dir": str(setup.folder), "mode": wandb_mode()}
+        callbacks.append(WandbLoggerCallback(project=trackers.wandb, group=setup.config.name, **options))
+    return callbacks
 
 
 def _resources(setup: Setup) -> dict[str, float]:
@@ -254,10 +235,12 @@ def _resources(setup: Setup) -> dict[str, float]:
         return {"CPU": 0.01}
     cpus = train.worker_cpus
     if setup.clones:
-        # Its share of all CPUs, so that no more run at once than are wanted; what its teachers' forks need is left.
-        forks = sum(t.num_cpus for t, learns in zip(config.teachers, config.trainable_teachers, strict=True) if learns)
+        # Its share of all CPUs, so that no more run at once than are wanted; what its trained teachers need is left.
+        teachers = sum(
+            t.num_cpus for t, learns in zip(config.teachers, config.trainable_teachers, strict=True) if learns
+        )
         share = ray.cluster_resources()["CPU"] / (_study(setup).concurrency or 1)
-        cpus = max(cpus, share - config.trainer_ranks * forks)
+        cpus = max(cpus, share - config.trainer_ranks * teachers)
     return {"CPU": cpus, "GPU": train.worker_gpus, **train.worker_resources}
 
 

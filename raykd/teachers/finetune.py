@@ -1,4 +1,4 @@
-"""Preparing teachers: as given, or fine-tuned once and kept in the cache under a fingerprint of all that made them."""
+"""Prepares teachers: as they are, or fine-tuned once and cached under a fingerprint of what decides their weights."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from raykd.training.launch import launch
 from raykd.training.supervised import SupervisedStepFactory
 
 log = logging.getLogger(__name__)
-RESULT_KEYS_IGNORED = {"log_every", "checkpoint_every", "max_failures", "worker_cpus", "worker_resources", "threads"}
+NO_WEIGHTS = {"log_every", "checkpoint_every", "max_failures", "worker_cpus", "worker_resources", "threads"}
 """Settings of fine-tuning that do not change what is learnt."""
 
 
 @dataclass(frozen=True)
 class TeacherPrepContext:
-    """What preparing teachers needs to know of the run."""
+    """The data, cache, folder and log of a run, as preparing its teachers needs them."""
 
     corpus: Corpus
     task: Task
@@ -55,7 +55,7 @@ def prepare(name: str, config: TeacherConfig, prep: TeacherPrepContext) -> tuple
 
     Raises:
         ModelError: the checkpoint cannot be used for this task.
-        Interrupted: stopped in mid-training; the same command goes on.
+        Interrupted: stopped in mid-training; the same command resumes.
     """
     max_length = config.max_length or prep.max_length
     if isinstance(config, FinetunedTeacherConfig):
@@ -123,32 +123,32 @@ def _finetuned(name: str, config: FinetunedTeacherConfig, max_length: int, prep:
         )
         outcome = launch(job, prep.stop, prep.remote)
         if outcome.interrupted:
-            raise Interrupted(f"teacher {name}", "stopped in mid-training", "the same command goes on")
+            raise Interrupted(f"teacher {name}", "stopped in mid-training", "the same command resumes")
         best = Path(outcome.best)
         (best / "logits.npy").unlink()
-        said = {"name": name, "scores": outcome.best_scores, "step": outcome.best_step, "made_of": _made_of(config)}
-        (best / "teacher.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
+        summary = {"name": name, "scores": outcome.best_scores, "step": outcome.best_step, "made_of": _made_of(config)}
+        (best / "teacher.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
         best.rename(folder)
         shutil.rmtree(work)
     return folder
 
 
-def teacher_rows(purpose: str, config: TeacherConfig, corpus: Corpus) -> Subset:
-    """The rows that a teacher is fine-tuned or chosen on: a specialist's are those of its domains.
+def teacher_rows(split: str, config: TeacherConfig, corpus: Corpus) -> Subset:
+    """The rows of train or validation that a teacher is fine-tuned on or chosen by: a specialist's are its domains'.
 
     Raises:
         DataError: there are no such domains.
     """
-    signal = Subset.of(corpus, purpose)
+    subset = Subset.of(corpus, split)
     domains = config.domains if isinstance(config, FinetunedTeacherConfig) else None
-    kept = in_domains(signal.rows(), domains, f"split {corpus.source[purpose]}", "domains of a teacher")
-    return Subset(signal.split, np.intersect1d(signal.ids, kept))
+    kept = in_domains(subset.rows(), domains, f"split {corpus.source[split]}", "domains of a teacher")
+    return Subset(subset.split, np.intersect1d(subset.ids, kept))
 
 
 def _made_of(config: TeacherConfig) -> dict[str, Any]:
-    made = config.model_dump(mode="json", by_alias=True, include={"model", "finetune"})
-    made["finetune"] = {key: value for key, value in made["finetune"].items() if key not in RESULT_KEYS_IGNORED}
-    return made
+    parts = config.model_dump(mode="json", by_alias=True, include={"model", "finetune"})
+    parts["finetune"] = {key: value for key, value in parts["finetune"].items() if key not in NO_WEIGHTS}
+    return parts
 
 
 def _fingerprint(config: TeacherConfig, max_length: int, prep: TeacherPrepContext) -> str:

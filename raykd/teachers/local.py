@@ -55,10 +55,10 @@ class LocalEnsemble:
         self.teachers, self.split = teachers, split
 
     def prefetch(self, batches: list[np.ndarray]) -> None:
-        """Knows nothing ahead of time."""
+        """Does nothing: answers are computed when they are needed."""
 
     def available(self, ids: np.ndarray) -> int:
-        """Nothing is remembered."""
+        """0: every row is computed when it is asked for."""
         return 0
 
     def get(self, ids: np.ndarray) -> np.ndarray:
@@ -66,4 +66,4 @@ class LocalEnsemble:
         return np.stack([teacher.logits(self.split, ids) for teacher in self.teachers])
 
     def close(self) -> None:
-        """Holds nothing."""
+        """Does nothing: there is no service to let go of."""

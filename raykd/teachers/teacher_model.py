@@ -1,4 +1,4 @@
-"""A model that can answer: where its checkpoint lies, what is read from it, what makes it this one."""
+"""A prepared teacher: its checkpoint, which of its outputs are read, and what its stored answers are addressed by."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TeacherModel:
 
     @property
     def identity(self) -> str:
-        """What answers are checked against: the same for whoever serves this teacher, under whatever name."""
+        """What answers are checked against: the same for any service of this teacher, under whatever name."""
         return self.address("").digest
 
     @property
@@ -51,7 +51,7 @@ class TeacherModel:
         return "float64" if self.dtype == "float64" else "float32"
 
     def address(self, corpus: str) -> Address:
-        """Under which its soft targets for a corpus (fingerprint) are remembered."""
+        """Under which its soft targets for a corpus (fingerprint) are stored."""
         return Address(
             weights=self.weights,
             tokenizer=self.tokenizer,

@@ -35,7 +35,7 @@ def save_checkpoint(
     """Writes `folder/step-…` whole or not at all, and drops checkpoints older than the last two.
 
     Args:
-        beside: writes further files of the same step into the folder that it is given.
+        beside: writes further files of the same step into the draft folder that it is called with.
     """
     target = folder / f"step-{step:08d}"
     with replacing_folder(target) as draft:

@@ -27,10 +27,10 @@ def sum_gradients(parameters: Iterable[nn.Parameter], world: int) -> None:
     for group in by_dtype.values():
         flat = torch.cat([p.grad.reshape(-1) for p in group if p.grad is not None])
         dist.all_reduce(flat)
-        at = 0
+        start = 0
         for parameter in group:
-            parameter.grad = flat[at : at + parameter.numel()].view_as(parameter)
-            at += parameter.numel()
+            parameter.grad = flat[start : start + parameter.numel()].view_as(parameter)
+            start += parameter.numel()
 
 
 def sum_tensors(tensors: list[torch.Tensor], world: int) -> list[torch.Tensor]:
@@ -71,6 +71,6 @@ def gather_rows(rows: np.ndarray, world: int) -> list[np.ndarray]:
 
 
 def barrier(world: int) -> None:
-    """Waits for all workers."""
+    """Waits until all workers have come here."""
     if world > 1:
         dist.barrier()

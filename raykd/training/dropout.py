@@ -20,7 +20,7 @@ class DropoutReplay(TorchDispatchMode):
     """Around forward passes of one batch from one seed: the first draws the dropout masks, the others get them again.
 
     Saves time alone. On a CPU torch draws masks in one thread, which takes a third of BERT's forward pass on two cores.
-    Where dropout draws in another way (fused, on a GPU) the tape does nothing, and the seed makes the masks equal.
+    Where dropout draws in another way (fused, on a GPU) the replay does nothing, and the seed makes the masks equal.
     """
 
     def __init__(self) -> None:

@@ -21,15 +21,15 @@ class StopFile(threading.Event):
         self.path = path
 
     def is_set(self) -> bool:
-        """Whether the file is there."""
+        """Whether the request was made: the file exists."""
         return self.path.exists()
 
     def set(self) -> None:
-        """Puts it there."""
+        """Makes the request: creates the file."""
         self.path.touch()
 
     def clear(self) -> None:
-        """Takes it away."""
+        """Withdraws the request: removes the file."""
         self.path.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""What a worker is given and what it gives back; both cross processes."""
+"""A worker's job and its outcome, which cross processes; the step that it takes, and where it runs."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from raykd.data.tasks import Task
 
 @dataclass(frozen=True)
 class Subset:
-    """Rows that serve one purpose: the ids in a split's file."""
+    """Rows of a split: their ids in its file."""
 
     split: Split
     ids: np.ndarray
 
     @classmethod
-    def of(cls, corpus: Corpus, purpose: str) -> Subset:
-        """The rows of a corpus that serve a purpose: train, validation, quiz, reward or test."""
-        return cls(corpus.splits[corpus.source[purpose]], corpus.ids[purpose])
+    def of(cls, corpus: Corpus, name: str) -> Subset:
+        """The rows that a corpus uses as train, validation, quiz, reward or test."""
+        return cls(corpus.splits[corpus.source[name]], corpus.ids[name])
 
     def rows(self) -> Rows:
-        """The memory-mapped file."""
+        """The split's file, memory-mapped: all its rows, not only these."""
         return Rows.open(self.split.path, self.split.fingerprint)
 
     def seen_in(self, epoch: int, settings: OptimConfig, seed: int) -> np.ndarray:
@@ -49,7 +49,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """Where a worker stands."""
+    """A worker's rank among `world` workers, its device, its torch threads."""
 
     rank: int
     world: int
@@ -59,7 +59,7 @@ class WorkerContext:
 
 @dataclass
 class StepTimers:
-    """Where a step's time went, in seconds, and how many rows' targets were at hand when asked for.
+    """Where a step's time went, in seconds, and how many rows' targets were available when they were needed.
 
     Attributes:
         wait_s: waiting for soft targets.
@@ -89,7 +89,7 @@ class Step(ABC):
         self.timers = StepTimers()
 
     def prefetch(self, batches: list[np.ndarray]) -> None:
-        """Tells which rows of this worker come next, nearest first."""
+        """These rows of this worker come next, nearest first."""
 
     def begin(self, model: PreTrainedModel, step: int, batches: list[Batch]) -> None:
         """Before the first micro-batch of a step."""
@@ -99,19 +99,19 @@ class Step(ABC):
         """The loss of a micro-batch, with its graph."""
 
     def end(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> None:
-        """After the optimizer's step."""
+        """After the optimizer's step, with the same batches as in `begin`."""
 
     def evaluated(self, step: int, epoch: float) -> None:
         """After an evaluation of the student, and before its first step."""
 
     def save(self, folder: Path) -> None:
-        """Worker 0 puts into a checkpoint's folder what the step needs to go on there."""
+        """Worker 0 puts into a checkpoint's folder what the step resumes from."""
 
     def restore(self, folder: Path) -> None:
         """Takes up what `save` has put into the folder; on every worker."""
 
     def finalize(self, folder: Path) -> dict[str, Any]:
-        """At the end of training: writes what is to be kept into the job's folder, tells what the result should say."""
+        """At the end of training: writes what is to be kept into the job's folder; returns entries of the result."""
         return {}
 
     def close(self) -> None:
@@ -134,7 +134,7 @@ class Job:
         metrics: path of the metrics.jsonl that worker 0 appends to.
         model: folder of the checkpoint to start from.
         seed: of the order of rows and of dropout.
-        ahead: batches that a step is told of before their turn.
+        ahead: batches whose rows `Step.prefetch` gets before their turn.
     """
 
     folder: str
@@ -181,5 +181,5 @@ class Outcome:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Outcome:
-        """Back from `as_dict`."""
+        """The outcome that `as_dict` was called on."""
         return cls(**{**plain, "timers": StepTimers(**plain["timers"])})

@@ -31,8 +31,8 @@ def launch(job: Job, stop: threading.Event, remote: bool, trial: loop.Report | N
 
     Args:
         remote: Ray is a cluster that was joined: the worker sits on a node with its resources, not on the driver's.
-        trial: inside a trial of a study, what hears of evaluations. This process has the trial's resources already, so
-            one worker trains in it, on a cluster too; of several, worker 0 is heard through Ray Tune's own callback.
+        trial: inside a trial of a study, what is called at evaluations. This process has the trial's resources, so one
+            worker trains in it, on a cluster too; of several, worker 0 reports through Ray Tune's own callback.
 
     Raises:
         RunError: the workers failed more often than `max_failures` allows, or their resources cannot be had.
@@ -43,7 +43,7 @@ def launch(job: Job, stop: threading.Event, remote: bool, trial: loop.Report | N
 
 
 def _here(job: Job, stop: threading.Event, report: loop.Report) -> Outcome:
-    """In this process; after a lost learner from the last checkpoint, as often as Ray Train would restart workers."""
+    """In this process; a lost teacher or policy sends it back to the last checkpoint, at most `max_failures` times."""
     worker = _place(job.settings, 0, 1, shared=False)
     left = job.settings.max_failures
     while True:
@@ -95,7 +95,7 @@ def _through_train(job: Job, stop: threading.Event, remote: bool, in_trial: bool
             num_workers=settings.workers, use_gpu=settings.worker_gpus > 0, resources_per_worker=resources
         ),
         run_config=RunConfig(
-            # A fresh name each time: the cuts in the job's folder say where to go on, not Ray's own checkpoints.
+            # A fresh name each time: a job resumes from the checkpoints in its own folder, not from Ray's.
             name=uuid.uuid4().hex[:12],
             storage_path=str(storage),
             callbacks=[TuneReportCallback()] if in_trial else [],  # type: ignore[list-item]

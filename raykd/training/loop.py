@@ -1,4 +1,4 @@
-"""One worker's training loop: the batches of the global order, an optimizer step each, evaluations and cuts between."""
+"""One worker's training loop: batches of the global order, an optimizer step each, evaluations and checkpoints."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def train(job: Job, worker: WorkerContext, report: Report, stop: Callable[[], bool]) -> Outcome:
-    """Trains from the last cut, if there is one, to the end or until `stop()`; bit-equal to a run never stopped.
+    """Trains from the last checkpoint, if there is one, to the end or until `stop()`; bit-equal to a run never stopped.
 
     Args:
-        report: called after each evaluation and its cut, on every worker: the scores, `loss`, `step`, `epoch`, `now`
-            (the metric of this evaluation), `value` (the best so far), `asked` (rows times teachers asked for) and
-            `evaluation` (its number, which schedulers of trials go by).
-        stop: asked on worker 0; when true the worker saves a cut and returns with `interrupted`.
+        report: called after each evaluation and its checkpoint, on every worker, with the scores, `loss`, `step`,
+            `epoch`, `now` (the metric of this evaluation), `value` (the best so far), `asked` (rows times teachers
+            asked for) and `evaluation` (its number, which schedulers of trials go by).
+        stop: asked on worker 0; when true the worker saves a checkpoint and returns with `interrupted`.
     """
     with torch.random.fork_rng(devices=[worker.device] if worker.device.type == "cuda" else []):
         threads = torch.get_num_threads()
@@ -55,7 +55,7 @@ def train(job: Job, worker: WorkerContext, report: Report, stop: Callable[[], bo
 
 
 class TrainLoop:
-    """The state of one worker; see `train`."""
+    """One worker's model, optimizer, data and position; `run` may be called again after a stop."""
 
     def __init__(self, job: Job, worker: WorkerContext, report: Report, stop: Callable[[], bool]) -> None:
         self.job, self.worker, self.report, self.stop = job, worker, report, stop
@@ -80,7 +80,7 @@ class TrainLoop:
         self.total = total_steps(len(job.train.ids), settings)
         self.checkpoints = Path(job.folder) / "checkpoints"
         self.log = MetricsLog(Path(job.metrics)) if worker.rank == 0 else None
-        self.course = BatchSchedule(job)
+        self.schedule = BatchSchedule(job)
         self._best_before = Path()
         self.outcome = Outcome(total_steps=self.total)
         checkpoint = self._resume()
@@ -113,10 +113,10 @@ class TrainLoop:
             if (step + 1) % settings.log_every == 0 or step + 1 == self.total:
                 self._log(step, train_metrics)
             if self._evaluation_due(step + 1):
-                said = self._evaluate()
+                metrics = self._evaluate()
                 self._save()
-                # After the cut: who is stopped here, or copied from here, has one of this very step.
-                self.report(said)
+                # After the checkpoint: a trial that is stopped or copied here has one of this very step.
+                self.report(metrics)
             elif settings.checkpoint_every and (step + 1) % settings.checkpoint_every == 0:
                 self._save()
             if self._stop_asked(step):
@@ -128,7 +128,7 @@ class TrainLoop:
 
     def _one_step(self, step: int, train_metrics: TrainMetrics) -> None:
         begun = time.perf_counter()
-        global_ids = self.course.batch(step)
+        global_ids = self.schedule.batch(step)
         self.step_fn.prefetch([self._mine(step + k) for k in range(self._horizon(step))])
         batches = [
             self._batch(ids, step, micro, len(global_ids))
@@ -160,7 +160,7 @@ class TrainLoop:
         return Batch(ids, labels, encoded, step, micro, global_rows)
 
     def _mine(self, step: int) -> np.ndarray:
-        return order.share(self.course.batch(step), self.worker.rank, self.worker.world)
+        return order.share(self.schedule.batch(step), self.worker.rank, self.worker.world)
 
     def _horizon(self, step: int) -> int:
         """How many batches, this one included, to announce: within the epoch, so that one order is held at a time."""
@@ -186,8 +186,8 @@ class TrainLoop:
         loss = mean_loss(self.job.task, logits, labels)
         self._write(EvalEvent(step=outcome.step, epoch=outcome.epochs, scores=scores, loss=loss, best=bool(best)))
         self.step_fn.evaluated(outcome.step, outcome.epochs)
-        at = {"step": outcome.step, "epoch": outcome.epochs, "now": value, "value": outcome.best_value}
-        return {**scores, **at, "loss": loss, "asked": outcome.timers.asked, "evaluation": self._evaluation()}
+        position = {"step": outcome.step, "epoch": outcome.epochs, "now": value, "value": outcome.best_value}
+        return {**scores, **position, "loss": loss, "asked": outcome.timers.asked, "evaluation": self._evaluation()}
 
     def _evaluation(self) -> int:
         """Which one this is, from 1; the last counts as the one before, since nothing is left to be decided there."""
@@ -208,14 +208,14 @@ class TrainLoop:
             }
             save_checkpoint(self.checkpoints, self.outcome.step, state, beside=self.step_fn.save)
             for old in self.checkpoints.glob("best-*"):
-                # The best of the cut before stays: a damaged newest cut sends a resumed run back to it.
+                # The best of the checkpoint before stays: a damaged newest one sends a resumed run back to it.
                 if str(old) != self.outcome.best and old != self._best_before:
                     shutil.rmtree(old, ignore_errors=True)
             self._best_before = Path(self.outcome.best)
         collective.barrier(self.worker.world)
 
     def _resume(self) -> Path | None:
-        """Takes up the last cut; returns its folder, for the step."""
+        """Takes up the last checkpoint; returns its folder, for the step."""
         checkpoint = load_checkpoint(self.checkpoints)
         if checkpoint is not None:
             state = checkpoint.state
@@ -224,7 +224,7 @@ class TrainLoop:
             self.outcome = Outcome.from_dict(state["outcome"])
             self.outcome.interrupted = False
             self._best_before = Path(self.outcome.best)
-            log.info("going on at step %d of %d", self.outcome.step, self.total)
+            log.info("resuming at step %d of %d", self.outcome.step, self.total)
         if self.log is not None:
             self.log.truncate(self.outcome.step)
         return checkpoint.folder if checkpoint is not None else None
@@ -244,10 +244,10 @@ class TrainLoop:
         )
 
     def _stop_asked(self, step: int) -> bool:
-        """Worker 0's word, at once where it is alone, else at the lines of the log so that it costs no collective."""
+        """Worker 0's answer, at once where it is alone, else at the lines of the log so that it costs no collective."""
         if self.worker.world == 1:
             return self.stop()
         if (step + 1) % self.settings.log_every:
             return False
-        said = float(self.worker.rank == 0 and self.stop())
-        return collective.sum_scalars([said], self.worker.device, self.worker.world)[0] > 0
+        asked = float(self.worker.rank == 0 and self.stop())
+        return collective.sum_scalars([asked], self.worker.device, self.worker.world)[0] > 0

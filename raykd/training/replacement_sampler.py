@@ -1,4 +1,4 @@
-"""Rows drawn with replacement from a signal, as a function of (seed, what for, step, draw) alone; a worker's share."""
+"""Rows drawn with replacement, as a function of (seed, what for, step, draw) alone; a worker's share of them."""
 
 from __future__ import annotations
 

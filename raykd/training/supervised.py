@@ -13,7 +13,7 @@ from raykd.training.job import Job, Step, StepLoss, WorkerContext
 
 
 class SupervisedStep(Step):
-    """The hard loss alone."""
+    """The step of a model that is trained on labels alone: a teacher, or the baseline `alone`."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class SupervisedStep(Step):
 
 @dataclass(frozen=True)
 class SupervisedStepFactory:
-    """Factory of `SupervisedStep`."""
+    """Builds a worker's `SupervisedStep`; picklable."""
 
     def build(self, job: Job, worker: WorkerContext) -> SupervisedStep:
         """The same on every worker."""

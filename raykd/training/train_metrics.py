@@ -23,7 +23,7 @@ class TrainMetrics:
         self.waited_before = self.outcome.timers.wait_s
 
     def add(self, loss: StepLoss) -> None:
-        """A micro-batch's share of its step's loss."""
+        """Adds a micro-batch's share of its step's loss."""
         for name, value in {"loss": loss.total.detach(), **loss.parts}.items():
             self.loss[name] = self.loss[name] + value if name in self.loss else value
 

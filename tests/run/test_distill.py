@@ -42,7 +42,7 @@ def test_a_whole_run_and_the_next_computes_no_teacher_row(configure: Configure, 
 
 
 def test_served_stored_and_in_the_loop_are_the_same_student(configure: Configure, tmp_path: Path) -> None:
-    """With and without a store, one and three replicas, waiting or not: float64, 1e-8."""
+    """The same to 1e-8 in float64 with and without a store, one and three replicas, waiting or not."""
     stored = api.distill(configure(*EXACT, "baselines=[in_loop]"), tmp_path / "stored")
     wanted = losses(tmp_path / "stored")
     np.testing.assert_allclose(losses(tmp_path / "stored" / "baselines" / "in_loop"), wanted, rtol=1e-8)

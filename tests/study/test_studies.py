@@ -31,7 +31,8 @@ def study(configure: Configure, keys: dict[str, Any], *overrides: str, **setting
 
 
 def trainable_teachers() -> list[str]:
-    return [one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if "learner-" in one["name"]]
+    names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+    return [name for name in names if "teacher-trainer-" in name]
 
 
 def test_a_small_study_computes_rows_once_and_keeps_the_best(configure: Configure, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tiny import Configure
 from raykd import api
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
-from raykd.study import tuner
+from raykd.run import trackers
 
 
 def study(configure: Configure, tracker: str) -> RunConfig:
@@ -36,7 +36,7 @@ def test_mlflow_in_a_file(configure: Configure, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_local")
 def test_wandb_offline(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.delenv("WANDB_MODE", raising=False)  # offline is the default
     api.study(study(configure, "wandb: raykd"), tmp_path / "study")
     assert list((tmp_path / "study").rglob("offline-run-*/*.wandb"))
 
@@ -47,6 +47,6 @@ def test_wandb_offline(configure: Configure, tmp_path: Path, monkeypatch: pytest
 def test_a_missing_package_is_named(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
-    monkeypatch.setattr(tuner, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=rf"trackers.{package}: its package is not installed"):
         api.study(study(configure, f"{package}: here"), tmp_path / "study")

@@ -77,7 +77,7 @@ def test_feedback_compares_rounds_that_are_the_same_step(monkeypatch: pytest.Mon
             assert isinstance(step, DistillStep)
             taught[Path(self._worker.job.folder).name] = step.targets.get(ids)
             if isinstance(step.targets, TrainableEnsemble):
-                taught["fork"] = step.targets.reference_logits(ids)
+                taught["reference"] = step.targets.reference_logits(ids)
             super().close()
 
     monkeypatch.setattr(feedback, "Blocks", Asked)
@@ -87,7 +87,7 @@ def test_feedback_compares_rounds_that_are_the_same_step(monkeypatch: pytest.Mon
     assert set(said["ratios"]) == set(said["goals"]) == set(said["holds"]) == {"seconds_1_layers", "memory_1_layers"}
     assert said["wire_bytes_a_round"]["1_layers"] > 32 * 2 * 4
     json.dumps(said)
-    learnt = np.abs(taught["double"] - taught["fork"]).max()
+    learnt = np.abs(taught["double"] - taught["reference"]).max()
     assert learnt > 1e-3
     for route in feedback.ROUTES:
         assert np.abs(taught[route] - taught["double"]).max() < 0.02 * learnt

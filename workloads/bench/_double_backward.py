@@ -38,31 +38,35 @@ class DoubleBackward:
 
     def build(self, job: Job, worker: WorkerContext) -> DistillStep:
         """The step of the only worker."""
-        blend = DistillLoss(job.task, self.objective.alpha, objective.build(self.objective))
+        distill_loss = DistillLoss(job.task, self.objective.alpha, objective.build(self.objective))
         teacher = _InGraph(LocalTeacher(self.source.teacher, worker.device), self.source)
         rows = self.feedback.quiz_batches * job.settings.batch_size
         encoder = student_encoder(job, self.quiz)
-        exam = QuizLoss(job.task, ReplacementSampler("quiz", encoder, self.quiz.ids, rows, job.seed, worker))
+        quiz_loss = QuizLoss(job.task, ReplacementSampler("quiz", encoder, self.quiz.ids, rows, job.seed, worker))
         pilot_lr = self.feedback.pilot_lr or job.settings.lr
         settings = OptimConfig(lr=self.feedback.teacher_lr, max_grad_norm=self.feedback.teacher_max_grad_norm)
-        rounds = _Rounds(blend, teacher, exam, pilot_lr, settings, job.seed)
+        rounds = _Rounds(distill_loss, teacher, quiz_loss, pilot_lr, settings, job.seed)
         return DistillStep(
-            blend, build_weighting(self.weighting, None, (self.source,), job, worker), teacher, torch.float32, rounds
+            distill_loss,
+            build_weighting(self.weighting, None, (self.source,), job, worker),
+            teacher,
+            torch.float32,
+            rounds,
         )
 
 
 class _InGraph:
-    """The teacher as targets: what it says keeps its graph until the round is over."""
+    """The teacher as targets: its logits keep their graph until the round is over."""
 
     def __init__(self, local: LocalTeacher, source: TargetSource) -> None:
         self.local, self.source = local, source
         self.logits_BC = torch.empty(0)
 
     def prefetch(self, batches: list[np.ndarray]) -> None:
-        """Knows nothing ahead of time."""
+        """Does nothing: logits are computed when they are needed."""
 
     def available(self, ids: np.ndarray) -> int:
-        """Nothing is remembered."""
+        """0: every row is computed when it is asked for."""
         return 0
 
     def get(self, ids: np.ndarray) -> np.ndarray:
@@ -76,39 +80,46 @@ class _InGraph:
             return self.local.forward(self.source.split, ids)[None]
 
     def close(self) -> None:
-        """Holds nothing."""
+        """Does nothing: there is no service to let go of."""
 
 
 class _Rounds(Feedback):
     """Pilot, quiz, one backward through both, the teacher's step."""
 
     def __init__(
-        self, blend: DistillLoss, teacher: _InGraph, exam: QuizLoss, pilot_lr: float, settings: OptimConfig, seed: int
+        self,
+        distill_loss: DistillLoss,
+        teacher: _InGraph,
+        quiz_loss: QuizLoss,
+        pilot_lr: float,
+        settings: OptimConfig,
+        seed: int,
     ) -> None:
-        self.blend, self.teacher, self.exam, self.pilot_lr, self.seed = blend, teacher, exam, pilot_lr, seed
+        self.distill_loss, self.teacher, self.quiz_loss = distill_loss, teacher, quiz_loss
+        self.pilot_lr, self.seed = pilot_lr, seed
         self.max_norm = settings.max_grad_norm if settings.max_grad_norm is not None else float("inf")
         self.parameters = list(teacher.local.model.parameters())
         self.optimizer = build_optimizer(teacher.local.model, settings)
 
     def due(self, step: int) -> bool:
-        """In each."""
+        """True: every step is a round."""
         return True
 
     def before(self, now: Round) -> list[torch.Tensor]:
-        """The teacher's fresh targets."""
+        """The round; returns the targets of the teacher that has just stepped."""
         (batch,), (weights_BK,) = now.batches, now.weights
         theta = {name: parameter for name, parameter in now.model.named_parameters() if parameter.requires_grad}
         # Of the kernels for attention only the plain one has a second derivative.
         with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
             torch.manual_seed(dropout_seed(self.seed, batch.step, batch.micro, 0))
             logits_BC = forward.logits_at(now.model, theta, batch.encoded)
-        loss = self.blend.share(logits_BC, self.teacher.logits_BC[None], weights_BK, batch)
+        loss = self.distill_loss.share(logits_BC, self.teacher.logits_BC[None], weights_BK, batch)
         gradients = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
         steps = zip(theta.items(), gradients, strict=True)
         phi = {name: parameter - self.pilot_lr * gradient for (name, parameter), gradient in steps}
-        quiz = self.exam.loss(now.model, now.step, 0)(phi)
-        found = torch.autograd.grad(quiz, self.parameters, allow_unused=True)
-        for parameter, gradient in zip(self.parameters, found, strict=True):
+        quiz = self.quiz_loss.loss(now.model, now.step, 0)(phi)
+        feedback = torch.autograd.grad(quiz, self.parameters, allow_unused=True)
+        for parameter, gradient in zip(self.parameters, feedback, strict=True):
             # As raykd does, whose cotangents leave the pilot's rate out.
             parameter.grad = None if gradient is None else gradient / self.pilot_lr
         torch.nn.utils.clip_grad_norm_(self.parameters, self.max_norm)

@@ -1,4 +1,4 @@
-"""Clocks of the measuring programs: a student's run from its first word to the teachers, a service that is warm."""
+"""Clocks of the measuring programs: a student's run from its first request to the teachers, a service that is warm."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Span:
 
     @property
     def seconds(self) -> float:
-        """From the first word to the teachers until the end."""
+        """From the first request to the teachers until the end."""
         return self.opening_s + self.training_s
 
 
@@ -77,7 +77,7 @@ def train(job: Job, worker: WorkerContext, steps: int | None = None) -> Span:
 
 
 class Blocks:
-    """A student that trains some steps at each call and then stands still: the real loop, stopped and gone on with."""
+    """A student that trains some steps at each call and then pauses: the real loop, stopped and resumed."""
 
     def __init__(self, stage: Stage, name: str, step: StepFactory, block: int) -> None:
         job = stage.job(name, step, epochs=NEVER, eval_every=NEVER)
@@ -95,7 +95,7 @@ class Blocks:
 
     @property
     def step(self) -> Step:
-        """What the loop calls."""
+        """The step that the loop calls."""
         return self._worker.step_fn
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ def warm_service(stage: Stage, spec: TeacherServiceSpec) -> Iterator[TeacherSess
     The training rows are made known to it but not asked for, since a service that has nothing left to do lets its
     replicas go.
     """
-    train, validation = stage.wanted("train"), stage.wanted("validation")
+    train, validation = stage.request("train"), stage.request("validation")
     with TeacherSession([spec], {"train": train}, run="bench") as serving:
         # Held until the end: the service lives as long as the handle that created it.
         service = connect(spec)
@@ -141,5 +141,5 @@ def teachers_pass(stage: Stage, serving: TeacherSession) -> float:
 
 
 def median(values: Sequence[float]) -> float:
-    """The median, for JSON."""
+    """The median, rounded for JSON."""
     return round(float(statistics.median(values)), 4)

@@ -16,14 +16,14 @@ def mark(of: Any = None) -> float:
         of: an actor, where this is called in its process.
     """
     (PROCESS / "clear_refs").write_text("5")
-    return _said("VmRSS")
+    return _status("VmRSS")
 
 
 def peak(of: Any = None) -> float:
     """The largest MB resident since `mark`."""
-    return _said("VmHWM")
+    return _status("VmHWM")
 
 
-def _said(key: str) -> float:
+def _status(key: str) -> float:
     lines = (PROCESS / "status").read_text().splitlines()
     return next(float(line.split()[1]) / MB for line in lines if line.startswith(f"{key}:"))

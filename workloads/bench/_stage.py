@@ -47,7 +47,7 @@ class Shape:
 
     @property
     def section(self) -> dict[str, Any]:
-        """As a configuration says it."""
+        """As the section of a configuration."""
         return {"layers": self.layers, "hidden_size": self.width, "heads": self.heads}
 
 
@@ -69,7 +69,7 @@ class Stage:
 
     @property
     def rows(self) -> int:
-        """Training rows."""
+        """How many training rows there are."""
         return len(self.corpus.ids["train"])
 
     @property
@@ -77,15 +77,15 @@ class Stage:
         """Batches of all training rows."""
         return -(-self.rows // self.config.train.batch_size)
 
-    def signal(self, purpose: str) -> Subset:
+    def subset(self, name: str) -> Subset:
         """The rows of train, validation or quiz."""
-        return Subset.of(self.corpus, purpose)
+        return Subset.of(self.corpus, name)
 
-    def wanted(self, purpose: str) -> TargetRequest:
+    def request(self, name: str) -> TargetRequest:
         """As a run announces them: the training rows in the order of the first epoch."""
-        signal = self.signal(purpose)
-        first = purpose == "train"
-        return TargetRequest(signal.split, signal.seen_in(0, self.config.train, SEED) if first else signal.ids)
+        subset = self.subset(name)
+        by_epoch = name == "train"
+        return TargetRequest(subset.split, subset.seen_in(0, self.config.train, SEED) if by_epoch else subset.ids)
 
     def distil(self, source: TargetSource, in_loop: bool = False) -> DistillStepFactory:
         """The student's step on one teacher's soft targets, with the objective that a run has by default."""
@@ -100,8 +100,8 @@ class Stage:
             metrics=str(folder / "metrics.jsonl"),
             model=str(self.student),
             task=self.task,
-            train=self.signal("train"),
-            validation=self.signal("validation"),
+            train=self.subset("train"),
+            validation=self.subset("validation"),
             settings=self.config.train.model_copy(update=settings),
             seed=SEED,
             max_length=MAX_LENGTH,
@@ -153,7 +153,7 @@ def fresh(shape: ModelConfig, folder: Path, train: Subset, task: Task) -> Path:
 
 def untaught_teacher(stage: Stage) -> TeacherModel:
     """A teacher of the configuration's shape, as fine-tuning would leave it."""
-    folder = fresh(stage.config.teachers[0].model, stage.folder / "teacher", stage.signal("train"), stage.task)
+    folder = fresh(stage.config.teachers[0].model, stage.folder / "teacher", stage.subset("train"), stage.task)
     return TeacherModel(
         name="teacher",
         folder=str(folder),
@@ -169,12 +169,12 @@ def untaught_teacher(stage: Stage) -> TeacherModel:
 
 def _write(folder: Path, rows: int) -> None:
     wanted = {"train": rows, "validation": VALIDATION_ROWS}
-    made = generator.generate(
+    generated = generator.generate(
         GeneratorConfig(rows=max(100, REVIEWS_A_ROW * rows), validation_rows=REVIEWS_A_ROW * VALIDATION_ROWS)
     )
     folder.mkdir()
     for split, count in wanted.items():
-        texts, labels = made[split]["text"].to_pylist(), made[split]["label"].to_pylist()
+        texts, labels = generated[split]["text"].to_pylist(), generated[split]["label"].to_pylist()
         starts = range(0, REVIEWS_A_ROW * count, REVIEWS_A_ROW)
         joined = [" ".join(texts[start : start + REVIEWS_A_ROW]) for start in starts]
         pq.write_table(pa.table({"text": joined, "label": labels[:count]}), folder / f"{split}.parquet")

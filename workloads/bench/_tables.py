@@ -33,7 +33,7 @@ def sealed_source(stage: Stage, name: str) -> TargetSource:
 
 def table(stage: Stage, model: TeacherModel) -> TargetSource:
     """A sealed table of a model's answers to the training rows."""
-    wanted = stage.signal("train")
-    store = Store(stage.cache, model.address(wanted.split.fingerprint), model.classes, model.wire)
-    store.seal(wanted.ids, made_up_logits(wanted.ids, model.classes))
-    return TargetSource(model, wanted.split, str(stage.cache), "bench", wanted.ids, service=None)
+    train = stage.subset("train")
+    store = Store(stage.cache, model.address(train.split.fingerprint), model.classes, model.wire)
+    store.seal(train.ids, made_up_logits(train.ids, model.classes))
+    return TargetSource(model, train.split, str(stage.cache), "bench", train.ids, service=None)

@@ -78,7 +78,7 @@ class _Round:
 
 
 def main(args: list[str]) -> dict[str, Any]:
-    """Measures and returns what the design asks of a bench: ratio, limit, goal, holds, medians."""
+    """Measures and returns what every bench reports: ratio, limit, goal, holds, medians."""
     parser = argparse.ArgumentParser("raykd bench colocated", description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, help="of torch; default all cores")
     return measure(replace(SIZES, threads=parser.parse_args(args).threads))
@@ -90,21 +90,21 @@ def measure(sizes: Sizes) -> dict[str, Any]:
         teacher = untaught_teacher(stage)
         train(stage.job("warm-up", SupervisedStepFactory(), max_steps=WARM_UP_STEPS), stage.worker)
         rounds = [_round(stage, teacher, sizes.epochs, k) for k in range(sizes.rounds)]
-    over_limit = median([one.ratio / one.limit(sizes.epochs) for one in rounds])
+    over_limit = median([each.ratio / each.limit(sizes.epochs) for each in rounds])
     return {
         "bench": "colocated",
-        "ratio": median([one.ratio for one in rounds]),
-        "limit": median([one.limit(sizes.epochs) for one in rounds]),
+        "ratio": median([each.ratio for each in rounds]),
+        "limit": median([each.limit(sizes.epochs) for each in rounds]),
         "ratio_to_limit": over_limit,
         "goal": GOAL,
         "goal_is_for": "ratio_to_limit",
         "holds": over_limit <= GOAL,
-        "whole_s": median([one.pass_s + one.epochs_s for one in rounds]),
-        "in_loop_s": median([one.in_loop_s for one in rounds]),
-        "pass_s": median([one.pass_s for one in rounds]),
-        "T_s": median([one.teacher_s for one in rounds]),
-        "S_s": median([one.student_s for one in rounds]),
-        "ratios_to_limit_of_rounds": [round(one.ratio / one.limit(sizes.epochs), 4) for one in rounds],
+        "whole_s": median([each.pass_s + each.epochs_s for each in rounds]),
+        "in_loop_s": median([each.in_loop_s for each in rounds]),
+        "pass_s": median([each.pass_s for each in rounds]),
+        "T_s": median([each.teacher_s for each in rounds]),
+        "S_s": median([each.student_s for each in rounds]),
+        "ratios_to_limit_of_rounds": [round(each.ratio / each.limit(sizes.epochs), 4) for each in rounds],
         "epochs": sizes.epochs,
         "rows": sizes.rows,
         "threads": stage.worker.threads,
@@ -122,12 +122,12 @@ def _round(stage: Stage, teacher: TeacherModel, epochs: int, k: int) -> _Round:
     with warm_service(stage, spec) as serving:
         pass_s = teachers_pass(stage, serving)
         (source,) = serving.sources("train")
-        taught = train(stage.job(f"whole-{k}", stage.distil(source), epochs=epochs), stage.worker)
+        stored = train(stage.job(f"whole-{k}", stage.distil(source), epochs=epochs), stage.worker)
     student_s = train(stage.job(f"epoch-{k}", stage.distil(source), epochs=1), stage.worker).seconds
     teacher_s = _local_pass(stage, teacher)
     if not k % 2:
         in_loop = _in_loop(stage, source, epochs, k)
-    done = _Round(pass_s, taught.seconds, in_loop, teacher_s, student_s)
+    done = _Round(pass_s, stored.seconds, in_loop, teacher_s, student_s)
     seconds = {name: round(value, 2) for name, value in vars(done).items()}
     log.info("round %d: %s", k, seconds)
     return done
@@ -140,13 +140,13 @@ def _in_loop(stage: Stage, source: TargetSource, epochs: int, k: int) -> float:
 
 
 def _local_pass(stage: Stage, teacher: TeacherModel) -> float:
-    model, wanted = LocalTeacher(teacher, stage.worker.device), stage.wanted("train")
+    model, request = LocalTeacher(teacher, stage.worker.device), stage.request("train")
     begun = time.perf_counter()
     for k in range(stage.steps_an_epoch):
-        model.logits(wanted.split, order.batch(wanted.ids, k, stage.config.train.batch_size))
+        model.logits(request.split, order.batch(request.ids, k, stage.config.train.batch_size))
     return time.perf_counter() - begun
 
 
 def _source(stage: Stage, teacher: TeacherModel) -> TargetSource:
-    wanted = stage.wanted("train")
-    return TargetSource(teacher, wanted.split, str(stage.cache), "bench", wanted.ids, service=None)
+    request = stage.request("train")
+    return TargetSource(teacher, request.split, str(stage.cache), "bench", request.ids, service=None)

@@ -9,7 +9,7 @@ batches, masks and quizzes, so the students stay equal. Not in it: the measureme
 makes in one round of ten. To reach, by the route that `auto` takes: 0.8 of the seconds, 0.6 of the memory.
 
 Memory is that of the student's process, the largest above what is resident when the models are loaded, each way in a
-fresh process; the sum with the teacher's process stands beside.
+fresh process; the sum with the teacher's process is given beside it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ SIZES = Sizes((Shape(layers=2), Shape(layers=6)), Shape(layers=6), rows=512, pai
 
 
 def main(args: list[str]) -> dict[str, Any]:
-    """Measures and returns what the design asks of a bench: ratios, goals, holds, medians."""
+    """Measures and returns what every bench reports: ratios, goals, holds, medians."""
     parser = argparse.ArgumentParser("raykd bench feedback", description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, help="of torch; default all cores")
     return measure(replace(SIZES, threads=parser.parse_args(args).threads))
@@ -90,10 +90,10 @@ def measure(sizes: Sizes) -> dict[str, Any]:
     for student in sizes.students:
         name = f"{student.layers}_layers"
         blocks, wire[name] = _seconds(sizes, student)
-        seconds[name] = {way: median(found) for way, found in blocks.items()}
+        seconds[name] = {way: median(times) for way, times in blocks.items()}
         for route in ROUTES:
             pairs = zip(blocks[route], blocks[DOUBLE], strict=True)
-            seconds[name][f"{route}_ratio"] = median([one / other for one, other in pairs])
+            seconds[name][f"{route}_ratio"] = median([cotangents / double for cotangents, double in pairs])
         ratios[f"seconds_{name}"], goals[f"seconds_{name}"] = seconds[name][f"{auto}_ratio"], SECONDS_GOAL
     memory = {way: _in_fresh_process(sizes, way) for way in (DOUBLE, *ROUTES)}
     double = memory[DOUBLE]["student_mb"]
@@ -119,16 +119,16 @@ def _seconds(sizes: Sizes, student: Shape) -> tuple[dict[str, list[float]], int]
     """Seconds a round of each block, by way, and the bytes on the wire of one."""
     with staged(sizes.rows, student, sizes.teacher, sizes.threads, QUIZ) as stage, runtime.connected(stage.config):
         source = _source(stage)
-        found: dict[str, list[float]] = {way: [] for way in (DOUBLE, *ROUTES)}
+        seconds: dict[str, list[float]] = {way: [] for way in (DOUBLE, *ROUTES)}
         with contextlib.ExitStack() as stack:
-            arms = {way: stack.enter_context(_blocks(stage, source, way, sizes.block)) for way in found}
+            arms = {way: stack.enter_context(_blocks(stage, source, way, sizes.block)) for way in seconds}
             for k in range(WARM_UP + sizes.pairs):
                 # Turn and turn about: what slows the machine down for a while slows all.
                 for way in sorted(arms, reverse=bool(k % 2)):
-                    found[way].append(arms[way].seconds_per_step())
-                log.info("block %d: %s", k, {way: round(times[-1], 3) for way, times in found.items()})
+                    seconds[way].append(arms[way].seconds_per_step())
+                log.info("block %d: %s", k, {way: round(times[-1], 3) for way, times in seconds.items()})
             wire = _wire_bytes(arms[ROUTES[0]])
-        return {way: times[WARM_UP:] for way, times in found.items()}, wire
+        return {way: times[WARM_UP:] for way, times in seconds.items()}, wire
 
 
 def _wire_bytes(blocks: Blocks) -> int:
@@ -148,7 +148,7 @@ def _blocks(stage: Stage, source: TargetSource, way: str, block: int) -> Iterato
 
 
 def _step(stage: Stage, source: TargetSource, way: str) -> StepFactory:
-    config, quiz = stage.config, stage.signal("quiz")
+    config, quiz = stage.config, stage.subset("quiz")
     route = "auto" if way == DOUBLE else way
     feedback = MetaDistilConfig.model_validate(
         {"type": "metadistil", "route": route, "measure_every": NEVER, "teacher_lr": TEACHER_LR}
@@ -163,8 +163,8 @@ def _step(stage: Stage, source: TargetSource, way: str) -> StepFactory:
 
 
 def _source(stage: Stage) -> TargetSource:
-    """The frozen teacher's soft targets, as a finished pass leaves them: what the fork is compared with."""
-    teacher, train = untaught_teacher(stage), stage.signal("train")
+    """The frozen teacher's soft targets, as a finished pass leaves them; the one that learns begins with them."""
+    teacher, train = untaught_teacher(stage), stage.subset("train")
     local = LocalTeacher(teacher, stage.worker.device)
     store = Store(stage.cache, teacher.address(train.split.fingerprint), teacher.classes, teacher.wire)
     store.seal(train.ids, np.concatenate([local.logits(train.split, ids) for ids in np.array_split(train.ids, 16)]))
@@ -173,9 +173,9 @@ def _source(stage: Stage) -> TargetSource:
 
 def _in_fresh_process(sizes: Sizes, way: str) -> dict[str, float]:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        found = pool.submit(_peaks, sizes, way).result()
-    log.info("memory, %s: %s", way, found)
-    return found
+        peaks = pool.submit(_peaks, sizes, way).result()
+    log.info("memory, %s: %s", way, peaks)
+    return peaks
 
 
 def _peaks(sizes: Sizes, way: str) -> dict[str, float]:

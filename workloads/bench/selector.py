@@ -3,7 +3,7 @@
     raykd bench selector --json          about 5 minutes on 2 cores
 
 Mean step of a student whose teachers are chosen by the policy at its defaults ÷ of the same student on uniform
-weights, to reach 1.05; the cost with every step rewarded stands beside. Three teachers with sealed soft targets and
+weights, to reach 1.05; the cost with every step rewarded is given too. Three teachers with sealed soft targets and
 sentence vectors as wide as the student, 2 layers, 384 wide, batch 32. Blocks of steps are trained in turn through the
 loop of a real run; a block is as long as the time between two rewarded steps, so that each has one.
 """
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 GOAL = 1.05
 TEACHERS = 3
 LEAST_STEP_S = 0.05
-"""The design's: beside a step that takes no time anything is dear."""
+"""The ratio of steps shorter than this says little: beside them anything is expensive."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ FULL = Sizes(Shape(layers=2), rows=256, rounds=12)
 
 
 def main(args: list[str]) -> dict[str, Any]:
-    """Measures and returns what the design asks of a bench: ratio, goal, holds, medians."""
+    """Measures and returns what every bench reports: ratio, goal, holds, medians."""
     parser = argparse.ArgumentParser("raykd bench selector", description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, help="of torch; default all cores")
     return measure(replace(FULL, threads=parser.parse_args(args).threads))
@@ -65,7 +65,7 @@ def measure(sizes: Sizes) -> dict[str, Any]:
     }
     with staged(sizes.rows, sizes.student, sizes.student, sizes.threads) as stage, runtime.connected(stage.config):
         block = usual.reward.every
-        arms = {name: Blocks(stage, name, _step(stage, one), block) for name, one in weightings.items()}
+        arms = {name: Blocks(stage, name, _step(stage, weighting), block) for name, weighting in weightings.items()}
         seconds: dict[str, list[float]] = {name: [] for name in arms}
         warm_up = 1 + -(-stage.steps_an_epoch // block)
         for k in range(warm_up + sizes.rounds):
@@ -76,13 +76,13 @@ def measure(sizes: Sizes) -> dict[str, Any]:
             arm.close()
         threads, batch_size = stage.worker.threads, stage.config.train.batch_size
     plain, policy, every = (seconds[name][warm_up:] for name in weightings)
-    ratios = [one / other for one, other in zip(policy, plain, strict=True)]
+    ratios = [chosen / equal for chosen, equal in zip(policy, plain, strict=True)]
     return {
         "bench": "selector",
         "ratio": median(ratios),
         "goal": GOAL,
         "holds": median(ratios) <= GOAL and median(plain) >= LEAST_STEP_S,
-        "ratio_every_step": median([one / other for one, other in zip(every, plain, strict=True)]),
+        "ratio_every_step": median([chosen / equal for chosen, equal in zip(every, plain, strict=True)]),
         "uniform_step_s": median(plain),
         "policy_step_s": median(policy),
         "ratios_of_pairs": [round(ratio, 4) for ratio in ratios],

@@ -61,13 +61,13 @@ COLD = Sizes(Shape(layers=2), rows=3200, rounds=2)
 
 
 def main(args: list[str]) -> dict[str, Any]:
-    """Measures and returns what the design asks of a bench: ratio, goal, holds, medians."""
+    """Measures and returns what every bench reports: ratio, goal, holds, medians."""
     parser = argparse.ArgumentParser("raykd bench serving", description=__doc__.splitlines()[0])
     parser.add_argument("--cold", action="store_true", help="the first epoch, with a teacher elsewhere")
     parser.add_argument("--threads", type=int, help="of torch; default all cores")
-    given = parser.parse_args(args)
-    measure, sizes = (cold, COLD) if given.cold else (warm, WARM)
-    return measure(replace(sizes, threads=given.threads))
+    options = parser.parse_args(args)
+    measure, sizes = (cold, COLD) if options.cold else (warm, WARM)
+    return measure(replace(sizes, threads=options.threads))
 
 
 def warm(sizes: Sizes) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def warm(sizes: Sizes) -> dict[str, Any]:
                 speeds[name].append(arms[name].samples_per_s())
             log.info("block %d: %s", k, {name: round(speed[-1], 1) for name, speed in speeds.items()})
         sealed, alone = (speeds[name][warm_up:] for name in ("sealed", "alone"))
-        ratios = [one / other for one, other in zip(sealed, alone, strict=True)]
+        ratios = [with_targets / without for with_targets, without in zip(sealed, alone, strict=True)]
         return {
             "bench": "serving",
             "ratio": median(ratios),
@@ -128,22 +128,22 @@ def cold(sizes: Sizes) -> dict[str, Any]:
         for k in range(sizes.rounds):
             rounds.append(_cold_round(stage, k, before))
             before = rounds[-1].after
-    ratio = median([one.ratio for one in rounds])
-    student_s, teacher_s = median([one.student_s for one in rounds]), median([one.pass_s for one in rounds])
+    ratio = median([each.ratio for each in rounds])
+    student_s, teacher_s = median([each.student_s for each in rounds]), median([each.pass_s for each in rounds])
     near = abs(teacher_s / student_s - 1) <= 0.1
     return {
         "bench": "serving --cold",
         "ratio": ratio,
         "goal": COLD_GOAL,
         "holds": ratio <= COLD_GOAL and near,
-        "first_epoch_s": median([one.first.seconds for one in rounds]),
+        "first_epoch_s": median([each.first.seconds for each in rounds]),
         "T_s": teacher_s,
         "S_s": student_s,
         "t_within_10_percent": near,
-        "opening_s": median([one.first.opening_s for one in rounds]),
-        "waiting_s": median([one.first.waiting_s for one in rounds]),
-        "handling_s": median([one.first.handling_s for one in rounds]),
-        "ratios_of_rounds": [round(one.ratio, 4) for one in rounds],
+        "opening_s": median([each.first.opening_s for each in rounds]),
+        "waiting_s": median([each.first.waiting_s for each in rounds]),
+        "handling_s": median([each.first.handling_s for each in rounds]),
+        "ratios_of_rounds": [round(each.ratio, 4) for each in rounds],
         "threads": stage.worker.threads,
         "rows": sizes.rows,
     }
@@ -157,8 +157,8 @@ def _cold_round(stage: Stage, k: int, before: Span) -> _Round:
     with warm_service(stage, _sleeping(stage, f"cold-{k}", seconds_per_row)) as serving:
         first = _epoch(stage, f"cold-{k}", _Announced(stage, serving))
     done = _Round(before, pass_s, first, _sealed_epoch(stage, f"sealed-{k}"))
-    said = "round %d: S %.2f s before and %.2f s after, T %.2f s, first epoch %.2f s"
-    log.info(said, k, before.seconds, done.after.seconds, pass_s, first.seconds)
+    line = "round %d: S %.2f s before and %.2f s after, T %.2f s, first epoch %.2f s"
+    log.info(line, k, before.seconds, done.after.seconds, pass_s, first.seconds)
     return done
 
 

@@ -5,10 +5,10 @@
 N = 8 trials of one study (one pass of the teacher, then every trial on its sealed table, in a process of Ray Tune) ÷ 8
 runs with a teacher and store of their own, one after the other, all with all cores. Both train N·E·S; the study needs
 the teacher's T once, the runs N times, so nothing can be below (T + N·E·S) ÷ (N·T + N·E·S). To reach: at most 1.1
-times that, and every row computed once. What a teacher in the loop would make of it, by T and S, stands beside.
+times that, and every row computed once. What a teacher in the loop would make of it, by T and S, is given beside it.
 
 A pass counts as the seconds that the teacher computed, a student from its plan to its last evaluation, by the logs that
-every run writes. The rest (processes, models loaded, folders written) is start-up: taken off, and told for each trial.
+every run writes. The rest (processes, models loaded, folders written) is start-up: taken off, and given for each trial.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class _Spent:
 
 
 def main(args: list[str]) -> dict[str, Any]:
-    """Measures and returns what the design asks of a bench: ratio, limit, goal, holds, medians."""
+    """Measures and returns what every bench reports: ratio, limit, goal, holds, medians."""
     parser = argparse.ArgumentParser("raykd bench study", description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, help="of torch; default all cores")
     return measure(replace(FULL, threads=parser.parse_args(args).threads))
@@ -102,13 +102,13 @@ def measure(sizes: Sizes) -> dict[str, Any]:
                 for way in ways[:: -1 if k % 2 else 1]:
                     way()
                 log.info("round %d: study %s, apart %s", k, shared[-1], apart[-1])
-            teacher_s, student_s = _pass(stage, teacher), median([one.students_s / sizes.trials for one in apart])
+            teacher_s, student_s = _pass(stage, teacher), median([each.students_s / sizes.trials for each in apart])
     n, students = sizes.trials, sizes.trials * student_s
     limit = (teacher_s + students) / (n * teacher_s + students)
     in_loop = (teacher_s + students) / (n * sizes.epochs * teacher_s + students)
-    ratios = [one.work_s / other.work_s for one, other in zip(shared, apart, strict=True)]
-    rows = stage.rows + len(stage.signal("validation").ids)
-    overhead = median([one.overhead_s / n for one in shared])
+    ratios = [study.work_s / runs.work_s for study, runs in zip(shared, apart, strict=True)]
+    rows = stage.rows + len(stage.subset("validation").ids)
+    overhead = median([each.overhead_s / n for each in shared])
     return {
         "bench": "study",
         "ratio": median(ratios),
@@ -116,17 +116,17 @@ def measure(sizes: Sizes) -> dict[str, Any]:
         "ratio_to_limit": median(ratios) / limit,
         "goal": GOAL,
         "goal_is_for": "ratio_to_limit",
-        "holds": median(ratios) / limit <= GOAL and all(one.rows == rows for one in shared),
+        "holds": median(ratios) / limit <= GOAL and all(each.rows == rows for each in shared),
         "ratio_to_in_loop": in_loop,
-        "rows_computed": [one.rows for one in shared],
-        "rows_computed_apart": [one.rows for one in apart],
+        "rows_computed": [each.rows for each in shared],
+        "rows_computed_apart": [each.rows for each in apart],
         "rows": rows,
         "overhead_s_a_trial": overhead,
         "overhead_goal_s": OVERHEAD_GOAL_S,
         "overhead_holds": overhead <= OVERHEAD_GOAL_S,
-        "overhead_s_a_run_apart": median([one.overhead_s / n for one in apart]),
-        "study_s": median([one.work_s for one in shared]),
-        "apart_s": median([one.work_s for one in apart]),
+        "overhead_s_a_run_apart": median([each.overhead_s / n for each in apart]),
+        "study_s": median([each.work_s for each in shared]),
+        "apart_s": median([each.work_s for each in apart]),
         "T_s": teacher_s,
         "S_s": student_s / sizes.epochs,
         "ratios": [round(ratio, 4) for ratio in ratios],
@@ -203,8 +203,8 @@ def _pass(stage: Stage, teacher: TeacherModel) -> float:
     """A plain forward over the rows in this process."""
     model, batch = LocalTeacher(teacher, stage.worker.device), stage.config.train.batch_size
     begun = time.perf_counter()
-    for purpose in ("train", "validation"):
-        wanted = stage.wanted(purpose)
-        for k in range(-(-len(wanted.ids) // batch)):
-            model.logits(wanted.split, order.batch(wanted.ids, k, batch))
+    for split in ("train", "validation"):
+        request = stage.request(split)
+        for k in range(-(-len(request.ids) // batch)):
+            model.logits(request.split, order.batch(request.ids, k, batch))
     return time.perf_counter() - begun

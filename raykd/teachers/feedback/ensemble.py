@@ -1,7 +1,7 @@
 """The student's end of teachers that learn: worker 0 starts their ranks, every worker asks one rank of each teacher.
 
-Version 0 is the frozen teacher that they are forked from, so until the first round the remembered soft targets serve.
-The ranks live as long as worker 0: a restarted run begins with new ones and puts the last checkpoint back into them, so
+Version 0 is the frozen teacher that they are copies of, so until the first round the stored soft targets serve. The
+ranks live as long as worker 0: a restarted run begins with new ones and puts the last checkpoint back into them, so
 nothing that an earlier attempt has sent can reach them.
 """
 
@@ -56,11 +56,13 @@ class TrainableEnsemble:
         self._sent: list[ray.ObjectRef] = []
         self._compared = False
         if worker.rank == 0:
-            self._ranks = {k: _start(spec, ranks, f"learner-{nonce}-{k}") for k, spec in self._specs.items()}
+            self._ranks = {k: _start(spec, ranks, f"teacher-trainer-{nonce}-{k}") for k, spec in self._specs.items()}
         collective.barrier(worker.world)
         if worker.rank > 0:
-            names = {k: [f"learner-{nonce}-{k}-{rank}" for rank in range(ranks)] for k in self.trainable}
-            self._ranks = {k: [ray.get_actor(name, NAMESPACE) for name in some] for k, some in names.items()}
+            names = {k: [f"teacher-trainer-{nonce}-{k}-{rank}" for rank in range(ranks)] for k in self.trainable}
+            self._ranks = {
+                k: [ray.get_actor(name, NAMESPACE) for name in of_teacher] for k, of_teacher in names.items()
+            }
 
     @property
     def trainable(self) -> Mapping[int, TeacherTrainerSpec]:
@@ -70,7 +72,7 @@ class TrainableEnsemble:
     # What a step asks for
 
     def prefetch(self, batches: list[np.ndarray]) -> None:
-        """Remembered targets are asked for ahead of time; those of a version that is still to come cannot be."""
+        """Asks for stored targets ahead of time; those of a version that does not exist yet cannot be."""
         if self.version == 0:
             self.stored.prefetch(batches)
 
@@ -85,7 +87,7 @@ class TrainableEnsemble:
         return self.stored.get(ids) if self.version == 0 else self._ask(ids, None)
 
     def open(self, ids: np.ndarray, key: Key) -> np.ndarray:
-        """As `get`, and every teacher that learns keeps in mind what it served until its lesson comes."""
+        """As `get`, and every teacher that learns keeps what it served until the feedback for it comes."""
         served_KBC = self._ask(ids, key)
         if not self._compared and self.version == 0:
             self._compare(served_KBC, self.stored.get(ids))
@@ -97,27 +99,27 @@ class TrainableEnsemble:
         return self.stored.get(ids)
 
     def send(self, key: Key, messages: dict[int, TeacherFeedback]) -> None:
-        """Sends each teacher (by its place among the K) what the student says of the rows opened under `key`."""
+        """Sends each teacher (by its place among the K) the student's feedback on the rows opened under `key`."""
         for k, message in messages.items():
             self.wire_bytes += message.nbytes
-            self._sent.append(self._mine(k).feedback.remote(self.version, key, message))
+            self._sent.append(self._rank(k).feedback.remote(self.version, key, message))
 
     def step(self, measure: bool) -> dict[str, dict[str, float]]:
-        """All lessons have come: the teachers learn. Called by every worker.
+        """All feedback of the round has been sent: the teachers step. Called by every worker.
 
         Returns:
-            By teacher's name, on worker 0, what `Learner.step` tells; empty elsewhere.
+            By teacher's name, on worker 0, the metrics of `TeacherTrainer.step`; empty elsewhere.
         """
         self._wait(self._sent)
         self._sent = []
         collective.barrier(self.worker.world)
-        told = {}
+        metrics = {}
         if self.worker.rank == 0:
             refs = {k: [rank.step.remote(self.version, measure) for rank in self._ranks[k]] for k in self.trainable}
-            told = {self._name(k): self._wait(some)[0] for k, some in refs.items()}
+            metrics = {self._name(k): self._wait(of_teacher)[0] for k, of_teacher in refs.items()}
         collective.barrier(self.worker.world)
         self.version += 1
-        return told
+        return metrics
 
     # Beside the steps
 
@@ -131,8 +133,8 @@ class TrainableEnsemble:
         }
         drifts = {k: ranks[0].drift.remote() for k, ranks in self._ranks.items()}
         out = {}
-        for k, some in refs.items():
-            parts = self._wait(some)
+        for k, of_teacher in refs.items():
+            parts = self._wait(of_teacher)
             logits = np.empty((len(ids), parts[0].shape[1]), parts[0].dtype)
             for r, part in enumerate(parts):
                 logits[r :: len(parts)] = part
@@ -151,7 +153,7 @@ class TrainableEnsemble:
         self.version = int(collective.broadcast(str(version), self.worker.world))
 
     def export(self, folder: Path) -> dict[str, Path]:
-        """Worker 0: the taught teachers as checkpoints, by name."""
+        """Worker 0: writes the trained teachers as Hugging Face checkpoints; returns their folders by name."""
         folders = {k: folder / self._name(k) for k in self.trainable}
         for path in folders.values():
             path.mkdir(parents=True, exist_ok=True)
@@ -168,7 +170,7 @@ class TrainableEnsemble:
         self._ranks = {}
 
     def _ask(self, ids: np.ndarray, key: Key | None) -> np.ndarray:
-        refs = {k: self._mine(k).serve.remote(self.version, self._split, ids, key) for k in self.trainable}
+        refs = {k: self._rank(k).serve.remote(self.version, self._split, ids, key) for k in self.trainable}
         out = []
         for k, client in enumerate(self.stored.clients):
             if k not in refs:
@@ -181,14 +183,14 @@ class TrainableEnsemble:
         return np.stack(out)
 
     def _compare(self, served_KBC: np.ndarray, stored_KBC: np.ndarray) -> None:
-        """The fork must say what the frozen teacher said: another model would be taught otherwise."""
+        """Refuses copies whose logits differ from the frozen teacher's: another model would be trained otherwise."""
         for k, spec in self._specs.items():
             gap = np.abs(served_KBC[k] - stored_KBC[k]).max(initial=0.0)
             if gap > TOLERANCE[spec.teacher.dtype] * max(1.0, float(np.abs(stored_KBC[k]).max(initial=0.0))):
-                what = f"the fork that learns differs from its remembered soft targets by {gap:.2g}"
+                what = f"the copy that learns differs from its stored soft targets by {gap:.2g}"
                 raise TeacherError(f"teacher {spec.teacher.name}", what, "is every node reading the same checkpoint?")
 
-    def _mine(self, k: int) -> Any:
+    def _rank(self, k: int) -> Any:
         ranks = self._ranks[k]
         return ranks[self.worker.rank % len(ranks)]
 
@@ -204,7 +206,7 @@ def _start(spec: TeacherTrainerSpec, ranks: int, name: str) -> list[ActorHandle]
     options = {
         **spec.actor_resources.options,
         "namespace": NAMESPACE,
-        "max_restarts": 0,  # a rank that came back would be the fork again: the run goes back to its last cut
+        "max_restarts": 0,  # a restarted rank would be at version 0: the run goes back to its last checkpoint
         # Never inside the placement group of the worker that starts it.
         "scheduling_strategy": "DEFAULT",
     }
@@ -219,7 +221,7 @@ def _answers(refs: Sequence[ray.ObjectRef], who: str) -> list[Any]:
     """The values, the first error first: a rank that waits for a dead one never answers.
 
     Raises:
-        LearnerLost: a rank has died.
+        TrainerLost: a rank has died.
         TeacherError: a rank refused, or answered nothing for long.
     """
     waiting = list(refs)

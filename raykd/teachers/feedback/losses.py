@@ -1,4 +1,4 @@
-"""What a teacher that learns is moved by, each term as a cotangent on its logits: ω c, γ CE, κ KD, the anchor."""
+"""The loss of a teacher that learns, each term as a cotangent on its logits: ω c, γ CE, κ KD, a KL(reference ‖ T)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TeacherLosses:
         own = (
             ("ce", feedback.teacher_ce, self._own_ce),
             ("kd", feedback.teacher_kd, self._own_kd),
-            ("reference", feedback.teacher_reference_kl, self._anchor),
+            ("reference", feedback.teacher_reference_kl, self._reference),
         )
         self._own = {name: (weight, loss) for name, weight, loss in own if weight}
 
@@ -43,7 +43,7 @@ class TeacherLosses:
         """Cotangents [B, C] on the logits of these rows by name, each with its weight.
 
         Args:
-            measured: `second` with them, where the lesson has it.
+            measured: `second` with them, where the message has it.
         """
         terms = {"feedback": self.weight * self._tensor(message.cotangent)}
         if measured and message.second is not None:
@@ -59,11 +59,11 @@ class TeacherLosses:
         return self.task.hard_loss(leaf, torch.from_numpy(labels).to(leaf.device))
 
     def _own_kd(self, leaf: torch.Tensor, split: Split, ids: np.ndarray, message: TeacherFeedback) -> torch.Tensor:
-        """LGTM (Ren et al., ACL 2023): the teacher's distance from what the student says."""
+        """LGTM (Ren et al., ACL 2023): the teacher's divergence from the student."""
         assert message.student is not None
         return _divergence(self._tensor(message.student), leaf, self.temperature)
 
-    def _anchor(self, leaf: torch.Tensor, split: Split, ids: np.ndarray, message: TeacherFeedback) -> torch.Tensor:
+    def _reference(self, leaf: torch.Tensor, split: Split, ids: np.ndarray, message: TeacherFeedback) -> torch.Tensor:
         assert message.reference is not None
         return _divergence(self._tensor(message.reference), leaf, 1.0)
 

@@ -9,13 +9,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TeacherFeedback:
-    """What one micro-batch's student says about the logits that it was served.
+    """The student's feedback on the logits that it was served for one micro-batch.
 
     Attributes:
         cotangent: c, [B, C].
-        second: the same from an independent quiz batch, only to measure noise; never learnt from.
+        second: the same from an independent quiz batch, only to measure noise; no step uses it.
         student: the student's logits [B, C], where κ asks for them.
-        fork: the forked teacher's logits [B, C], where the anchor asks for them.
+        reference: the frozen teacher's logits [B, C], where `teacher_reference_kl` needs them.
         global_rows: rows of the whole batch over workers and micro-batches.
     """
 
@@ -27,7 +27,7 @@ class TeacherFeedback:
 
     @property
     def nbytes(self) -> int:
-        """Bytes on the wire."""
+        """Bytes of its arrays on the wire."""
         return sum(
             part.nbytes for part in (self.cotangent, self.second, self.student, self.reference) if part is not None
         )

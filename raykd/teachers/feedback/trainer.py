@@ -2,7 +2,7 @@
 
 docs/methods.md, section "The teacher's step":
 
-θ_T ← step( ω Jᵀc + γ ∇CE_T + κ ∇KD_T + a ∇KL(fork ‖ T) ), all of them one cotangent on the logits of the served rows.
+θ_T ← step( ω Jᵀc + γ ∇CE_T + κ ∇KD_T + a ∇KL(reference ‖ T) ), all one cotangent on the logits of the served rows.
 A rank belongs to one attempt of one run and dies with it; a teacher of R ranks has R equal copies whose gradients are
 summed. Rows weigh 1 / global rows, so shards of any size sum to the mean over the batch.
 """
@@ -39,7 +39,7 @@ from raykd.training.evaluate import predict
 from raykd.training.optim import build_optimizer, learning_rate
 
 log = logging.getLogger(__name__)
-FILE = "learner-{name}.pt"
+FILE = "teacher-{name}.pt"
 CHUNK = 1 << 20
 
 
@@ -48,7 +48,7 @@ class TeacherTrainerSpec:
     """What a rank is made of.
 
     Attributes:
-        teacher: the frozen one that it is forked from.
+        teacher: the frozen one that it is a copy of.
         rounds: planned in the whole run; the learning rate's schedule runs over them.
         temperature: τ of its own divergence from the student (κ).
     """
@@ -63,13 +63,13 @@ class TeacherTrainerSpec:
     @property
     def schedule(self) -> OptimConfig:
         """The teacher's optimizer settings in the form that `training.optim` takes."""
-        given = self.feedback
+        settings = self.feedback
         return OptimConfig(
-            lr=given.teacher_lr,
-            weight_decay=given.teacher_weight_decay,
-            warmup_ratio=given.teacher_warmup_ratio,
-            schedule=given.teacher_schedule,
-            max_grad_norm=given.teacher_max_grad_norm,
+            lr=settings.teacher_lr,
+            weight_decay=settings.teacher_weight_decay,
+            warmup_ratio=settings.teacher_warmup_ratio,
+            schedule=settings.teacher_schedule,
+            max_grad_norm=settings.teacher_max_grad_norm,
         )
 
 
@@ -129,7 +129,7 @@ class TeacherTrainer:
         """Logits [len(ids), C] of this version.
 
         Args:
-            key: names rows that a lesson will follow for; None where none will.
+            key: names rows that feedback will follow for; None where none will.
 
         Raises:
             TeacherError: the version is not this one, or the output is not finite.
@@ -149,7 +149,7 @@ class TeacherTrainer:
         return Answer(teacher.identity, self.version, split.fingerprint, ids, logits, seconds)
 
     def feedback(self, version: int, key: Key, message: TeacherFeedback) -> None:
-        """Stores what the student says of served rows; nothing is learnt before `step`.
+        """Stores the student's feedback on served rows; `step` uses it.
 
         Raises:
             TeacherError: for another version, for rows that were not served, twice, of a wrong shape, or not finite.
@@ -169,7 +169,7 @@ class TeacherTrainer:
         served.message = message
 
     def step(self, version: int, measure: bool) -> dict[str, float]:
-        """Learns from what is stored; the version is one higher afterwards. Called on all ranks at once.
+        """An optimizer step on the stored feedback; the version is one higher afterwards. Called on all ranks at once.
 
         Returns:
             grad_norm, lr, version; where measured the norm of each term and the cosines: docs/methods.md,
@@ -179,7 +179,7 @@ class TeacherTrainer:
         missing = [key for key, served in self._open.items() if served.message is None]
         if missing:
             raise TeacherError(self._where, f"batch {missing[0]} was served for feedback and none came")
-        told = self._measured() if measure else {}
+        measured = self._measured() if measure else {}
         for served in self._open.values():
             logits_BC = self._graph(served)
             cotangent_BC = torch.stack(list(self._cotangents(served, logits_BC).values())).sum(0)
@@ -196,7 +196,7 @@ class TeacherTrainer:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.version += 1
-        return {"version": self.version, "grad_norm": float(norm), "lr": rate, **told}
+        return {"version": self.version, "grad_norm": float(norm), "lr": rate, **measured}
 
     def _measured(self) -> dict[str, float]:
         """Norms of the terms' gradients; cosines of the feedback's with an independent quiz's, and with the last one's.
@@ -219,17 +219,17 @@ class TeacherTrainer:
                 )
         with self._together():
             flats = dict(zip(flats, collective.sum_tensors(list(flats.values()), self.world), strict=True))
-        told = {
+        metrics = {
             f"norm_{name}": float(torch.linalg.vector_norm(flat, dtype=torch.float64))
             for name, flat in flats.items()
             if name != "second"
         }
         if bool(flats["second"].any()):
-            told["cosine_quiz"] = _cosine(flats["feedback"], flats["second"])
+            metrics["cosine_quiz"] = _cosine(flats["feedback"], flats["second"])
         if self._previous is not None and bool(flats["feedback"].any() and self._previous.any()):
-            told["cosine_last"] = _cosine(flats["feedback"], self._previous)
+            metrics["cosine_last"] = _cosine(flats["feedback"], self._previous)
         self._previous = flats["feedback"]
-        return told
+        return metrics
 
     def _cotangents(
         self, served: _ServedBatch, logits_BC: torch.Tensor, measured: bool = False
@@ -254,12 +254,12 @@ class TeacherTrainer:
             return predict(self._model, self._local.encoder(split), ids, self._local.device)[:, self._local.columns]
 
     def drift(self) -> float:
-        """‖θ − θ₀‖ / ‖θ₀‖ of what learns: the distance from the teacher that it was forked from."""
+        """‖θ − θ₀‖ / ‖θ₀‖ of what learns: the distance from the teacher that it began as."""
         moved = sum(float((p.detach() - o).square().sum()) for p, o in zip(self._parameters, self._origin, strict=True))
         return float(np.sqrt(moved / sum(float(o.square().sum()) for o in self._origin)))
 
     def save(self, folder: Path) -> None:
-        """Writes what a rank needs to be this one again; all ranks are equal, so one writes."""
+        """Writes what a rank resumes from; all ranks are equal, so one writes."""
         state = {
             "version": self.version,
             "parameters": [parameter.detach().cpu() for parameter in self._parameters],
@@ -269,19 +269,19 @@ class TeacherTrainer:
         torch.save(state, folder / FILE.format(name=self.spec.teacher.name))
 
     def restore(self, folder: Path) -> int:
-        """Becomes the one that was saved; returns its version."""
+        """Takes up a saved state; returns its version."""
         path = folder / FILE.format(name=self.spec.teacher.name)
         state = torch.load(path, map_location="cpu", weights_only=True)
         with torch.no_grad():
-            for mine, saved in zip(self._parameters, state["parameters"], strict=True):
-                mine.copy_(saved)
+            for parameter, saved in zip(self._parameters, state["parameters"], strict=True):
+                parameter.copy_(saved)
         self._optimizer.load_state_dict(state["optimizer"])
         self.version, self._previous = state["version"], state["previous"]
         self._open.clear()
         return self.version
 
     def export(self, folder: Path) -> None:
-        """Writes the taught teacher as a Hugging Face checkpoint."""
+        """Writes the trained teacher as a Hugging Face checkpoint."""
         models.save(self._model, self._local.tokenizer, folder)
 
     @contextlib.contextmanager
@@ -299,10 +299,10 @@ class TeacherTrainer:
             raise TeacherError(self._where, f"asked for version {version}, it is at {self.version}", "it was not used")
 
 
-def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
+def _cosine(first: torch.Tensor, second: torch.Tensor) -> float:
     """In float64 and by parts: the float32 sums of as many terms as a teacher has parameters gave 1.005."""
-    parts = zip(one.split(CHUNK), other.split(CHUNK), strict=True)
+    parts = zip(first.split(CHUNK), second.split(CHUNK), strict=True)
     sums = torch.stack(
-        [torch.stack([a @ b, a @ a, b @ b]) for a, b in ((mine.double(), theirs.double()) for mine, theirs in parts)]
+        [torch.stack([a @ b, a @ a, b @ b]) for a, b in ((x.double(), y.double()) for x, y in parts)]
     ).sum(0)
     return float(sums[0] / (sums[1] * sums[2]).sqrt())

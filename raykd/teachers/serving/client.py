@@ -1,4 +1,4 @@
-"""The student's end: asks ahead of time, takes rows from the sealed table or the service, checks whose they are."""
+"""The student's end: asks ahead of time, takes rows from the sealed table or the service, checks their provenance."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def register(source: TargetSource) -> ActorHandle:
     """The source's service, knowing this run's corpus and the rows that it will want; waits while it restarts.
 
     Raises:
-        TeacherError: the service is not to be had.
+        TeacherError: the service cannot be reached.
     """
     assert source.service is not None
     begun = time.monotonic()
@@ -73,7 +73,7 @@ def register(source: TargetSource) -> ActorHandle:
 class TeacherClient:
     """One teacher's logits for one corpus, as one student worker sees them.
 
-    In-flight rows are bounded: only batches that were announced by `expect` are asked for ahead of time.
+    In-flight rows are bounded: only batches that were announced by `prefetch` are asked for ahead of time.
     """
 
     def __init__(self, source: TargetSource) -> None:
@@ -125,7 +125,7 @@ class TeacherClient:
                 time.sleep(pause)
             if time.monotonic() > deadline:
                 what = f"answered nothing for {PATIENCE_S:.0f} s"
-                raise TeacherError(f"teacher {self.source.teacher.name}", what, "are its resources to be had?")
+                raise TeacherError(f"teacher {self.source.teacher.name}", what, "are its resources available?")
         return self._values[ids] if self._table is None else self._table.take(ids)
 
     def close(self) -> None:
@@ -191,14 +191,14 @@ class TeacherClient:
             self._calls[call] = under_way
 
     def _take_answer(self, ref: ray.ObjectRef) -> None:
-        asked = self._calls.pop(ref)
+        requested = self._calls.pop(ref)
         try:
             answer: Answer = ray.get(ref)
         except RayTaskError as error:
             raise cause_of(error) from None
         except RayError:
             # The replica or the service died with this call: what it leaves open is asked for again.
-            self._asked[asked[~self._known[asked]]] = False
+            self._asked[requested[~self._known[requested]]] = False
             return
         self._check(answer)
         self._store_rows(answer.ids, answer.logits)
@@ -229,7 +229,7 @@ class Ensemble:
         return sum(client.available(ids) for client in self.clients)
 
     def get(self, ids: np.ndarray) -> np.ndarray:
-        """Logits [K, len(ids), C]."""
+        """Logits [K, len(ids), C], waiting for them where they are missing; errors as for `TeacherClient.get`."""
         return np.stack([client.get(ids) for client in self.clients])
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What is known, under way and wanted of one corpus: dense arrays over its ids, no Ray."""
+"""Which rows of one corpus are known, under way and wanted: dense arrays over its ids, no Ray."""
 
 from __future__ import annotations
 

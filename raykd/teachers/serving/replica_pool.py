@@ -30,7 +30,7 @@ class ReplicaPool:
     def __init__(
         self, replica: type[Replica], teacher: TeacherModel, actor_resources: ActorResources, size: int, in_flight: int
     ) -> None:
-        self._class, self._teacher, self._seat = replica, teacher, actor_resources
+        self._class, self._teacher, self._resources = replica, teacher, actor_resources
         self._size, self._in_flight = size, in_flight
         self._members: list[_Member] = []
         self._calls: dict[int, tuple[_Member, ray.ObjectRef]] = {}
@@ -53,11 +53,11 @@ class ReplicaPool:
         return self._calls[call][1]
 
     def refs(self) -> dict[ray.ObjectRef, int]:
-        """All calls under way."""
+        """The numbers of all calls under way, by their reference."""
         return {ref: call for call, (_, ref) in self._calls.items()}
 
     def done(self, call: int) -> None:
-        """A call has answered."""
+        """A call has answered: its replica has room for another."""
         member, _ = self._calls.pop(call)
         member.calls.discard(call)
         if member.leaving and not member.calls:
@@ -94,14 +94,10 @@ class ReplicaPool:
         """Calls under way of each replica."""
         return [len(member.calls) for member in self._members]
 
-    def handles(self) -> list[ActorHandle]:
-        """The replicas' actors."""
-        return [member.actor for member in self._members]
-
     def _start(self) -> ActorHandle:
-        options: dict[str, Any] = {**self._seat.options, "concurrency_groups": {"health": 1}}
+        options: dict[str, Any] = {**self._resources.options, "concurrency_groups": {"health": 1}}
         actor: Any = ray.remote(**options)(self._class)
-        return actor.remote(self._teacher, self._seat)
+        return actor.remote(self._teacher, self._resources)
 
     def _end(self, member: _Member) -> None:
         self._members.remove(member)

@@ -1,4 +1,4 @@
-"""One actor per teacher: keeps the ledger, packs and routes calls to its replicas, remembers, seals.
+"""One actor per teacher: keeps the ledger, packs and routes calls to its replicas, stores, seals.
 
 docs/design.md, section "The service".
 
@@ -39,7 +39,7 @@ MAX_ATTEMPTS = 3
 IDLE_S = 0.2
 """Between two looks at leases while there is nothing to do."""
 IN_FLIGHT = 2
-"""Calls per replica: one that it works on, one at hand so that it never idles."""
+"""Calls per replica: one that it works on, one that waits so that it never idles."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class TeacherServiceSpec:
     Attributes:
         batch_tokens: tokens of one call.
         lease_s: a detached service ends so long after its last user; None: it lives and dies with its driver.
-        replica: the actor's class; another one stands in for a slow or distant teacher in benches and tests.
+        replica: the actors' class: runs the checkpoint, sleeps for a bench, or asks a server.
     """
 
     teacher: TeacherModel
@@ -96,13 +96,16 @@ class _Corpus:
 
 
 class TeacherService:
-    """See the module."""
+    """The actor of one teacher: students register a corpus, announce the rows that they will need and ask for them.
+
+    Methods that raise TeacherError do so once the teacher has failed; it does not recover.
+    """
 
     def __init__(self, spec: TeacherServiceSpec) -> None:
         self.spec = spec
         self._lock = threading.RLock()
         self._corpora: dict[str, _Corpus] = {}
-        self._crew = ReplicaPool(spec.replica, spec.teacher, spec.actor_resources, spec.replicas, IN_FLIGHT)
+        self._pool = ReplicaPool(spec.replica, spec.teacher, spec.actor_resources, spec.replicas, IN_FLIGHT)
         self._calls: dict[int, tuple[_Corpus, np.ndarray]] = {}
         self._next_call = 0
         self._failure: TeacherError | None = None
@@ -122,8 +125,8 @@ class TeacherService:
                 store = Store(Path(self.spec.cache), teacher.address(split.fingerprint), teacher.classes, teacher.wire)
                 lengths = Rows.open(split.path, split.fingerprint).lengths
                 ledger = Ledger(lengths, np.zeros((len(lengths), teacher.classes), teacher.wire))
-                found = store.load()
-                ledger.restore(found.ids, found.logits)
+                stored = store.load()
+                ledger.restore(stored.ids, stored.logits)
                 self._corpora[split.fingerprint] = _Corpus(split, ledger, store)
             return self._corpora[split.fingerprint].sealed
 
@@ -158,7 +161,7 @@ class TeacherService:
             self._dispatch()
             known = ids[ledger.known[ids]]
             under_way = ledger.call[ids]
-            calls = {int(call): self._crew.ref(int(call)) for call in np.unique(under_way[under_way >= 0])}
+            calls = {int(call): self._pool.ref(int(call)) for call in np.unique(under_way[under_way >= 0])}
             deferred = ids[~ledger.known[ids] & (under_way < 0)]
             return Reply(*stamp, known=known, logits=ledger.values[known], calls=calls, deferred=deferred)
 
@@ -186,14 +189,14 @@ class TeacherService:
                 "forwards": self._forwards,
                 "seconds": self._seconds,
                 "answers": self._answers,
-                "replicas": self._crew.describe(),
+                "replicas": self._pool.describe(),
                 "pid": os.getpid(),
             }
 
     def scale(self, replicas: int) -> None:
         """Adds replicas, or lets some finish their calls and go."""
         with self._lock:
-            self._crew.resize(replicas)
+            self._pool.resize(replicas)
             self._dispatch()
 
     def release(self, run: str) -> None:
@@ -207,25 +210,25 @@ class TeacherService:
             self._closed = True
             for entry in self._corpora.values():
                 self._write(entry)
-            self._crew.close()
+            self._pool.close()
 
     def _renew(self, run: str) -> None:
         if self.spec.lease_s is not None:
             self._leases[run] = time.monotonic() + self.spec.lease_s
 
     def _dispatch(self) -> None:
-        """Gives packs to free replicas; called with the lock held whenever work or room may have come."""
+        """Gives packs to free replicas; called with the lock held whenever there may be new work or room."""
         if self._closed or self._failure is not None:
             return
         for entry in self._corpora.values():
-            while self._crew.has_room(entry.ledger.missing > 0 or bool(entry.ledger.urgent)):
+            while self._pool.has_room(entry.ledger.missing > 0 or bool(entry.ledger.urgent)):
                 ids = entry.ledger.next_pack(self.spec.batch_tokens, self.spec.teacher.max_length)
                 if ids is None:
                     break
                 call, self._next_call = self._next_call, self._next_call + 1
                 entry.ledger.start(call, ids)
                 self._calls[call] = (entry, ids)
-                self._crew.send(call, entry.split, ids)
+                self._pool.send(call, entry.split, ids)
                 self._work.set()
 
     def _pump(self) -> None:
@@ -233,7 +236,7 @@ class TeacherService:
             try:
                 with self._lock:
                     self._dispatch()
-                    refs = self._crew.refs()
+                    refs = self._pool.refs()
                 if refs:
                     ready, _ = ray.wait(list(refs), num_returns=1, timeout=0.1)
                     for ref in ready:
@@ -243,14 +246,14 @@ class TeacherService:
                     self._work.wait(IDLE_S)
                 self._work.clear()
                 with self._lock:
-                    self._keep_house()
+                    self._store_and_release()
             except Exception as error:  # nothing else would see it: the thread must say why it ends
                 log.exception("the service of teacher %s fails", self.spec.teacher.name)
                 self._fail(f"its service failed: {error}")
 
     def _collect(self, call: int) -> None:
         try:
-            answer = ray.get(self._crew.ref(call))
+            answer = ray.get(self._pool.ref(call))
         except RayTaskError as error:
             cause = error.cause
             self._fail(cause.what if isinstance(cause, TeacherError) else f"{type(cause).__name__}: {cause}")
@@ -260,7 +263,7 @@ class TeacherService:
             return
         with self._lock:
             entry, ids = self._calls.pop(call)
-            self._crew.done(call)
+            self._pool.done(call)
             entry.ledger.finish(ids, answer.logits)
             self._forwards += len(ids)
             self._answers += 1
@@ -271,7 +274,7 @@ class TeacherService:
         """A replica died with this call: its rows go to another, unless they have ended several replicas already."""
         with self._lock:
             entry, ids = self._calls.pop(call)
-            self._crew.lost(call)
+            self._pool.lost(call)
             entry.ledger.fail(ids)
             log.warning("teacher %s lost a replica: %s", self.spec.teacher.name, last_line(error))
             if int(entry.ledger.attempts[ids].max()) >= MAX_ATTEMPTS:
@@ -285,10 +288,11 @@ class TeacherService:
             self._failure = self._failure or TeacherError(f"teacher {self.spec.teacher.name}", what, mend)
             for entry in self._corpora.values():
                 self._write(entry)
-            self._crew.close()
+            self._pool.close()
             self._calls.clear()
 
-    def _keep_house(self) -> None:
+    def _store_and_release(self) -> None:
+        """Seals whole tables, writes segments, ends idle replicas, and the service itself where its leases are over."""
         now = time.monotonic()
         for entry in self._corpora.values():
             ledger = entry.ledger
@@ -300,7 +304,7 @@ class TeacherService:
             elif ledger.unwritten_rows >= SEGMENT_ROWS or now - entry.written > SEGMENT_SECONDS:
                 self._write(entry)
         if all(entry.sealed for entry in self._corpora.values()) and not self._calls:
-            self._crew.rest()
+            self._pool.rest()
         if self.spec.lease_s is not None and self._leases and max(self._leases.values()) < now:
             self._leases.clear()
         if self.spec.lease_s is not None and not self._leases and now - self._born > self.spec.lease_s:

@@ -1,4 +1,4 @@
-"""The driver's end: which rows of which teacher are missing, the services that compute them, waiting for the pass."""
+"""The driver's end: which rows of which teacher are missing, the services that compute them, waiting for them."""
 
 from __future__ import annotations
 
@@ -52,33 +52,42 @@ class Counters:
 
 @dataclass
 class TeacherStatus:
-    """One teacher of a run and what it cost."""
+    """One teacher of a run, its service, and what the run's rows cost.
+
+    Attributes:
+        service: the actor's handle; None where all rows are stored.
+        pid: of the service's process; another one means that it was restarted and counts from 0.
+        logged_rows: answered rows in the newest `targets` event.
+        cost_before: of the service's earlier processes.
+        cost_now: of its present process.
+    """
 
     teacher: TeacherModel
     spec: TeacherServiceSpec
-    handle: ActorHandle | None = None
+    service: ActorHandle | None = None
     pid: int = 0
-    shown: int = -1
-    earlier: Counters = field(default_factory=lambda: Counters())
-    latest: Counters = field(default_factory=lambda: Counters())
+    logged_rows: int = -1
+    cost_before: Counters = field(default_factory=lambda: Counters())
+    cost_now: Counters = field(default_factory=lambda: Counters())
 
     @property
     def cost(self) -> Counters:
         """What this run's pass took, over restarts of the service."""
-        pairs = zip(vars(self.earlier).values(), vars(self.latest).values(), strict=True)
+        pairs = zip(vars(self.cost_before).values(), vars(self.cost_now).values(), strict=True)
         return Counters(*(before + now for before, now in pairs))
 
 
 class TeacherSession:
-    """The teachers of one run; a context manager that gives back what it started."""
+    """The teachers of one run and their services; a context manager that ends or releases what it started.
 
-    def __init__(
-        self,
-        specs: Sequence[TeacherServiceSpec],
-        wanted: dict[str, TargetRequest],
-        run: str,
-    ) -> None:
-        self.wanted, self.run = wanted, run
+    Args:
+        specs: a service for each teacher, started only where rows are missing.
+        requests: the rows that the run needs, by split (train, validation).
+        run: the run's name among those that share a service.
+    """
+
+    def __init__(self, specs: Sequence[TeacherServiceSpec], requests: dict[str, TargetRequest], run: str) -> None:
+        self.requests, self.run = requests, run
         self.served = [TeacherStatus(spec.teacher, spec) for spec in specs]
         self._watcher: threading.Thread | None = None
         self._ended = threading.Event()
@@ -95,21 +104,21 @@ class TeacherSession:
         if self._watcher is not None:
             self._watcher.join()
         for served in self.served:
-            if served.handle is None:
+            if served.service is None:
                 continue
             try:
                 if served.spec.lease_s is None:
-                    ray.get(served.handle.close.remote(), timeout=10)
-                    ray.kill(served.handle)
+                    ray.get(served.service.close.remote(), timeout=10)
+                    ray.kill(served.service)
                 else:
-                    served.handle.release.remote(self.run)
+                    served.service.release.remote(self.run)
             except RayError:
                 log.debug("the service of teacher %s was gone already", served.teacher.name)
-            served.handle = None
+            served.service = None
 
-    def sources(self, purpose: str) -> list[TargetSource]:
-        """Every teacher's source of the soft targets for one purpose (train, validation)."""
-        return [self._source(served, purpose) for served in self.served]
+    def sources(self, split: str) -> list[TargetSource]:
+        """Every teacher's source of the soft targets for one split (train, validation)."""
+        return [self._source(served, split) for served in self.served]
 
     def start(self, metrics: MetricsLog) -> None:
         """Starts (or joins) the services of teachers with missing rows; they begin to fill them at once.
@@ -119,7 +128,7 @@ class TeacherSession:
         """
         for served in self.served:
             self._register(served)
-        if any(served.handle is not None for served in self.served):
+        if any(served.service is not None for served in self.served):
             self._watcher = threading.Thread(target=self._watch, args=(metrics,), daemon=True)
             self._watcher.start()
 
@@ -132,7 +141,7 @@ class TeacherSession:
         """
         while self._watcher is not None and self._watcher.is_alive():
             if stop.is_set():
-                raise Interrupted("soft targets", "stopped; finished rows are kept", "the same command goes on")
+                raise Interrupted("soft targets", "stopped; finished rows are kept", "the same command resumes")
             self._watcher.join(POLL_S)
         if self._failure is not None:
             raise self._failure
@@ -141,12 +150,12 @@ class TeacherSession:
         for source in self._sources(served):
             if source.service is not None:
                 # A local service lives as long as this first handle; a shared one may have ended with its lease.
-                served.handle = connect(served.spec) if served.spec.lease_s else served.handle or connect(served.spec)
+                served.service = connect(served.spec) if served.spec.lease_s else served.service or connect(served.spec)
                 register(source)
 
     def _watch(self, metrics: MetricsLog) -> None:
         try:
-            open_ones = [served for served in self.served if served.handle is not None]
+            open_ones = [served for served in self.served if served.service is not None]
             while open_ones and not self._ended.wait(POLL_S):
                 open_ones = [served for served in open_ones if not self._poll(served, metrics)]
         except RaykdError as error:  # carried over to the waiting thread, which raises it
@@ -154,9 +163,9 @@ class TeacherSession:
 
     def _poll(self, served: TeacherStatus, metrics: MetricsLog) -> bool:
         """Takes in a service's counters; true when all that this run wants of it is sealed."""
-        assert served.handle is not None
+        assert served.service is not None
         try:
-            state: dict[str, Any] = cast(Any, ray.get(served.handle.progress.remote(self.run)))
+            state: dict[str, Any] = cast(Any, ray.get(served.service.progress.remote(self.run)))
         except RayTaskError as error:
             raise cause_of(error) from None
         except RayError as error:
@@ -164,18 +173,18 @@ class TeacherSession:
             return self._again(served)
         corpora = state["corpora"]
         if state["pid"] != served.pid:  # a restarted service counts from 0
-            served.pid, served.earlier = state["pid"], served.cost
+            served.pid, served.cost_before = state["pid"], served.cost
         computed = sum(entry["computed"] for entry in corpora.values())
-        served.latest = Counters(computed, state["forwards"], state["seconds"])
-        mine = {wanted.split.fingerprint for wanted in self.wanted.values()}
-        if not mine <= set(corpora):
+        served.cost_now = Counters(computed, state["forwards"], state["seconds"])
+        needed = {request.split.fingerprint for request in self.requests.values()}
+        if not needed <= set(corpora):
             return self._again(served)
-        total = sum(corpora[corpus]["announced"] for corpus in mine)
-        missing = sum(corpora[corpus]["missing"] for corpus in mine)
-        if total - missing != served.shown:
-            served.shown = total - missing
-            metrics.write(TargetsEvent(teacher=served.teacher.name, rows=served.shown, of=total))
-        return all(corpora[corpus]["sealed"] for corpus in mine)
+        total = sum(corpora[corpus]["announced"] for corpus in needed)
+        missing = sum(corpora[corpus]["missing"] for corpus in needed)
+        if total - missing != served.logged_rows:
+            served.logged_rows = total - missing
+            metrics.write(TargetsEvent(teacher=served.teacher.name, rows=served.logged_rows, of=total))
+        return all(corpora[corpus]["sealed"] for corpus in needed)
 
     def _again(self, served: TeacherStatus) -> bool:
         """After a restart, or the end of a lease: nothing is to be done where all is on disk by now."""
@@ -187,19 +196,19 @@ class TeacherSession:
     def rows_wanted(self) -> int:
         """Rows of one teacher that this run uses."""
         by_split: dict[str, list[np.ndarray]] = {}
-        for wanted in self.wanted.values():
-            by_split.setdefault(wanted.split.fingerprint, []).append(wanted.ids)
+        for request in self.requests.values():
+            by_split.setdefault(request.split.fingerprint, []).append(request.ids)
         return sum(len(np.unique(np.concatenate(parts))) for parts in by_split.values())
 
     def _sources(self, served: TeacherStatus) -> list[TargetSource]:
-        return [self._source(served, purpose) for purpose in self.wanted]
+        return [self._source(served, split) for split in self.requests]
 
-    def _source(self, served: TeacherStatus, purpose: str) -> TargetSource:
-        wanted, teacher, spec = self.wanted[purpose], served.teacher, served.spec
-        store = Store(Path(spec.cache), teacher.address(wanted.split.fingerprint), teacher.classes, teacher.wire)
+    def _source(self, served: TeacherStatus, split: str) -> TargetSource:
+        request, teacher, spec = self.requests[split], served.teacher, served.spec
+        store = Store(Path(spec.cache), teacher.address(request.split.fingerprint), teacher.classes, teacher.wire)
         table = store.sealed()
-        whole = table is not None and bool(table.covers(wanted.ids).all())
-        return TargetSource(teacher, wanted.split, spec.cache, self.run, wanted.ids, None if whole else spec)
+        whole = table is not None and bool(table.covers(request.ids).all())
+        return TargetSource(teacher, request.split, spec.cache, self.run, request.ids, None if whole else spec)
 
 
 def service_spec(
@@ -238,25 +247,28 @@ def trainer_resources(config: RunConfig, remote: bool) -> list[ActorResources | 
     ranks = sum(config.trainable_teachers) * config.trainer_ranks
     cores = max(1, (os.cpu_count() or 1) // max(1, ranks))
     return [
-        ActorResources(one.num_cpus, one.num_gpus, one.threads or (max(1, int(one.num_cpus)) if remote else cores),
-             one.resources, one.node_labels)
+        ActorResources(
+            teacher.num_cpus, teacher.num_gpus,
+            teacher.threads or (max(1, int(teacher.num_cpus)) if remote else cores),
+            teacher.resources, teacher.node_labels,
+        )
         if trainable
         else None
-        for one, trainable in zip(config.teachers, config.trainable_teachers, strict=True)
+        for teacher, trainable in zip(config.teachers, config.trainable_teachers, strict=True)
     ]  # fmt: skip
 
 
 def _check_resources(spec: TeacherServiceSpec) -> None:
     """Refuses what this Ray can never have; a cluster may still grow into it, so there it only warns."""
-    there = ray.cluster_resources()
-    asked = {
+    available = ray.cluster_resources()
+    needed = {
         "CPU": spec.actor_resources.num_cpus,
         "GPU": spec.actor_resources.num_gpus,
         **spec.actor_resources.resources,
     }
-    for name, amount in asked.items():
-        if amount > there.get(name, 0):
-            what = f"asks for {amount:g} {name}, this Ray has {there.get(name, 0):g}"
+    for name, amount in needed.items():
+        if amount > available.get(name, 0):
+            what = f"asks for {amount:g} {name}, this Ray has {available.get(name, 0):g}"
             if spec.lease_s is None:
                 mend = "lower num_cpus, num_gpus or resources, or raise cluster.num_cpus"
                 raise ConfigError(f"teacher {spec.teacher.name}", what, mend)
