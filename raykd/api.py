@@ -11,10 +11,12 @@ from typing import Any
 from raykd import config as configuration
 from raykd import runtime
 from raykd.config import RunConfig
-from raykd.display.progress import Progress
+from raykd.display.progress import RunProgress
 from raykd.display.study_view import StudyProgress
 from raykd.errors import ConfigError
+from raykd.records.events import DoneEvent
 from raykd.records.log import MetricsLog
+from raykd.records.result import RunResult, StudyResult
 from raykd.report import card, page, study_page
 from raykd.run import driver as trainer
 from raykd.run.context import RunContext, open_corpus
@@ -36,86 +38,82 @@ def check(config: RunConfig) -> dict[str, Any]:
     return make_plan(config, *open_corpus(config))
 
 
-def distill(config: RunConfig, output: Path | None = None) -> dict[str, Any]:
-    """Teaches the teachers if needed, serves them, trains the student and its baselines, writes the run's folder.
+def distill(config: RunConfig, output: Path | None = None) -> RunResult:
+    """Prepares the teachers if needed, serves them, trains the student and its baselines, writes the run's folder.
 
-    A finished folder returns its result; an unfinished one goes on where it stopped.
+    A finished folder returns its result; an unfinished one is resumed.
 
     Args:
         output: the run's folder; default `runs/NAME`.
 
     Returns:
-        The content of result.json.
+        What result.json holds.
 
     Raises:
-        ConfigError, DataError, ModelError: the configuration, data or a checkpoint cannot be used.
+        ConfigError, DataError, ModelError: the configuration, folder, data or a checkpoint cannot be used.
         TeacherError, RunError: the run failed.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint is saved.
     """
     folder = _folder(config, output)
     with folder.claimed(config):
-        done = folder.result()
-        if done is not None:
-            log.info("%s is finished; its result stands", folder.path)
-            return done
+        finished = folder.run_result()
+        if finished is not None:
+            log.info("%s is finished: this is its result", folder.path)
+            return finished
         with _run_context(config, folder) as context:
             result = trainer.distill(context)
-            context.metrics.write("done")
-        text = card.model_card(result, config.model_dump(mode="json", by_alias=True))
-        (folder.path / "student" / "README.md").write_text(text, encoding="utf-8")
-        # The result stands before the page that is drawn from it: a finished run is finished, whatever the page does.
-        folder.write_json(folder.path / "result.json", result)
-        page.render(folder.path)
+            context.metrics.write(DoneEvent())
+        _publish(folder, config, result)
     return result
 
 
-def study(config: RunConfig, output: Path | None = None, resume: bool = False) -> dict[str, Any]:
+def study(config: RunConfig, output: Path | None = None, resume: bool = False) -> StudyResult:
     """Searches the space of `config.study` on shared teachers, repeats the best over seeds, writes the study's folder.
 
     Args:
         output: the study's folder; default `runs/NAME`. A finished one returns its result.
-        resume: go on with an unfinished one: finished trials stand, running ones start from their checkpoints.
+        resume: an unfinished one: finished trials are kept, running ones start from their checkpoints.
 
     Returns:
-        The content of result.json.
+        What result.json holds.
 
     Raises:
         ConfigError: there is no section `study`, no valid point, or the folder holds an unfinished study and `resume`
             is not given; other errors as for `distill`.
     """
-    from raykd.study import driver, space  # Ray Tune and Optuna take seconds to import, and only a study needs them
+    # Ray Tune and Optuna take seconds to import, and only a study needs them.
+    from raykd.study import driver, results, space
 
     if config.study is None:
         raise ConfigError("study", "the configuration has no section `study`", "see workloads/study_temperature.yaml")
     config, folder = space.shared_rows(config), _folder(config, output)
     with folder.claimed(config):
-        done = folder.result()
-        if done is not None:
-            log.info("%s is finished; its result stands", folder.path)
-            return done
+        finished = folder.study_result()
+        if finished is not None:
+            log.info("%s is finished: this is its result", folder.path)
+            return finished
         if (folder.path / "tune").exists() and not resume:
-            mend = "add --resume to go on with it, or give another --output"
+            mend = "add --resume, or give another --output"
             raise ConfigError(str(folder.path), "holds an unfinished study", mend)
         with _run_context(config, folder, StudyProgress) as context:
             result = driver.run(context)
-            context.metrics.write("done")
-        _finish_best(folder, result)
-        folder.write_json(folder.path / "result.json", result)
+            context.metrics.write(DoneEvent())
+        best = RunFolder(folder.path / result.best.folder)
+        trial = best.run_result()
+        assert trial is not None
+        _publish(best, configuration.load(best.path / "config.yaml"), results.best_run_result(trial, result))
+        folder.write_result(result)
         report(folder.path)
     return result
 
 
-def _finish_best(folder: RunFolder, result: dict[str, Any]) -> None:
-    """The best trial's folder gets what a run's has: the test's scores, a card, a page."""
-    best = RunFolder(folder.path / result["best"]["folder"])
-    said = best.result()
-    assert said is not None
-    said |= {"kind": "distill", "name": f"{result['name']}, best"}
-    said |= {"test": result["best"]["test"]} if result["best"]["test"] else {}
-    best.write_json(best.path / "result.json", said)
-    resolved = configuration.load(best.path / "config.yaml").model_dump(mode="json", by_alias=True)
-    (best.path / "student" / "README.md").write_text(card.model_card(said, resolved), encoding="utf-8")
-    page.render(best.path)
+def _publish(folder: RunFolder, config: RunConfig, result: RunResult) -> None:
+    """Writes a finished run's model card, result.json and page."""
+    text = card.model_card(result, config.model_dump(mode="json", by_alias=True))
+    (folder.path / "student" / "README.md").write_text(text, encoding="utf-8")
+    # The result before the page that is drawn from it: a finished run is finished, whatever the page does.
+    folder.write_result(result)
+    page.render(folder.path)
 
 
 def teach(config: RunConfig, output: Path | None = None) -> list[dict[str, Any]]:
@@ -174,7 +172,7 @@ def export(checkpoint: Path, kind: str = "onnx", output: Path | None = None, pus
 
 
 def report(folder: Path) -> Path:
-    """Draws the page and pictures of a run or study anew; returns the page's path.
+    """Draws the page and pictures of a run or study; returns the page's path.
 
     Raises:
         ConfigError: the folder holds neither.
@@ -183,7 +181,9 @@ def report(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _run_context(config: RunConfig, folder: RunFolder, display: type[Progress] = Progress) -> Iterator[RunContext]:
+def _run_context(
+    config: RunConfig, folder: RunFolder, display: type[RunProgress] = RunProgress
+) -> Iterator[RunContext]:
     """Data and checkpoints looked at first, so that a mistake in them costs seconds and no teacher; then Ray."""
     corpus, task = open_corpus(config)
     make_plan(config, corpus, task)

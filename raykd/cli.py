@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
+from pydantic_core import to_json
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -159,9 +161,10 @@ def _distilled(config: RunConfig, output: Path | None, as_json: bool) -> None:
     Console(stderr=True).print(f"report: {(output or Path('runs') / config.name) / 'report.html'}")
 
 
-def _show(result: dict[str, Any], as_json: bool, table: Any) -> None:
+def _show(result: BaseModel | dict[str, Any], as_json: bool, table: Any) -> None:
+    """One line of JSON (NaN and infinite floats as null) on stdout, or what `table` makes of the result."""
     if as_json:
-        sys.stdout.write(json.dumps(result, default=float) + "\n")
+        sys.stdout.write(to_json(result, inf_nan_mode="null", fallback=float).decode() + "\n")
     else:
         Console().print(table(result))
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from raykd import config as configuration
 from raykd import runtime
+from raykd.records.result import RunResult
 
 from .kd_vs_alone import choose, comparison, listed, run, summary
 
@@ -64,7 +65,7 @@ def main() -> None:
     def taught(arm: str) -> str:
         return f"feedback={{{ARMS[arm]}, {words.rounds}, start: {words.start}}}"
 
-    def seeds(arm: str, settings: list[str]) -> list[dict[str, Any]]:
+    def seeds(arm: str, settings: list[str]) -> list[RunResult]:
         return [run(config, output / f"{arm}-seed{seed}", [*settings, f"seed={seed}"]) for seed in words.seeds]
 
     def keep(arm: str, entry: dict[str, Any]) -> None:
@@ -84,8 +85,11 @@ def main() -> None:
             rate = choose(config, output, arm, "feedback.teacher_lr", words.teacher_lrs, mine)
             results = seeds(arm, [*mine, f"feedback.teacher_lr={rate}"])
             entry = summary(results, table["same_rows"]["lr"]) | {"teacher_lr": rate}
-            entry["teachers"] = [result["feedback"]["teachers"] for result in results]
-            entry["cosine_quiz"] = [result["feedback"]["cosine_quiz"] for result in results]
+            sent = [result.feedback for result in results if result.feedback is not None]
+            entry["teachers"] = [
+                {name: teacher.model_dump() for name, teacher in feedback.teachers.items()} for feedback in sent
+            ]
+            entry["cosine_quiz"] = [feedback.cosine_quiz for feedback in sent]
             keep(arm, entry | {f"against_{other}": against(entry, table[other]) for other in (*frozen, "same_rows")})
     log.info("%s", json.dumps(table, indent=1))
 

@@ -20,17 +20,18 @@ from typing import Any
 
 from raykd import api, runtime
 from raykd import config as configuration
+from raykd.records.result import RunResult
 
 log = logging.getLogger(__name__)
 ARMS = {"alone": ["objective.alpha=0"], "kd": list[str]()}
 
 
-def run(config: Path, folder: Path, overrides: list[str]) -> dict[str, Any]:
+def run(config: Path, folder: Path, overrides: list[str]) -> RunResult:
     """One distillation; a finished folder returns its result."""
     result = api.distill(configuration.load(config, overrides), folder)
     # What a run would be resumed from is several times what it made, and a table has dozens of runs.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    log.info("%s: %.4f", folder.name, result["value"])
+    log.info("%s: %.4f", folder.name, result.value)
     return result
 
 
@@ -39,29 +40,28 @@ def choose(config: Path, output: Path, arm: str, key: str, values: list[str], ov
     if len(values) == 1:
         return values[0]
     carved = [*overrides, "data.validation_from_train=0.1", "seed=0"]
-    scores = {
-        value: run(config, output / f"tune-{arm}-{value}", [*carved, f"{key}={value}"])["value"] for value in values
-    }
-    return max(scores, key=lambda value: scores[value])
+    scores = {value: run(config, output / f"tune-{arm}-{value}", [*carved, f"{key}={value}"]).value for value in values}
+    return max(scores, key=lambda value: float("-inf") if (score := scores[value]) is None else score)
 
 
-def summary(results: list[dict[str, Any]], lr: str) -> dict[str, Any]:
+def summary(results: list[RunResult], lr: str) -> dict[str, Any]:
     """Mean and deviation over seeds of every metric."""
     values = {
         metric: {
-            "mean": statistics.fmean(result["scores"][metric] for result in results),
-            "sd": statistics.stdev(result["scores"][metric] for result in results) if len(results) > 1 else 0.0,
+            "mean": statistics.fmean(scores),
+            "sd": statistics.stdev(scores) if len(scores) > 1 else 0.0,
         }
-        for metric in results[0]["scores"]
+        for metric in results[0].scores
+        if (scores := [score for result in results if (score := result.scores[metric]) is not None])
     }
     return {
         "lr": lr,
-        "seeds": [result["seed"] for result in results],
+        "seeds": [result.seed for result in results],
         "scores": values,
-        "values": [result["value"] for result in results],
-        "train_s": statistics.fmean(result["efficiency"]["train_s"] for result in results),
-        "samples_per_s": statistics.fmean(result["efficiency"]["samples_per_s"] for result in results),
-        "ratio": statistics.fmean(result["efficiency"]["ratio"] for result in results),
+        "values": [result.value for result in results],
+        "train_s": statistics.fmean(result.efficiency.train_s for result in results),
+        "samples_per_s": statistics.fmean(result.efficiency.samples_per_s for result in results),
+        "ratio": statistics.fmean(result.efficiency.ratio for result in results),
     }
 
 
@@ -94,7 +94,7 @@ def main() -> None:
                 run(words.config, words.output / f"{arm}-seed{seed}", [*final, f"seed={seed}"]) for seed in words.seeds
             ]
             table[arm] = summary(results, lr)
-            table["teachers"] = {teacher["name"]: teacher["scores"] for teacher in results[0]["teachers"]}
+            table["teachers"] = {teacher.name: teacher.scores for teacher in results[0].teachers}
             (words.output / "table.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
     log.info("%s", json.dumps(table, indent=1))
 

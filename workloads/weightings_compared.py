@@ -70,8 +70,10 @@ def main() -> None:
             if "uniform" in table and arm != "uniform":
                 table[arm]["against_uniform"] = against(table[arm], table["uniform"])
             if arm in POLICIES:
-                table[arm]["weighting"] = [result["weighting"] for result in results]
-            table["teachers"] = {one["name"]: one["scores"] for one in results[0]["teachers"]}
+                table[arm]["weighting"] = [
+                    result.weighting.model_dump() for result in results if result.weighting is not None
+                ]
+            table["teachers"] = {teacher.name: teacher.scores for teacher in results[0].teachers}
             (output / "table.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
     log.info("%s", json.dumps(table, indent=1))
 

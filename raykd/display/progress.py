@@ -16,14 +16,15 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.logging import RichHandler
 
-from raykd.display.run_view import RunView, choices, feedback_text
+from raykd.display.run_view import RunView, feedback_texts, policy_text
 from raykd.records.durations import clock, duration
-from raykd.records.log import Event, Tail
-from raykd.records.run_state import STUDENT, RunState, Training
+from raykd.records.events import EvalEvent, Event, PhaseEvent, TargetsEvent, TeacherEvalEvent
+from raykd.records.log import Tail
+from raykd.records.run_state import RunState, TrainingState, logs
 
 log = logging.getLogger("raykd.progress")
 
-SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_READS = 0.5
 
 
 class StderrConsole(Console):
@@ -36,7 +37,7 @@ class StderrConsole(Console):
         raise BrokenPipeError("nobody reads stderr any more")
 
 
-class Progress:
+class RunProgress:
     """Shows a run's progress while the `with` block runs.
 
     Args:
@@ -52,18 +53,18 @@ class Progress:
         self.drawn = can_draw if enabled is None else enabled
         self._start = time.time()
         self.state = RunState(since=self._start)
-        self._tails = {STUDENT: Tail(self.folder / "metrics.jsonl")}
-        self._newest: dict[str, float] = {}  # per log, the time of the newest event seen
+        self._tails: dict[str, Tail] = {}
+        self._newest: dict[str, float] = {}  # per log, the time of the newest event read
         self._stop = threading.Event()
         self._live: Live | None = None
-        self._give_back: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._follow, name="raykd-progress", daemon=True)
 
-    def __enter__(self) -> Progress:
-        self._look(tell=False)  # what an earlier session wrote is known, not news
+    def __enter__(self) -> RunProgress:
+        self._read(write_lines=False)  # what an earlier session wrote is no news
         with ExitStack() as undo:
             if self.drawn:
-                undo.callback(self._give_back_terminal)
+                undo.callback(self._release_terminal)
                 self._take_terminal()
                 self._draw()
             self._thread.start()
@@ -76,88 +77,87 @@ class Progress:
         self._stop.set()
         try:
             self._thread.join()
-            self._look(tell=not self.drawn)
+            self._read(write_lines=not self.drawn)
             self._draw(stopped=kind is not None)
         finally:  # a second Ctrl-C must not leave the terminal without its cursor
-            self._give_back_terminal()
+            self._release_terminal()
 
     def _follow(self) -> None:
-        while not self._stop.wait(SECONDS_BETWEEN_LOOKS):
-            self._look(tell=not self.drawn)
+        while not self._stop.wait(SECONDS_BETWEEN_READS):
+            self._read(write_lines=not self.drawn)
             self._draw()
 
-    def _look(self, tell: bool) -> None:
-        """Takes in what was written since the last look."""
-        for path in self.folder.glob("teachers/*.jsonl"):
-            self._tails.setdefault(f"teacher {path.stem}", Tail(path))
-        for path in self.folder.glob("baselines/*/metrics.jsonl"):
-            self._tails.setdefault(f"baseline {path.parent.name}", Tail(path))
-        for name, tail in self._tails.items():
-            events, cut = tail.read()
-            if cut:
+    def _read(self, write_lines: bool) -> None:
+        """Folds what was logged since the last call; with `write_lines` new events of interest become log lines."""
+        for name, path in logs(self.folder).items():
+            events, truncated = self._tails.setdefault(name, Tail(path)).read()
+            if truncated:
                 self.state.restart(name)
-            old = self._newest.get(name, 0.0) if cut else 0.0
+            # A log that was cut back is read from its beginning: its old events are no news either.
+            old = self._newest.get(name, 0.0) if truncated else 0.0
             for event in events:
-                known = {teacher for teacher, one in self.state.teachers.items() if one.done}
-                self._take(name, event)
-                when = float(event.get("time", 0))
-                self._newest[name] = max(when, self._newest.get(name, 0.0))
-                line = self._line(name, event, known) if tell and when > old else None
+                ready = {teacher for teacher, targets in self.state.targets.items() if targets.done}
+                self._apply(name, event)
+                self._newest[name] = max(event.time, self._newest.get(name, 0.0))
+                line = self._line(name, event, ready) if write_lines and event.time > old else None
                 if line is not None:
                     log.info("%s", line)
 
-    def _line(self, name: str, event: Event, known: set[str]) -> str | None:
-        """What a log says of an event; most are worth no line."""
-        match event["event"]:
-            case "phase":
-                return f"phase: {event.get('phase', '')}"
-            case "targets":
-                teacher = str(event.get("teacher", "teacher"))
-                one = self.state.teachers[teacher]
-                if not one.done or teacher in known:
-                    return None
-                seconds = one.last - one.first[0] if one.first else 0.0
-                return f"teacher {teacher}: {one.of:,} rows of soft targets at hand" + (
-                    f", {one.rows_per_s:,.0f} rows/s over {duration(seconds)}" if one.rows_per_s else ""
-                )
-            case "eval":
-                return self._evaluation(name, self.state.training[name])
-            case "teacher_eval" if event.get("step"):  # at step 0 they stand where they began
-                learnt = feedback_text(self.state.training[name])
-                return f"teachers at step {event['step']:,}: {', '.join(learnt)}" if learnt else None
-        return None
-
-    def _evaluation(self, name: str, one: Training) -> str:
-        said = [f"{name} step {one.step:,} of {one.steps:,}, epoch {one.epoch:.2f}"]
-        if one.value is not None and one.best is not None:
-            said.append(f"{one.metric} {one.value:.4f} (best {one.best:.4f} at step {one.best_step:,})")
-        if "loss" in one.losses:
-            said.append(f"loss {one.losses['loss']:.4f}")
-        if one.samples_per_s is not None:
-            said.append(f"{one.samples_per_s:,.0f} samples/s")
-        if one.wait_share is not None:
-            said.append(f"waiting {one.wait_share:.1%}")
-        if one.chosen:
-            said.append(choices(one))
-        left = one.seconds_left(time.time())
-        if left is not None and not one.done:
-            said.append(f"{clock(left)} left")
-        return ", ".join(said)
-
-    def _take(self, name: str, event: Event) -> None:
+    def _apply(self, name: str, event: Event) -> None:
         self.state.apply(name, event)
 
-    def _board(self, stopped: bool) -> RenderableType:
+    def _line(self, name: str, event: Event, ready: set[str]) -> str | None:
+        """The log line of an event; None for most, and for the targets of a teacher that was ready before."""
+        match event:
+            case PhaseEvent():
+                return f"phase: {event.phase}"
+            case TargetsEvent() if event.teacher not in ready:
+                return self._targets_line(event.teacher)
+            case EvalEvent():
+                return self._evaluation_line(name, self.state.training[name])
+            case TeacherEvalEvent() if event.step:  # at step 0 they are where they began
+                feedback = feedback_texts(self.state.training[name])
+                return f"teachers at step {event.step:,}: {', '.join(feedback)}" if feedback else None
+        return None
+
+    def _targets_line(self, teacher: str) -> str | None:
+        targets = self.state.targets[teacher]
+        if not targets.done:
+            return None
+        line = f"teacher {teacher}: {targets.of:,} rows of soft targets available"
+        if targets.first is None or targets.rows_per_s is None:
+            return line
+        return f"{line}, {targets.rows_per_s:,.0f} rows/s over {duration(targets.last - targets.first[0])}"
+
+    def _evaluation_line(self, name: str, training: TrainingState) -> str:
+        parts = [f"{name} step {training.step:,} of {training.steps:,}, epoch {training.epoch:.2f}"]
+        if training.value is not None and training.best is not None:
+            best = f"best {training.best:.4f} at step {training.best_step:,}"
+            parts.append(f"{training.metric} {training.value:.4f} ({best})")
+        if "loss" in training.losses:
+            parts.append(f"loss {training.losses['loss']:.4f}")
+        if training.samples_per_s is not None:
+            parts.append(f"{training.samples_per_s:,.0f} samples/s")
+        if training.wait_share is not None:
+            parts.append(f"waiting {training.wait_share:.1%}")
+        if training.policy is not None:
+            parts.append(policy_text(training))
+        left = training.seconds_left(time.time())
+        if left is not None and not training.done:
+            parts.append(f"{clock(left)} left")
+        return ", ".join(parts)
+
+    def _view(self, stopped: bool) -> RenderableType:
         return RunView(self.state, time.time(), self._start, stopped)
 
     def _draw(self, stopped: bool = False) -> None:
         if self._live is None:
             return
         try:
-            self._live.update(self._board(stopped), refresh=True)
-        except (OSError, ValueError) as error:  # the terminal is gone or cannot say this; the run goes on
+            self._live.update(self._view(stopped), refresh=True)
+        except (OSError, ValueError) as error:  # the terminal is gone or lacks a character; the run continues
             log.warning("the progress display ends here: %s", error)
-            self._give_back_terminal()
+            self._release_terminal()
 
     def _take_terminal(self) -> None:
         """Starts the display; log handlers that write to stderr then write above it, through rich's stand-in."""
@@ -169,17 +169,17 @@ class Progress:
         for logger in loggers:
             for handler in logger.handlers if isinstance(logger, logging.Logger) else []:
                 if isinstance(handler, RichHandler) and handler.console.stderr:
-                    self._give_back.append(partial(setattr, handler, "console", handler.console))
+                    self._undo.append(partial(setattr, handler, "console", handler.console))
                     handler.console = self.console
                 elif isinstance(handler, logging.StreamHandler) and handler.stream is stderr:
-                    self._give_back.append(partial(handler.setStream, stderr))
+                    self._undo.append(partial(handler.setStream, stderr))
                     handler.setStream(sys.stderr)
 
-    def _give_back_terminal(self) -> None:
+    def _release_terminal(self) -> None:
         live, self._live = self._live, None
         if live is None:
             return
         with suppress(OSError):
             live.stop()
-        while self._give_back:
-            self._give_back.pop()()
+        while self._undo:
+            self._undo.pop()()

@@ -1,19 +1,19 @@
-"""Draws where a run stands: phases, the teachers' pass, and each model in training with its bars and numbers."""
+"""Draws a run so far: phases, the teachers' soft targets, and each model in training with its bars and numbers."""
 
 from __future__ import annotations
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from raykd.records.durations import clock
-from raykd.records.run_state import Phase, RunState, TeacherPass, Training
+from raykd.records.run_state import TEACHER, Phase, RunState, TargetsState, TrainingState
 
 WIDEST = 100
 OLD_PHASES = 6
-MOST_TAUGHT = 3
+MOST_TEACHERS = 3
 
 
 class RunView:
@@ -32,11 +32,11 @@ class RunView:
         old = [phase for phase in self.state.phases if phase.end is not None]
         if old:
             parts.append(self._old_phases(old))
-        if self.state.teachers:
-            parts += ["", self._teachers()]
-        for name, one in self.state.training.items():
-            if not (one.done and name.startswith("teacher ")):  # what they have learnt is told by the phases
-                parts += ["", self._training(name, one)]
+        if self.state.targets:
+            parts += ["", self._targets()]
+        for name, training in self.state.training.items():
+            if not (training.done and name.startswith(TEACHER)):  # the phases list a teacher that is ready
+                parts += ["", self._training(name, training)]
         return parts
 
     def _headline(self) -> Text:
@@ -59,90 +59,110 @@ class RunView:
     def _old_phases(self, phases: list[Phase]) -> RenderableType:
         shown = [f"{phase.name} {clock((phase.end or 0) - phase.start)}" for phase in phases[-OLD_PHASES:]]
         more = [f"{len(phases) - OLD_PHASES} earlier"] if len(phases) > OLD_PHASES else []
-        said = f"{self._mark('✓', 'done:')} " + self._mark(" · ", ", ").join(more + shown)
-        return Padding(Text(said, "dim"), (0, 0, 0, 2))
+        return self._below(f"{self._mark('✓', 'done:')} " + self._join(more + shown), "dim")
 
-    def _teachers(self) -> RenderableType:
-        table = self._table()
-        for name, one in self.state.teachers.items():
-            said = f"{one.rows:,} of {one.of:,} rows"
-            table.add_row(f"teacher {name}", self._bar(one.rows, one.of), said, self._pace(one))
-        return table
+    def _targets(self) -> RenderableType:
+        bars = self._bars()
+        for name, targets in self.state.targets.items():
+            count = f"{targets.rows:,} of {targets.of:,} rows"
+            self._add(bars, f"teacher {name}", targets.rows, targets.of, count, _left_of_targets(targets))
+        return bars.make_tasks_table(bars.tasks)
 
-    def _pace(self, one: TeacherPass) -> str:
-        rate = one.rows_per_s
-        if one.done:
-            return "done"
-        return "" if rate is None else f"{clock((one.of - one.rows) / rate)} left"
-
-    def _training(self, name: str, one: Training) -> RenderableType:
-        table = self._table()
-        left = one.seconds_left(self.now)
-        ending = "done" if one.done else "" if left is None or self.stopped else f"{clock(left)} left"
-        table.add_row(name, self._bar(one.step, one.steps), f"step {one.step:,} of {one.steps:,}", ending)
-        if not one.done:
-            number, part = one.epoch_part
-            table.add_row("", self._bar(part, 1.0), f"epoch {number} of {one.epochs:g}", "")
-        parts: list[RenderableType] = [table, self._below(self._numbers(one), "dim" if one.done else "")]
-        if one.chosen:
-            parts.append(self._below(choices(one, self._mark(" · ", ", ")), "dim"))
-        learnt = feedback_text(one, self._mark("→", "->"))
-        if learnt:
-            parts.append(self._below(self._mark(" · ", ", ").join(learnt), "dim"))
+    def _training(self, name: str, training: TrainingState) -> RenderableType:
+        bars, left = self._bars(), training.seconds_left(self.now)
+        ending = "done" if training.done else "" if left is None or self.stopped else f"{clock(left)} left"
+        count = f"step {training.step:,} of {training.steps:,}"
+        self._add(bars, name, training.step, training.steps, count, ending)
+        if not training.done:
+            number, part = training.epoch_part
+            self._add(bars, "", part, 1.0, f"epoch {number} of {training.epochs:g}", "")
+        parts: list[RenderableType] = [bars.make_tasks_table(bars.tasks)]
+        parts.append(self._below(self._numbers(training), "dim" if training.done else ""))
+        if training.policy is not None:
+            parts.append(self._below(policy_text(training, self._mark(" · ", ", ")), "dim"))
+        feedback = feedback_texts(training, self._mark("→", "->"))
+        if feedback:
+            parts.append(self._below(self._join(feedback), "dim"))
         return Group(*parts)
 
-    def _below(self, said: str, style: str) -> RenderableType:
-        return Padding(Text(said, style), (0, 0, 0, 2))
-
-    def _numbers(self, one: Training) -> str:
-        losses = dict(one.losses)
-        said = [f"loss {losses.pop('loss'):.4f}"] if "loss" in losses else []
+    def _numbers(self, training: TrainingState) -> str:
+        losses = dict(training.losses)
+        parts = [f"loss {losses.pop('loss'):.4f}"] if "loss" in losses else []
         if "soft" in losses:
-            said[-1:] = [" ".join([*said[-1:], "(" + ", ".join(f"{k} {v:.3f}" for k, v in losses.items()) + ")"])]
-        if one.value is not None and one.best is not None:
-            said.append(f"{one.metric} {one.value:.4f}, best {one.best:.4f} at step {one.best_step:,}")
-        if one.samples_per_s is not None and not one.done:
-            said.append(f"{one.samples_per_s:,.0f} samples/s")
-        if one.wait_share is not None:
-            said.append(f"waiting {one.wait_share:.1%}")
-        return self._mark(" · ", ", ").join(said)
+            terms = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
+            parts[-1:] = [" ".join([*parts[-1:], f"({terms})"])]
+        if training.value is not None and training.best is not None:
+            best = f"best {training.best:.4f} at step {training.best_step:,}"
+            parts.append(f"{training.metric} {training.value:.4f}, {best}")
+        if training.samples_per_s is not None and not training.done:
+            parts.append(f"{training.samples_per_s:,.0f} samples/s")
+        if training.wait_share is not None:
+            parts.append(f"waiting {training.wait_share:.1%}")
+        return self._join(parts)
 
-    def _table(self) -> Table:
-        table = Table.grid(padding=(0, 2), expand=True)
-        table.add_column(width=20, no_wrap=True, style="bold", overflow="crop" if self.plain else "ellipsis")
-        table.add_column(ratio=1)
-        table.add_column(justify="right", no_wrap=True, min_width=20)
-        table.add_column(justify="right", no_wrap=True, min_width=12, style="cyan")
-        return table
+    def _bars(self) -> Progress:
+        """Columns for name, bar, count and time left; only its table is drawn, so it has no thread of its own."""
+        name = Column(width=20, no_wrap=True, style="bold", overflow="crop" if self.plain else "ellipsis")
+        return Progress(
+            TextColumn("{task.description}", style="bold", markup=False, table_column=name),
+            BarColumn(
+                None, complete_style="cyan", finished_style="green", table_column=Column(ratio=1)
+            ),
+            TextColumn(
+                "{task.fields[count]}", justify="right", markup=False, table_column=Column(no_wrap=True, min_width=20)
+            ),
+            TextColumn(
+                "{task.fields[left]}", style="cyan", justify="right", markup=False,
+                table_column=Column(no_wrap=True, min_width=12),
+            ),
+            auto_refresh=False,
+            expand=True,
+        )  # fmt: skip
 
-    def _bar(self, done: float, of: float) -> ProgressBar:
-        return ProgressBar(total=of or 1.0, completed=done, complete_style="cyan", finished_style="green")
+    def _add(self, bars: Progress, name: str, completed: float, total: float, count: str, left: str) -> None:
+        bars.add_task(name, total=total or 1.0, completed=completed, count=count, left=left)  # type: ignore[arg-type]
+
+    def _below(self, text: str, style: str) -> RenderableType:
+        return Padding(Text(text, style), (0, 0, 0, 2))
+
+    def _join(self, parts: list[str]) -> str:
+        return self._mark(" · ", ", ").join(parts)
 
     def _mark(self, sign: str, plain: str) -> str:
         return plain if self.plain else sign
 
 
-def choices(one: Training, between: str = ", ") -> str:
-    """How often the policy chooses each teacher, of many the most chosen."""
-    ordered = sorted(one.chosen.items(), key=lambda item: -item[1])
-    said = [f"{name} {share:.0%}" for name, share in ordered[:MOST_TAUGHT]]
-    more = [f"{len(ordered) - MOST_TAUGHT} more"] if len(ordered) > MOST_TAUGHT else []
-    return f"chosen: {between.join([*said, *more])}"
+def _left_of_targets(targets: TargetsState) -> str:
+    rate = targets.rows_per_s
+    if targets.done:
+        return "done"
+    return "" if rate is None else f"{clock((targets.of - targets.rows) / rate)} left"
 
 
-def feedback_text(one: Training, arrow: str = "->") -> list[str]:
-    """The last quiz loss and where each taught teacher stands, in few words; nothing where none is taught."""
-    if one.feedback_text is None:
+def policy_text(training: TrainingState, between: str = ", ") -> str:
+    """How often the policy chooses each teacher; of many, the most chosen. Empty without a policy."""
+    shares = training.policy.newest if training.policy is not None else {}
+    if not shares:
+        return ""
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    parts = [f"{name} {share:.0%}" for name, share in ordered[:MOST_TEACHERS]]
+    parts += [f"{len(ordered) - MOST_TEACHERS} more"] if len(ordered) > MOST_TEACHERS else []
+    return f"chosen: {between.join(parts)}"
+
+
+def feedback_texts(training: TrainingState, arrow: str = "->") -> list[str]:
+    """The last quiz loss, and each teacher's version and metric under feedback; empty without feedback."""
+    feedback = training.feedback
+    if feedback is None:
         return []
-    seen, said = one.feedback_text, []
-    if seen.quiz_after is not None:
-        before = "" if seen.quiz_before is None else f"{seen.quiz_before:.4f} {arrow} "
-        said.append(f"quiz loss {before}{seen.quiz_after:.4f}")
-    names = list(dict.fromkeys((*seen.now, *seen.versions)))
-    for name in names[:MOST_TAUGHT]:
-        version = f" v{seen.versions[name]}" if name in seen.versions else ""
-        began, now = (scores.get(name, {}).get(one.metric) for scores in (seen.began, seen.now))
-        value = "" if now is None else f" {one.metric} {now:.4f}"
-        value += f" (began {began:.4f})" if value and began is not None else ""
-        said.append(f"{name}{version}{value}")
-    return [*said, f"{len(names) - MOST_TAUGHT} more"] if len(names) > MOST_TAUGHT else said
+    parts = []
+    if feedback.quiz_after is not None:
+        before = "" if feedback.quiz_before is None else f"{feedback.quiz_before:.4f} {arrow} "
+        parts.append(f"quiz loss {before}{feedback.quiz_after:.4f}")
+    for name, teacher in list(feedback.teachers.items())[:MOST_TEACHERS]:
+        version = "" if teacher.version is None else f" v{teacher.version}"
+        value = teacher.value(training.metric)
+        scores = f" {training.metric} {value.last:.4f} (began {value.first:.4f})" if value else ""
+        parts.append(f"{name}{version}{scores}")
+    more = len(feedback.teachers) - MOST_TEACHERS
+    return [*parts, f"{more} more"] if more > 0 else parts

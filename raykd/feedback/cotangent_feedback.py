@@ -20,6 +20,8 @@ from raykd.feedback.base import Feedback, Round
 from raykd.feedback.context import FeedbackContext
 from raykd.feedback.cotangent import Micro, Outputs, Params
 from raykd.models import forward
+from raykd.records.events import FeedbackEvent, TeacherEvalEvent, TeacherScores, TeacherStep
+from raykd.records.result import FeedbackResult, TrainedTeacherResult
 from raykd.teachers.feedback.message import TeacherFeedback
 from raykd.training import collective
 from raykd.training.dropout import DropoutReplay, dropout_seed
@@ -29,7 +31,7 @@ FILE = "feedback.json"
 
 @dataclass
 class _Tally:
-    """What the result will say; part of a checkpoint."""
+    """What the result is made of; part of a checkpoint."""
 
     rounds: int = 0
     seconds: float = 0.0
@@ -65,18 +67,18 @@ class CotangentFeedback(Feedback):
     def evaluated(self, step: int, epoch: float) -> None:
         """Scores the teachers on the validation rows."""
         signal, tally = self.context.validation, self.tally
-        found = self.context.teachers.evaluate(signal.split, signal.ids)
-        if self.context.log is None or not found:
+        evaluated = self.context.teachers.evaluate(signal.split, signal.ids)
+        if self.context.log is None or not evaluated:
             return
         labels = signal.rows().labels(signal.ids)
-        scores = {name: self.context.task.scores(logits, labels) for name, (logits, _) in found.items()}
+        scores = {name: self.context.task.scores(logits, labels) for name, (logits, _) in evaluated.items()}
         tally.began = tally.began or scores
-        tally.ended, tally.drift = scores, {name: drift for name, (_, drift) in found.items()}
-        said = {
-            name: {"version": tally.versions.get(name, 0), "scores": scores[name], "drift": tally.drift[name]}
+        tally.ended, tally.drift = scores, {name: drift for name, (_, drift) in evaluated.items()}
+        teachers = {
+            name: TeacherScores(version=tally.versions.get(name, 0), scores=scores[name], drift=tally.drift[name])
             for name in scores
         }
-        self.context.log.write("teacher_eval", step=step, epoch=epoch, teachers=said)
+        self.context.log.write(TeacherEvalEvent(step=step, epoch=epoch, teachers=teachers))
 
     def save(self, folder: Path) -> None:
         """The tally, and every teacher that learns."""
@@ -90,36 +92,34 @@ class CotangentFeedback(Feedback):
         self.context.teachers.wire_bytes = self.tally.wire_bytes
 
     def finalize(self, folder: Path) -> dict[str, Any]:
-        """Writes the taught teachers beside the student and sums up."""
+        """Writes the trained teachers beside the student; returns the fields of a `FeedbackResult` on worker 0."""
         if self.context.log is None:
             return {}
-        tally, best_by = self.tally, self.context.task.best_by
-        folders = self.context.teachers.export(folder / "teachers")
+        tally, folders = self.tally, self.context.teachers.export(folder / "teachers")
         teachers = {
-            name: {
-                "began": tally.began.get(name, {}),
-                "ended": tally.ended.get(name, {}),
-                "verdict": _verdict(tally.began.get(name, {}).get(best_by), tally.ended.get(name, {}).get(best_by)),
-                "drift": tally.drift.get(name),
-                "versions": tally.versions.get(name, 0),
-                "folder": str(path.relative_to(folder)),
-            }
+            name: TrainedTeacherResult(
+                began=tally.began.get(name, {}),
+                ended=tally.ended.get(name, {}),
+                drift=tally.drift.get(name),
+                versions=tally.versions.get(name, 0),
+                folder=str(path.relative_to(folder)),
+            )
             for name, path in folders.items()
         }
-        return {
-            "type": self.settings.type,
-            "route": self.route,
-            "route_reason": self.reason,
-            "surrogate": self.surrogate,
-            "split": "quiz" if self.settings.needs_quiz else "train",
-            "rounds": tally.rounds,
-            "seconds": tally.seconds,
-            "wire_bytes": tally.wire_bytes,
-            "quiz_before": _mean(tally.quiz_before),
-            "quiz_after": _mean(tally.quiz_after),
-            "cosine_quiz": _mean(tally.cosines),
-            "teachers": teachers,
-        }
+        return FeedbackResult(
+            type=self.settings.type,
+            route=self.route,
+            route_reason=self.reason,
+            surrogate=self.surrogate,
+            split="quiz" if self.settings.needs_quiz else "train",
+            rounds=tally.rounds,
+            seconds=tally.seconds,
+            wire_bytes=tally.wire_bytes,
+            quiz_before=_mean(tally.quiz_before),
+            quiz_after=_mean(tally.quiz_after),
+            cosine_quiz=_mean(tally.cosines),
+            teachers=teachers,
+        ).model_dump()
 
     # For the two methods
 
@@ -175,8 +175,7 @@ class CotangentFeedback(Feedback):
         for k, (batch, micro, at) in enumerate(zip(now.batches, micros, outputs, strict=True)):
             parts = [cotangent.cotangents(micro, at, us[k])[0] for us in along] or [torch.zeros_like(micro.served[0])]
             teachers.send((batch.step, rank, batch.micro), self._messages(batch, at, parts))
-        told = teachers.step(measure)
-        self._count(now.step, told, quiz, begun)
+        self._count(now.step, teachers.step(measure), quiz, begun)
 
     def _derivatives(
         self, now: Round, theta: Params, v: Params, micros: Sequence[Micro], outputs: list[Outputs]
@@ -208,7 +207,9 @@ class CotangentFeedback(Feedback):
             for k in self.context.teachers.trainable
         }
 
-    def _count(self, step: int, told: dict[str, dict[str, float]], quiz: dict[str, torch.Tensor], begun: float) -> None:
+    def _count(
+        self, step: int, stepped: dict[str, dict[str, float]], quiz: dict[str, torch.Tensor], begun: float
+    ) -> None:
         worker, tally = self.context.worker, self.tally
         sums = collective.sum_scalars([float(value) for value in quiz.values()], worker.device, worker.world)
         losses = dict(zip(quiz, sums, strict=True))
@@ -220,20 +221,21 @@ class CotangentFeedback(Feedback):
         if "before" in losses:
             tally.quiz_before.append(losses["before"])
             tally.quiz_after.append(losses["after"])
-        tally.cosines += [one["cosine_quiz"] for one in told.values() if "cosine_quiz" in one]
-        tally.versions = {name: int(one["version"]) for name, one in told.items()}
-        said = {f"quiz_{name}": value for name, value in losses.items()}
-        epoch = (step + 1) / self.context.steps_per_epoch
+        teachers = {name: TeacherStep.model_validate(fields) for name, fields in stepped.items()}
+        tally.cosines += [measured.cosine_quiz for measured in teachers.values() if measured.cosine_quiz is not None]
+        tally.versions = {name: measured.version for name, measured in teachers.items()}
         self.context.log.write(
-            "feedback", step=step + 1, epoch=epoch, teachers=told, seconds=seconds, wire_bytes=tally.wire_bytes, **said
+            FeedbackEvent(
+                step=step + 1,
+                epoch=(step + 1) / self.context.steps_per_epoch,
+                teachers=teachers,
+                seconds=seconds,
+                wire_bytes=tally.wire_bytes,
+                quiz_before=losses.get("before"),
+                quiz_after=losses.get("after"),
+            )
         )
 
 
 def _mean(values: list[float]) -> float | None:
     return float(np.mean(values)) if values else None
-
-
-def _verdict(began: float | None, ended: float | None) -> str | None:
-    if began is None or ended is None:
-        return None
-    return "better" if ended > began else "worse" if ended < began else "same"

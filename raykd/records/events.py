@@ -18,11 +18,6 @@ class Event(BaseModel):
     event: str
     time: float = Field(default_factory=time.time)
 
-    @property
-    def at_step(self) -> int:
-        """The optimizer step that the event belongs to; 0 for events outside a training."""
-        return int(getattr(self, "step", 0))
-
 
 class PlanEvent(Event):
     """A model's training begins: optimizer steps, epochs, training rows, rows of a step, the metric that chooses."""

@@ -1,20 +1,37 @@
-"""Where a run stands, folded from the events of its logs one by one."""
+"""A run so far, folded from the events of its logs: what the terminal shows, and what the page and figures draw."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from raykd.records.log import Event
+from raykd.records.events import (
+    DoneEvent,
+    EvalEvent,
+    Event,
+    FeedbackEvent,
+    PhaseEvent,
+    PlanEvent,
+    PolicyEvent,
+    StepEvent,
+    TargetsEvent,
+    TeacherEvalEvent,
+)
+from raykd.records.feedback_state import FeedbackState, PolicyState
+from raykd.records.log import read_events
+from raykd.records.series import Series
 
 STUDENT = "student"
+TEACHER, BASELINE = "teacher ", "baseline "
+"""What the names of further logs begin with, before the teacher's or baseline's own."""
 LOSSES = ("loss", "soft", "hard")
-FEEDBACK_EVENTS = ("feedback", "teacher_eval")
+TrainingEvent = PlanEvent | StepEvent | EvalEvent | FeedbackEvent | TeacherEvalEvent | PolicyEvent
 
 
 @dataclass
 class Phase:
-    """A stretch of the run, `soft targets` say; `end` is None while it lasts."""
+    """A stretch of the run, `soft targets` for example; `end` is None while it lasts. Times in unix seconds."""
 
     name: str
     start: float
@@ -22,12 +39,17 @@ class Phase:
 
 
 @dataclass
-class TeacherPass:
-    """One teacher's way through the rows that the run wants answered."""
+class TargetsState:
+    """How many of the rows that the run wants one teacher has answered.
+
+    Attributes:
+        first: time and rows of the first report, where the rate is counted from.
+        last: time of the last report.
+    """
 
     rows: int = 0
     of: int = 0
-    first: tuple[float, int] | None = None  # time and rows of the first report, where the rate is counted from
+    first: tuple[float, int] | None = None
     last: float = 0.0
 
     @property
@@ -41,49 +63,52 @@ class TeacherPass:
             return None
         return (self.rows - self.first[1]) / (self.last - self.first[0])
 
-
-@dataclass
-class FeedbackState:
-    """What the teachers learn from the student, as told last; scores are by metric, as the plan may come later."""
-
-    quiz_before: float | None = None
-    quiz_after: float | None = None
-    versions: dict[str, int] = field(default_factory=dict)  # by teacher, as the others
-    began: dict[str, dict[str, float]] = field(default_factory=dict)
-    now: dict[str, dict[str, float]] = field(default_factory=dict)
-
-    def apply(self, event: Event) -> None:
-        if event["event"] == "feedback":
-            self.quiz_before, self.quiz_after = event.get("quiz_before"), event.get("quiz_after")
-        for name, one in (event.get("teachers") or {}).items():
-            if one.get("version") is not None:
-                self.versions[name] = int(one["version"])
-            if one.get("scores"):
-                self.now[name] = one["scores"]
-                if name not in self.began or not event.get("step"):
-                    self.began[name] = one["scores"]
+    def apply(self, event: TargetsEvent, since: float) -> None:
+        """Takes in one report; the rate is of reports since `since`."""
+        self.rows, self.of, self.last = event.rows, event.of, event.time
+        if event.time >= since and (self.first is None or self.rows < self.first[1]):
+            self.first = (event.time, self.rows)
 
 
 @dataclass
-class Training:
-    """One model in training: the student, a baseline, or a teacher that is fine-tuned."""
+class TrainingState:
+    """One model in training: the student, a baseline, or a teacher that is fine-tuned.
+
+    Attributes:
+        metric: the one that chooses the best checkpoint.
+        steps, epochs: planned; 0 before the plan.
+        step, epoch: reached.
+        series: over the steps: `loss`, `soft`, `hard` of the training batches, `value` (the metric) and
+            `validation_loss` of the evaluations. All five keys exist; a series without values is false.
+        losses: the newest loss, soft and hard that were finite.
+        value: the metric of the last evaluation.
+        best, best_step: the best evaluation, the first of equals.
+        first: time and step that the time left is counted from.
+        last: time of the newest event.
+        feedback: None while no teacher learns from this model.
+        policy: None while no policy weights its teachers.
+        ended: when the run went to another phase, perhaps before the last step: patience.
+    """
 
     metric: str = ""
     steps: int = 0
     epochs: float = 0.0
     step: int = 0
     epoch: float = 0.0
-    losses: dict[str, float] = field(default_factory=dict)  # loss, and soft and hard where they are logged
+    series: dict[str, Series] = field(
+        default_factory=lambda: {name: Series() for name in (*LOSSES, "value", "validation_loss")}
+    )
+    losses: dict[str, float] = field(default_factory=dict)
     samples_per_s: float | None = None
     wait_share: float | None = None
     value: float | None = None
     best: float | None = None
     best_step: int = 0
-    first: tuple[float, int] | None = None  # time and step that the time left is counted from
+    first: tuple[float, int] | None = None
     last: float = 0.0
-    feedback_text: FeedbackState | None = None  # None while no teacher learns from this model
-    chosen: dict[str, float] = field(default_factory=dict)  # by teacher, how often the policy chooses it
-    ended: float | None = None  # when the run went on to another phase, perhaps before the last step: patience
+    feedback: FeedbackState | None = None
+    policy: PolicyState | None = None
+    ended: float | None = None
 
     @property
     def done(self) -> bool:
@@ -102,79 +127,111 @@ class Training:
         number = max(1, math.ceil(self.epoch - 1e-9))
         return number, self.epoch - (number - 1)
 
-    def apply(self, event: Event, since: float) -> None:
-        if event["event"] in FEEDBACK_EVENTS:
-            self.feedback_text = self.feedback_text or FeedbackState()
-            self.feedback_text.apply(event)
-            return  # teachers may be measured once more when the student is done already
-        if event["event"] == "selector":
-            self.chosen = {str(name): float(value) for name, value in (event.get("share") or {}).items()}
-            return
-        if self.ended is not None and float(event.get("time", 0)) > self.ended:
+    def apply(self, event: TrainingEvent, since: float) -> None:
+        """Takes in one event of the model's log; the pace is of steps since `since`."""
+        match event:
+            case FeedbackEvent() | TeacherEvalEvent():
+                self.feedback = self.feedback or FeedbackState()
+                self.feedback.apply(event)
+                return  # teachers may be measured once more when the student is done already
+            case PolicyEvent():
+                self.policy = self.policy or PolicyState()
+                self.policy.apply(event)
+                return
+        if self.ended is not None and event.time > self.ended:
             self.ended = None
-        match event["event"]:
-            case "plan":
-                self.metric = str(event.get("metric", self.metric))
-                self.steps, self.epochs = int(event.get("steps", 0)), float(event.get("epochs", 0))
+        match event:
+            case PlanEvent():
+                self.metric, self.steps, self.epochs = event.metric, event.steps, event.epochs
                 self.first = None  # a resumed run plans again: the hours in between were no training
-            case "step":
-                self.step, self.epoch = int(event["step"]), float(event.get("epoch") or 0)
-                self.losses = {k: float(event[k]) for k in LOSSES if event.get(k) is not None}
-                self.samples_per_s, self.wait_share = event.get("samples_per_s"), event.get("wait_share")
-                self.last = float(event.get("time", self.last))
-                if self.first is None and self.last >= since:
-                    self.first = (self.last, self.step)
-            case "eval":
+            case StepEvent():
+                self._stepped(event, since)
+            case EvalEvent():
                 self._evaluated(event)
 
-    def _evaluated(self, event: Event) -> None:
-        self.step, self.epoch = int(event["step"]), float(event.get("epoch") or self.epoch)
-        self.value = event.get("scores", {}).get(self.metric)
-        if self.value is not None and (event.get("best") or self.best is None):
+    def _stepped(self, event: StepEvent, since: float) -> None:
+        self.step, self.epoch = event.step, event.epoch
+        losses = dict(zip(LOSSES, (event.loss, event.soft, event.hard), strict=True))
+        for name, loss in losses.items():
+            self.series[name].add(event.step, loss)
+        self.losses = {name: loss for name, loss in losses.items() if loss is not None}
+        self.samples_per_s, self.wait_share = event.samples_per_s, event.wait_share
+        self.last = event.time
+        if self.first is None and self.last >= since:
+            self.first = (self.last, self.step)
+
+    def _evaluated(self, event: EvalEvent) -> None:
+        self.step, self.epoch, self.last = event.step, event.epoch, event.time
+        self.metric = self.metric or next(iter(event.scores), "")
+        self.value = event.scores.get(self.metric)
+        self.series["value"].add(event.step, self.value)
+        self.series["validation_loss"].add(event.step, event.loss)
+        if self.value is not None and (self.best is None or self.value > self.best):
             self.best, self.best_step = self.value, self.step
-        self.last = float(event.get("time", self.last))
 
 
 @dataclass
 class RunState:
-    """The whole run: phases, the teachers' pass, the student and the baselines.
+    """A whole run: phases, the teachers' soft targets, and every model that is trained.
 
     Phases and paces are of events since `since` (unix seconds): an earlier session's would count the hours between.
+
+    Attributes:
+        targets: by teacher, how many of its rows are answered.
+        training: by log: `student`, `teacher NAME` (fine-tuned), `baseline NAME`.
+        done: the run is finished.
     """
 
     since: float = 0.0
     phases: list[Phase] = field(default_factory=list)
-    teachers: dict[str, TeacherPass] = field(default_factory=dict)
-    training: dict[str, Training] = field(default_factory=dict)
+    targets: dict[str, TargetsState] = field(default_factory=dict)
+    training: dict[str, TrainingState] = field(default_factory=dict)
     done: bool = False
 
+    @classmethod
+    def read(cls, folder: Path) -> RunState:
+        """A run's folder, finished or not: its own log, its teachers' and its baselines'. Empty where there is none."""
+        state = cls()
+        for name, path in logs(folder).items():
+            for event in read_events(path):
+                state.apply(name, event)
+        return state
+
+    @property
+    def student(self) -> TrainingState:
+        """The student's training; an empty one where it has not begun."""
+        return self.training.get(STUDENT, TrainingState())
+
+    @property
+    def baselines(self) -> dict[str, TrainingState]:
+        """The baselines' trainings by their own name, in alphabetical order."""
+        return {name.removeprefix(BASELINE): self.training[name] for name in sorted(self.training)
+                if name.startswith(BASELINE)}  # fmt: skip
+
+    @property
+    def phase(self) -> str:
+        """The phase that began last; empty where none has."""
+        return self.phases[-1].name if self.phases else ""
+
     def restart(self, log: str) -> None:
-        """Forgets what a log said, since it has been cut back and will be read again."""
+        """Forgets what a log contained, since it has been cut back and will be read again."""
         self.training.pop(log, None)
         if log == STUDENT:
-            self.phases, self.teachers, self.done = [], {}, False
+            self.phases, self.targets, self.done = [], {}, False
 
     def apply(self, log: str, event: Event) -> None:
-        """Takes in one event of the run's own log (`STUDENT`), or of a teacher's or baseline's training by its name."""
-        if event["event"] in ("plan", "step", "eval", "selector", *FEEDBACK_EVENTS):
-            self.training.setdefault(log, Training()).apply(event, self.since)
-        elif log == STUDENT:
-            self._run_event(event)
-
-    def _run_event(self, event: Event) -> None:
-        now = float(event.get("time", 0))
-        match event["event"]:
-            case "phase" if now >= self.since:
-                self._end_phase(now)
-                self.phases.append(Phase(str(event.get("phase", "")), now))
+        """Takes in one event of the run's own log (`STUDENT`), or of a teacher's or baseline's by its name there."""
+        match event:
+            case PlanEvent() | StepEvent() | EvalEvent() | FeedbackEvent() | TeacherEvalEvent() | PolicyEvent():
+                self.training.setdefault(log, TrainingState()).apply(event, self.since)
+            case PhaseEvent() if log == STUDENT and event.time >= self.since:
+                self._end_phase(event.time)
+                self.phases.append(Phase(event.phase, event.time))
                 self.done = False
-            case "targets":
-                seen = self.teachers.setdefault(str(event.get("teacher", "teacher")), TeacherPass())
-                seen.rows, seen.of, seen.last = int(event.get("rows", 0)), int(event.get("of", 0)), now
-                if now >= self.since and (seen.first is None or seen.rows < seen.first[1]):
-                    seen.first = (now, seen.rows)
-            case "done":
-                self._end_phase(now)
+            case TargetsEvent() if log == STUDENT:
+                self.targets.setdefault(event.teacher, TargetsState()).apply(event, self.since)
+            case DoneEvent() if log == STUDENT:
+                self._end_phase(event.time)
                 self.done = True
 
     def _end_phase(self, now: float) -> None:
@@ -183,3 +240,11 @@ class RunState:
                 training.ended = now
         if self.phases and self.phases[-1].end is None:
             self.phases[-1].end = now
+
+
+def logs(folder: Path) -> dict[str, Path]:
+    """The logs of a run's folder by the names that `RunState.training` has; the run's own need not exist yet."""
+    folder = Path(folder)
+    teachers = {f"{TEACHER}{path.stem}": path for path in sorted(folder.glob("teachers/*.jsonl"))}
+    baselines = {f"{BASELINE}{path.parent.name}": path for path in sorted(folder.glob("baselines/*/metrics.jsonl"))}
+    return {STUDENT: folder / "metrics.jsonl", **teachers, **baselines}

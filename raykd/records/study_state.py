@@ -1,24 +1,30 @@
-"""Where a study stands, folded from the events of its log: every trial's values, state and reason."""
+"""A study so far, folded from the events of its log: every trial's values, state and reason."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from raykd.records.log import Event
+from raykd.records.events import Event, StudyPlanEvent, TrialEndedEvent, TrialReportEvent, TrialStartedEvent
+from raykd.records.log import read_events
 
 State = Literal["running", "done", "stopped", "failed"]
 
 
 @dataclass
 class TrialState:
-    """One trial, as far as it has told.
+    """One trial so far.
 
     Attributes:
-        point: the searched keys and their values.
+        number: its place in the order in which trials began, from 0.
+        params: the searched keys and their values.
         of: the trial that this one repeats with another seed.
+        value: the best metric so far.
+        asked: rows times teachers that its student asked for.
         values: (step, best metric so far) at each evaluation.
-        seconds: in all sessions, those that were killed counted up to their last word.
+        begun, newest, ended: unix seconds of its last start, of its newest event, of its end (None while it runs).
+        seconds: of all its sessions; one that was killed counts up to its newest event.
         reason: why it failed, or ended before its time.
     """
 
@@ -35,36 +41,46 @@ class TrialState:
     latency_ms: float | None = None
     values: list[tuple[int, float]] = field(default_factory=list)
     begun: float = 0.0
-    told: float = 0.0
+    newest: float = 0.0
     ended: float | None = None
     seconds: float = 0.0
     reason: str = ""
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: TrialStartedEvent | TrialReportEvent | TrialEndedEvent) -> None:
         """Takes in one event of this trial."""
-        now = float(event.get("time", 0))
-        match event["event"]:
-            case "trial_started":
-                self.seconds += max(0.0, self.told - self.begun) if self.ended is None else 0.0
-                self.params, self.of = event.get("params") or {}, event.get("of")
-                self.state, self.begun, self.ended, self.reason = "running", now, None, ""
-            case "trial_report":
-                self.step, self.epoch = int(event.get("step") or 0), float(event.get("epoch") or 0)
-                self.value, self.asked = event.get("value"), int(event.get("asked") or self.asked)
-                self.parameters = event.get("parameters", self.parameters)
-                self.latency_ms = event.get("latency_ms", self.latency_ms)
-                self.params = event.get("params") or self.params
-                if self.value is not None and (not self.values or self.values[-1][0] != self.step):
-                    self.values.append((self.step, self.value))
-            case "trial_ended":
-                self.state, self.ended, self.reason = event.get("state", "done"), now, str(event.get("reason") or "")
-                self.seconds += now - self.begun
-        self.told = now
+        match event:
+            case TrialStartedEvent():
+                self.seconds += max(0.0, self.newest - self.begun) if self.ended is None else 0.0
+                self.params, self.of = event.params, event.of
+                self.state, self.begun, self.ended, self.reason = "running", event.time, None, ""
+            case TrialReportEvent():
+                self._reported(event)
+            case TrialEndedEvent():
+                self.state, self.ended, self.reason = event.state, event.time, event.reason
+                self.seconds += event.time - self.begun
+        self.newest = event.time
+
+    def _reported(self, event: TrialReportEvent) -> None:
+        self.step, self.epoch, self.value = event.step or 0, event.epoch or 0.0, event.value
+        self.asked = event.asked or self.asked
+        self.parameters = event.parameters if event.parameters is not None else self.parameters
+        self.latency_ms = event.latency_ms if event.latency_ms is not None else self.latency_ms
+        self.params = event.params or self.params
+        if self.value is not None and (not self.values or self.values[-1][0] != self.step):
+            self.values.append((self.step, self.value))
 
 
 @dataclass
 class StudyState:
-    """All trials in the order in which they began."""
+    """A study: its plan, and all trials in the order in which they began.
+
+    Attributes:
+        metric: empty before the plan: then the log is no study's.
+        trials: planned.
+        concurrency: trials at once.
+        keys: the searched ones.
+        all: by name.
+    """
 
     metric: str = ""
     trials: int = 0
@@ -72,31 +88,39 @@ class StudyState:
     keys: list[str] = field(default_factory=list)
     all: dict[str, TrialState] = field(default_factory=dict)
 
+    @classmethod
+    def read(cls, folder: Path) -> StudyState:
+        """A study's folder, finished or not. Of a run's folder, or none, the state is empty."""
+        state = cls()
+        for event in read_events(Path(folder) / "metrics.jsonl"):
+            state.apply(event)
+        return state
+
     def apply(self, event: Event) -> None:
         """Takes in one event of the study's log; others than its own are passed over."""
-        if event["event"] == "study_plan":
-            self.metric, self.trials = str(event.get("metric", "")), int(event.get("trials", 0))
-            self.concurrency, self.keys = int(event.get("concurrency", 0)), list(event.get("keys", []))
-        elif event["event"] in ("trial_started", "trial_report", "trial_ended"):
-            name = str(event.get("trial"))
-            self.all.setdefault(name, TrialState(name, len(self.all))).apply(event)
+        match event:
+            case StudyPlanEvent():
+                self.metric, self.trials = event.metric, event.trials
+                self.concurrency, self.keys = event.concurrency, event.keys
+            case TrialStartedEvent() | TrialReportEvent() | TrialEndedEvent():
+                self.all.setdefault(event.trial, TrialState(event.trial, len(self.all))).apply(event)
 
     @property
     def searched(self) -> list[TrialState]:
         """The trials of the search, without their repetitions."""
-        return [one for one in self.all.values() if one.of is None]
+        return [trial for trial in self.all.values() if trial.of is None]
 
     @property
     def repeated(self) -> list[TrialState]:
         """The repetitions with other seeds."""
-        return [one for one in self.all.values() if one.of is not None]
+        return [trial for trial in self.all.values() if trial.of is not None]
 
     def count(self, state: State) -> int:
         """How many trials are in a state."""
-        return sum(one.state == state for one in self.all.values())
+        return sum(trial.state == state for trial in self.all.values())
 
     @property
     def best(self) -> TrialState | None:
         """The finished or running trial with the best value."""
-        known = [one for one in self.all.values() if one.value is not None and one.state != "failed"]
-        return max(known, key=lambda one: one.value or 0.0, default=None)
+        known = [trial for trial in self.all.values() if trial.value is not None and trial.state != "failed"]
+        return max(known, key=lambda trial: trial.value or 0.0, default=None)

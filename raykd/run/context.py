@@ -12,6 +12,7 @@ from raykd.config import RunConfig, TeacherConfig
 from raykd.data import corpus as corpora
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
+from raykd.records.events import PhaseEvent
 from raykd.records.log import MetricsLog
 from raykd.run.folder import RunFolder
 from raykd.teachers.finetune import TeacherPrepContext
@@ -35,9 +36,9 @@ class RunContext:
     metrics: MetricsLog
 
     def phase(self, name: str) -> None:
-        """Says what begins now."""
+        """Logs that a phase of the run begins."""
         log.info("%s", name)
-        self.metrics.write("phase", phase=name)
+        self.metrics.write(PhaseEvent(phase=name))
 
     def teacher_prep(self) -> TeacherPrepContext:
         """Where its teachers are prepared."""

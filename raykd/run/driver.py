@@ -15,8 +15,9 @@ from raykd import models
 from raykd.config import FITTED, RULES, WeightingConfig
 from raykd.data.corpus import Corpus
 from raykd.errors import Interrupted
+from raykd.records.result import RunResult
 from raykd.run.context import RunContext
-from raykd.run.result import Arm, assemble, save_predictions, score_test, teacher_entry
+from raykd.run.result import Arm, run_result, save_predictions, score_test, teacher_result
 from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.student.factory import DistillStepFactory, FeedbackSetup
 from raykd.student.weighting import WeightingInputs
@@ -44,11 +45,8 @@ def prepare_teachers(context: RunContext) -> tuple[list[TeacherModel], list[str]
     return prepared, warnings
 
 
-def distill(context: RunContext) -> dict[str, Any]:
-    """A whole run; goes on where an earlier one in the same folder stopped.
-
-    Returns:
-        The content of result.json.
+def distill(context: RunContext) -> RunResult:
+    """A whole run; resumes where an earlier one in the same folder stopped.
 
     Raises:
         Interrupted: `scene.stop` was set; a checkpoint is saved.
@@ -71,7 +69,7 @@ def distill(context: RunContext) -> dict[str, Any]:
         student = train(context, "student", start, step)
         if overlap:
             session.wait(context.stop)
-        entries = [teacher_entry(served, session, context.task) for served in session.served]
+        teacher_results = [teacher_result(served, session, context.task) for served in session.served]
         sources = tuple(session.sources("train"))
     arms = {"student": student}
     for name in config.baselines:
@@ -80,10 +78,10 @@ def distill(context: RunContext) -> dict[str, Any]:
     keep_best(Path(student.outcome.best), best)
     save_predictions(context.folder.path / "predictions.parquet", best, student.signal, context.task)
     test = score_test(context.corpus, context.task, best, context.config.data.max_length)
-    result = assemble(context.config, context.corpus, context.task, entries, arms, test, warnings)
-    result["efficiency"]["targets_s"] = targets_s
-    result |= student.outcome.extras
-    result["seconds"] = time.time() - begun
+    result = run_result(
+        context.config, context.corpus, context.task, teacher_results, arms, test, warnings,
+        begun=begun, targets_s=targets_s,
+    )  # fmt: skip
     (best / "logits.npy").unlink(missing_ok=True)
     return result
 

@@ -1,22 +1,22 @@
-"""A run's folder: claimed by one configuration, finished once, gone on with otherwise."""
+"""The folder of a run or study: claimed by one configuration, finished once, resumed otherwise."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from raykd import config as configuration
 from raykd.config import RunConfig
 from raykd.errors import ConfigError, RunError
+from raykd.files import write_text
+from raykd.records.result import RunResult, StudyResult, read_result
 
 
 class RunFolder:
-    """The folder of one run; see DESIGN section 5."""
+    """The folder of one run, trial or study: config.yaml, metrics.jsonl, checkpoints, and result.json at the end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -26,7 +26,7 @@ class RunFolder:
         """Holds the folder for this process.
 
         Raises:
-            ConfigError: the folder belongs to another configuration.
+            ConfigError: the folder belongs to another configuration, or to another version of raykd.
             RunError: another process works in it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
@@ -51,22 +51,47 @@ class RunFolder:
             if any(item.name != ".lock" for item in self.path.iterdir()):
                 raise ConfigError(str(self.path), "is not empty and no run's folder", "give another --output")
             return
-        changed = configuration.changed_key(configuration.load(path), config)
+        changed = configuration.changed_key(self._config_before(path), config)
         if changed is not None:
             what = f"holds a run whose {changed} differs"
-            raise ConfigError(str(self.path), what, "give another --output, or the old value to go on with it")
+            raise ConfigError(str(self.path), what, "give another --output, or the old value to resume it")
 
-    def result(self) -> dict[str, Any] | None:
-        """The result of a finished run."""
-        path = self.path / "result.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    def _config_before(self, path: Path) -> RunConfig:
+        try:
+            return configuration.load(path)
+        except ConfigError as error:
+            what = f"holds a run of another version of raykd, or its config.yaml was changed: {error.what}"
+            raise ConfigError(str(self.path), what, "give another --output") from None
+
+    def run_result(self) -> RunResult | None:
+        """The result of a finished run or trial; None while it is not finished.
+
+        Raises:
+            ConfigError: result.json is damaged, of another version of raykd, or a study's.
+        """
+        result = self._result()
+        if isinstance(result, StudyResult):
+            raise ConfigError(str(self.path), "holds a study, not a run", "give another --output")
+        return result
+
+    def study_result(self) -> StudyResult | None:
+        """The result of a finished study; errors as for `run_result`."""
+        result = self._result()
+        if isinstance(result, RunResult):
+            raise ConfigError(str(self.path), "holds a run, not a study", "give another --output")
+        return result
+
+    def _result(self) -> RunResult | StudyResult | None:
+        try:
+            return read_result(self.path / "result.json")
+        except RunError as error:
+            what = f"holds a run of another version of raykd, or a damaged one: result.json {error.what}"
+            raise ConfigError(str(self.path), what, "give another --output") from None
+
+    def write_result(self, result: RunResult | StudyResult) -> None:
+        """Writes result.json whole: from now on the run is finished. NaN and infinite floats become null."""
+        write_text(self.path / "result.json", result.model_dump_json(indent=1))
 
     def baseline(self, name: str) -> Path:
         """The folder of a baseline's run."""
         return self.path / "baselines" / name
-
-    def write_json(self, path: Path, content: dict[str, Any]) -> None:
-        """Writes a file whole or not at all."""
-        draft = path.with_name(f".draft-{path.name}")
-        draft.write_text(json.dumps(content, indent=1, default=float), encoding="utf-8")
-        draft.rename(path)

@@ -1,12 +1,14 @@
-"""From what the arms of a run gave to the fields of result.json (DESIGN section 5)."""
+"""The result of a run or trial, from what its trained students and its teachers gave."""
 
 from __future__ import annotations
 
 import platform
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,18 @@ from raykd.config import FITTED, RunConfig
 from raykd.data.corpus import Corpus
 from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
+from raykd.records.result import (
+    BaselineResult,
+    DataResult,
+    Efficiency,
+    FeedbackResult,
+    Gap,
+    ModelSize,
+    RunResult,
+    SplitUse,
+    TeacherResult,
+    WeightingResult,
+)
 from raykd.teachers.serving.client import TeacherClient
 from raykd.teachers.serving.session import TeacherSession, TeacherStatus
 from raykd.training.evaluate import predict
@@ -42,7 +56,7 @@ class Arm:
         return self.outcome.samples / self.outcome.train_s if self.outcome.train_s else 0.0
 
 
-def teacher_entry(served: TeacherStatus, session: TeacherSession, task: Task) -> dict[str, Any]:
+def teacher_result(served: TeacherStatus, session: TeacherSession, task: Task) -> TeacherResult:
     """What a teacher is, how good it is on the validation rows, and what its soft targets cost."""
     (source,) = [s for s in session.sources("validation") if s.teacher is served.teacher]
     client = TeacherClient(source)
@@ -52,100 +66,122 @@ def teacher_entry(served: TeacherStatus, session: TeacherSession, task: Task) ->
     labels = Subset(source.split, ids).rows().labels(ids)
     scores = task.scores(logits, labels)
     cost = served.cost
-    return {
-        "name": served.teacher.name,
-        "metric": scores[task.best_by],
-        "scores": scores,
-        "version": served.teacher.version,
-        "forwards": cost.forwards,
-        "rows_computed": cost.rows_computed,
-        "rows_reused": session.rows_wanted() - cost.rows_computed,
-        "seconds": cost.seconds,
-        "parameters": served.teacher.parameters,
-        "address": served.teacher.address(source.split.fingerprint).digest,
-    }
+    return TeacherResult(
+        name=served.teacher.name,
+        metric=scores[task.best_by],
+        scores=scores,
+        version=served.teacher.version,
+        forwards=cost.forwards,
+        rows_computed=cost.rows_computed,
+        rows_reused=session.rows_wanted() - cost.rows_computed,
+        seconds=cost.seconds,
+        parameters=served.teacher.parameters,
+        address=served.teacher.address(source.split.fingerprint).digest,
+    )
 
 
-def assemble(
+def run_result(
     config: RunConfig,
     corpus: Corpus,
     task: Task,
-    teachers: list[dict[str, Any]],
+    teachers: Sequence[TeacherResult],
     arms: dict[str, Arm],
     test: dict[str, float] | None,
     warnings: list[str],
-) -> dict[str, Any]:
-    """The whole result; `seconds` is added by the caller."""
-    student = arms["student"]
+    *,
+    begun: float,
+    targets_s: float | None = None,
+    kind: Literal["distill", "trial"] = "distill",
+    latency_ms: float | None = None,
+) -> RunResult:
+    """The whole result of a run or trial; the only place where one is put together.
+
+    Args:
+        arms: `student`, and the baselines by name.
+        test: scores on the test split, where there is one and it is scored.
+        begun: unix seconds of the session's start.
+        targets_s: seconds of the teachers' pass.
+        latency_ms: of the student on the CPU, where it was measured.
+    """
+    student, extras = arms["student"], arms["student"].outcome.extras
     outcome, signal = student.outcome, student.signal
     labels = signal.rows().labels(signal.ids)
-    result: dict[str, Any] = {
-        "name": config.name,
-        "kind": "distill",
-        "status": "done",
-        "metric": task.best_by,
-        "value": outcome.best_value,
-        "scores": outcome.best_scores,
-        "best_step": outcome.best_step,
-        "steps": outcome.step,
-        "epochs": outcome.epochs,
-        "teachers": teachers,
-        "baselines": {name: _baseline_entry(arm) for name, arm in arms.items() if name != "student"},
-        "gap": _gap(teachers, arms),
-        "efficiency": _efficiency(arms),
-        "student": models.describe(Path(outcome.best)),
-        "splits": _splits(corpus, config),
-        "data": {"overlap": corpus.overlap, "fingerprint": corpus.splits["train"].fingerprint},
-        "warnings": [*corpus.warnings, *warnings, *_weak_teachers(teachers, task, labels)],
-        "seed": config.seed,
-        "versions": {"raykd": __version__, "python": platform.python_version()}
-        | {package: version(package) for package in ("ray", "torch", "transformers")},
-    }
-    if test is not None:
-        result["test"] = test
-    if task.classes > 1:
-        predicted = student.logits.argmax(1)
-        result["confusion"] = confusion_matrix(labels, predicted, labels=range(task.classes)).tolist()
-        result["labels"] = list(task.labels)
-    return result
+    classes = task.classes > 1
+    return RunResult(
+        kind=kind,
+        name=config.name,
+        metric=task.best_by,
+        value=outcome.best_value,
+        scores=dict(outcome.best_scores),
+        test=None if test is None else dict(test),
+        best_step=outcome.best_step,
+        steps=outcome.step,
+        epochs=outcome.epochs,
+        teachers=list(teachers),
+        baselines={name: _baseline_result(arm) for name, arm in arms.items() if name != "student"},
+        gap=_gap(teachers, arms),
+        efficiency=_efficiency(student, targets_s),
+        student=ModelSize(**models.describe(Path(outcome.best)), latency_ms=latency_ms),
+        splits=_splits(corpus, config),
+        data=DataResult(overlap=corpus.overlap, fingerprint=corpus.splits["train"].fingerprint),
+        feedback=FeedbackResult(**extras["feedback"]) if "feedback" in extras else None,
+        weighting=WeightingResult(**extras["weighting"]) if "weighting" in extras else None,
+        warnings=[*corpus.warnings, *warnings, *_weak_teachers(teachers, task, labels)],
+        confusion=confusion_matrix(labels, student.logits.argmax(1), labels=range(task.classes)).tolist()
+        if classes
+        else None,
+        labels=list(task.labels) if classes else None,
+        seed=config.seed,
+        versions=versions("ray", "torch", "transformers"),
+        seconds=time.time() - begun,
+    )
 
 
-def _baseline_entry(arm: Arm) -> dict[str, Any]:
-    return {
-        "value": arm.outcome.best_value,
-        "scores": arm.outcome.best_scores,
-        "seconds": arm.outcome.train_s,
-        "samples_per_s": arm.samples_per_s,
-    }
+def versions(*packages: str) -> dict[str, str]:
+    """The versions of raykd, Python and these packages."""
+    return {"raykd": __version__, "python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def _gap(teachers: list[dict[str, Any]], arms: dict[str, Arm]) -> dict[str, Any]:
+def _baseline_result(arm: Arm) -> BaselineResult:
+    outcome = arm.outcome
+    return BaselineResult(
+        value=outcome.best_value,
+        scores=dict(outcome.best_scores),
+        seconds=outcome.train_s,
+        samples_per_s=arm.samples_per_s,
+    )
+
+
+def _gap(teachers: Sequence[TeacherResult], arms: dict[str, Arm]) -> Gap:
     """How much of the way from the student alone to the best teacher was made."""
-    best = max(teacher["metric"] for teacher in teachers)
+    best = max((teacher.metric for teacher in teachers if teacher.metric is not None), default=None)
     student = arms["student"].outcome.best_value
     alone = arms["alone"].outcome.best_value if "alone" in arms else None
-    closed = (student - alone) / (best - alone) if alone is not None and best > alone else None
-    return {"teacher": best, "alone": alone, "student": student, "closed": closed}
+    closed = None
+    if alone is not None and best is not None and best > alone:
+        closed = (student - alone) / (best - alone)
+    return Gap(teacher=best, alone=alone, student=student, closed=closed)
 
 
-def _efficiency(arms: dict[str, Arm]) -> dict[str, Any]:
+def _efficiency(student: Arm, targets_s: float | None) -> Efficiency:
     """How close the student came to one that needs no teacher: the time that its own steps spent on targets is taken
     off. Not the speed of the baseline `alone`, which ran at another time: a busy machine would make the ratio."""
-    outcome, timers = arms["student"].outcome, arms["student"].outcome.timers
-    speed = arms["student"].samples_per_s
+    outcome, timers = student.outcome, student.outcome.timers
     own_s = max(1e-9, outcome.train_s - timers.wait_s - timers.targets_s - timers.feedback_s)
-    return {
-        "samples_per_s": speed,
-        "student_only_samples_per_s": outcome.samples / own_s,
-        "ratio": own_s / outcome.train_s if outcome.train_s else 0.0,
-        "wait_share": timers.wait_s / outcome.train_s if outcome.train_s else 0.0,
-        "hit_rate": timers.hits / timers.asked if timers.asked else 1.0,
-        "train_s": outcome.train_s,
-        "feedback_s": timers.feedback_s,
-    }
+    return Efficiency(
+        samples_per_s=student.samples_per_s,
+        student_only_samples_per_s=outcome.samples / own_s,
+        ratio=own_s / outcome.train_s if outcome.train_s else 0.0,
+        wait_share=timers.wait_s / outcome.train_s if outcome.train_s else 0.0,
+        hit_rate=timers.hits / timers.asked if timers.asked else 1.0,
+        train_s=outcome.train_s,
+        feedback_s=timers.feedback_s,
+        targets_s=targets_s,
+        asked=timers.asked,
+    )
 
 
-def _splits(corpus: Corpus, config: RunConfig) -> dict[str, Any]:
+def _splits(corpus: Corpus, config: RunConfig) -> dict[str, SplitUse]:
     used = {
         "train": ["student"] + (["teachers"] if any(t.prepare == "finetune" for t in config.teachers) else []),
         "validation": ["evaluation", "best checkpoint"],
@@ -154,7 +190,7 @@ def _splits(corpus: Corpus, config: RunConfig) -> dict[str, Any]:
         "test": ["scored once, at the end"],
     }
     return {
-        purpose: {"split": corpus.source[purpose], "rows": len(ids), "used_for": used[purpose]}
+        purpose: SplitUse(split=corpus.source[purpose], rows=len(ids), used_for=used[purpose])
         for purpose, ids in corpus.ids.items()
         if len(ids)
     }
@@ -168,14 +204,14 @@ def _reward_used_for(config: RunConfig) -> list[str]:
     return used
 
 
-def _weak_teachers(teachers: list[dict[str, Any]], task: Task, labels: np.ndarray) -> list[str]:
-    """Teachers that know no more than the majority class."""
+def _weak_teachers(teachers: Sequence[TeacherResult], task: Task, labels: np.ndarray) -> list[str]:
+    """A warning for each teacher that is no better than the majority class."""
     floor = task.majority(labels)
     return [
-        f"teacher {teacher['name']}: {task.best_by} {teacher['metric']:.3f} on validation is no better than always"
+        f"teacher {teacher.name}: {task.best_by} {teacher.metric:.3f} on validation is no better than always"
         f" answering the commonest ({floor:.3f}); are its labels in the right order?"
         for teacher in teachers
-        if teacher["metric"] <= floor
+        if teacher.metric is not None and teacher.metric <= floor
     ]
 
 

@@ -184,7 +184,7 @@ class DistillStep(Step):
         # A run that was stopped after its last step has no model here when it goes on.
         known = self._model is not None or not self.weighting.needs_student
         if self.survey is not None and self.weighting.varies and known:
-            told["weighting"]["choices"] = self.survey(self.weighting, self.targets, self._model, folder)
+            told["weighting"]["teacher_weights"] = self.survey(self.weighting, self.targets, self._model, folder)
         return {name: said for name, said in told.items() if said}
 
     def close(self) -> None:

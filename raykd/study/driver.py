@@ -10,6 +10,10 @@ from typing import Any
 
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
+from raykd.files import replacing_folder
+from raykd.records.events import StudyPlanEvent, TrialEndedEvent, TrialStartedEvent
+from raykd.records.result import StudyResult, TeacherResult
+from raykd.records.study_state import StudyState
 from raykd.run.context import RunContext
 from raykd.run.result import score_test
 from raykd.study import results, space, tuner
@@ -19,18 +23,15 @@ from raykd.study.trial import Setup
 log = logging.getLogger(__name__)
 
 
-def run(context: RunContext) -> dict[str, Any]:
-    """A whole study; goes on where an earlier session in the same folder stopped.
+def run(context: RunContext) -> StudyResult:
+    """A whole study; resumes where an earlier session in the same folder stopped.
 
     Args:
-        scene: its configuration is the study's, with the rows that all trials share (`space.shared_rows`).
-
-    Returns:
-        The content of result.json.
+        context: its configuration is the study's, with the rows that all trials share (`space.shared_rows`).
 
     Raises:
         ConfigError: no point of the space is a valid configuration, or a tracker's package is missing.
-        Interrupted: `scene.stop` was set; running trials have saved checkpoints.
+        Interrupted: `context.stop` was set; running trials have saved checkpoints.
         RunError: no trial came to its end.
     """
     begun, config, study = time.time(), context.config, context.config.study
@@ -40,26 +41,27 @@ def run(context: RunContext) -> dict[str, Any]:
     tuner.check_trackers(study)
     shared = prepare(context)
     at_once = tuner.concurrency(config, len(points or []) or study.trials, context.remote)
+    trials = len(points or []) or study.trials
     context.metrics.write(
-        "study_plan", metric=config.task.best_by, trials=len(points or []) or study.trials, concurrency=at_once,
-        keys=list(study.space),
-    )  # fmt: skip
+        StudyPlanEvent(metric=config.task.best_by, trials=trials, concurrency=at_once, keys=list(study.space))
+    )
     setup = _setup(context, shared, at_once)
     context.phase("search")
     if points is not None:
         points = _valid(context, points)
     tuner.search(setup, points, context.stop)
-    state = results.read_state(context.folder.path)
+    state = StudyState.read(context.folder.path)
     results.table(state, context.folder.path)
     repeated = [] if setup.clones else results.repetitions(state, config)
     if repeated:
         context.phase("the best over seeds")
         tuner.repeat(setup, repeated, context.stop)
-        state = results.read_state(context.folder.path)
+        state = StudyState.read(context.folder.path)
         results.table(state, context.folder.path)
-    result = results.assemble(state, setup.config, shared, begun, len(context.corpus.ids["validation"]))
-    _keep_best(context, result)
-    return result
+    choice = results.choose(state)
+    test = _keep_best(context, choice.run)
+    rows = len(context.corpus.ids["validation"])
+    return results.study_result(state, choice, setup.config, shared, test=test, validation_rows=rows, begun=begun)
 
 
 def _points(config: RunConfig) -> list[dict[str, Any]] | None:
@@ -76,15 +78,15 @@ def _points(config: RunConfig) -> list[dict[str, Any]] | None:
 
 def _valid(context: RunContext, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The points whose values go together; the others are failed trials at once, and cost no process."""
-    kept, told = [], results.read_state(context.folder.path).all
+    kept, known = [], StudyState.read(context.folder.path).all
     for one in points:
         try:
             space.trial_config(context.config, one["params"], one.get("name", "trial"))
             kept.append(one)
         except ConfigError as error:
-            if one["name"] not in told:
-                context.metrics.write("trial_started", trial=one["name"], params=one["params"])
-                context.metrics.write("trial_ended", trial=one["name"], state="failed", reason=str(error))
+            if one["name"] not in known:
+                context.metrics.write(TrialStartedEvent(trial=one["name"], params=one["params"]))
+                context.metrics.write(TrialEndedEvent(trial=one["name"], state="failed", reason=str(error)))
     return kept
 
 
@@ -118,22 +120,24 @@ def _setup(context: RunContext, shared: Shared, at_once: int) -> Setup:
     )
 
 
-def _as_reused(entry: dict[str, Any]) -> dict[str, Any]:
+def _as_reused(entry: TeacherResult) -> TeacherResult:
     """What a teacher's rows cost a trial: nothing."""
-    rows = entry["rows_computed"] + entry["rows_reused"]
-    return entry | {"rows_computed": 0, "rows_reused": rows, "forwards": 0, "seconds": 0.0}
+    rows = entry.rows_computed + entry.rows_reused
+    return entry.model_copy(update={"rows_computed": 0, "rows_reused": rows, "forwards": 0, "seconds": 0.0})
 
 
-def _keep_best(context: RunContext, result: dict[str, Any]) -> None:
-    """`best/` as a run's folder, tested once; other students are dropped, their numbers stay."""
+def _keep_best(context: RunContext, name: str) -> dict[str, float] | None:
+    """Copies a trial's folder to `best/`, as a run's; other students are dropped, their numbers stay.
+
+    Returns:
+        Its scores on the test split, where there is one.
+    """
     folder = context.folder.path
-    name = max(result["best"]["runs"], key=result["best"]["runs"].__getitem__)
-    best, draft = folder / "best", folder / ".draft-best"
+    best = folder / results.BEST
     if not best.exists():
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.copytree(folder / "trials" / name, draft)
-        draft.rename(best)
+        with replacing_folder(best) as draft:
+            shutil.copytree(folder / "trials" / name, draft, dirs_exist_ok=True)
     test = score_test(context.corpus, context.task, best / "student", context.config.data.max_length)
-    result["best"] |= {"run": name, "folder": "best", "test": test}
     for heavy in (*folder.glob("trials/*/student"), *folder.glob("trials/*/checkpoints"), folder / "starts"):
         shutil.rmtree(heavy, ignore_errors=True)
+    return test

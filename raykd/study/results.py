@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from raykd import __version__
 from raykd.config import RunConfig
 from raykd.errors import RunError
-from raykd.records.log import read_events
+from raykd.files import replacing
+from raykd.records.result import (
+    BestResult,
+    ConfigurationResult,
+    RunResult,
+    Sharing,
+    StudyResult,
+    TrialCounts,
+)
 from raykd.records.study_state import StudyState, TrialState
+from raykd.run.folder import RunFolder
+from raykd.run.result import versions
 from raykd.study.importance import importance
 from raykd.study.shared import Shared
 
-TABLE = "trials.parquet"
-
-
-def read_state(folder: Path) -> StudyState:
-    """Every trial as the study's log tells of it."""
-    state = StudyState()
-    for event in read_events(folder / "metrics.jsonl"):
-        state.apply(event)
-    return state
+TABLE, BEST = "trials.parquet", "best"
 
 
 def ranked(state: StudyState) -> list[TrialState]:
@@ -38,156 +38,187 @@ def ranked(state: StudyState) -> list[TrialState]:
     Raises:
         RunError: none is finished.
     """
-    done = [one for one in state.searched if one.state == "done" and one.value is not None]
+    done = [trial for trial in state.searched if trial.state == "done" and trial.value is not None]
     if not done:
-        reasons = [one.reason for one in state.searched if one.reason]
+        reasons = [trial.reason for trial in state.searched if trial.reason]
         what = "no trial came to its end" + (f"; the first: {reasons[0]}" if reasons else "")
-        raise RunError("study", what, "mend that and study anew in another folder")
-    return sorted(done, key=lambda one: (-(one.value or 0.0), one.number))
+        raise RunError("study", what, "mend that and study again in another folder")
+    return sorted(done, key=lambda trial: (-(trial.value or 0.0), trial.number))
 
 
 def repetitions(state: StudyState, config: RunConfig) -> list[dict[str, Any]]:
-    """The best trials over further seeds, as {name, point, of}; a trial's own seed is one of them."""
+    """The best trials over further seeds, as {name, params, of}; a trial's own seed is one of them."""
     assert config.study is not None
-    asked = config.study.repeat
+    repeat = config.study.repeat
     out = []
-    for one in ranked(state)[: asked.top_k]:
-        seed = int(one.params.get("seed", config.seed))
-        for further in range(seed + 1, seed + asked.seeds):
-            params = {**one.params, "seed": further}
-            out.append({"name": f"{one.name}-seed{further}", "params": params, "of": one.name})
+    for trial in ranked(state)[: repeat.top_k]:
+        seed = int(trial.params.get("seed", config.seed))
+        for further in range(seed + 1, seed + repeat.seeds):
+            params = {**trial.params, "seed": further}
+            out.append({"name": f"{trial.name}-seed{further}", "params": params, "of": trial.name})
     return out
 
 
 def table(state: StudyState, folder: Path) -> pd.DataFrame:
     """One row for each trial, repetitions too; written to trials.parquet."""
     rows = []
-    for one in state.all.values():
-        said = _result(folder, one)
+    for trial in state.all.values():
+        result = RunFolder(folder / "trials" / trial.name).run_result()
         row: dict[str, Any] = {
-            "trial": one.name, "of": one.of, "state": one.state, "reason": one.reason, "value": one.value,
-            "step": one.step, "epoch": one.epoch, "evaluations": len(one.values), "asked": one.asked,
-            "parameters": one.parameters, "latency_ms": one.latency_ms, "seed": said.get("seed"),
-            "begun": one.begun, "seconds": one.seconds,
+            "trial": trial.name, "of": trial.of, "state": trial.state, "reason": trial.reason, "value": trial.value,
+            "step": trial.step, "epoch": trial.epoch, "evaluations": len(trial.values), "asked": trial.asked,
+            "parameters": trial.parameters, "latency_ms": trial.latency_ms,
+            "seed": result.seed if result is not None else None, "begun": trial.begun, "seconds": trial.seconds,
         }  # fmt: skip
-        row |= {f"score.{name}": value for name, value in said.get("scores", {}).items()}
-        row |= {f"param.{key}": _plain(value) for key, value in one.params.items()}
+        row |= {f"score.{name}": value for name, value in (result.scores if result is not None else {}).items()}
+        row |= {f"param.{key}": _plain(value) for key, value in trial.params.items()}
         rows.append(row)
     frame = pd.DataFrame(rows)
     for column in [name for name in frame.columns if name.startswith("param.") and frame[name].dtype == object]:
         kinds = {type(value) for value in frame[column].dropna()}
         if len(kinds) > 1:  # parquet wants one type a column
             frame[column] = frame[column].map(lambda value: None if value is None or value != value else str(value))
-    draft = folder / f".draft-{TABLE}"
-    frame.to_parquet(draft, index=False)
-    draft.rename(folder / TABLE)
+    with replacing(folder / TABLE) as draft:
+        frame.to_parquet(draft, index=False)
     return frame
 
 
-def assemble(state: StudyState, config: RunConfig, shared: Shared, begun: float, validation: int) -> dict[str, Any]:
-    """The content of a study's result.json; `best.test` is added by the caller.
+@dataclass(frozen=True)
+class Choice:
+    """The configurations that a study chooses between.
 
-    Args:
-        validation: rows that every metric is measured on.
+    Attributes:
+        best: the one with the best mean over its seeds.
+        repeated: those that ran over several seeds, the best trial's first.
+    """
+
+    best: ConfigurationResult
+    repeated: list[ConfigurationResult]
+
+    @property
+    def run(self) -> str:
+        """The best configuration's best trial by name."""
+        return max(self.best.runs, key=self.best.runs.__getitem__)
+
+
+def choose(state: StudyState) -> Choice:
+    """The best configuration, of the repeated ones where there are any.
 
     Raises:
         RunError: no trial is finished.
     """
+    configurations = [_configuration(trial, state) for trial in ranked(state)]
+    repeated = [configuration for configuration in configurations if len(configuration.values) > 1]
+    return Choice(max(repeated or configurations[:1], key=lambda configuration: configuration.mean), repeated)
+
+
+def study_result(
+    state: StudyState,
+    choice: Choice,
+    config: RunConfig,
+    shared: Shared,
+    *,
+    test: dict[str, float] | None,
+    validation_rows: int,
+    begun: float,
+) -> StudyResult:
+    """The whole result of a study.
+
+    Args:
+        test: the best run's scores on the test split, where there is one.
+        validation_rows: that every metric is measured on.
+        begun: unix seconds of the session's start.
+    """
     study = config.study
     assert study is not None
-    groups = [_group(one, state) for one in ranked(state)]
-    repeated = [group for group in groups if len(group["values"]) > 1]
-    best = max(repeated or groups[:1], key=lambda group: group["mean"])
-    return {
-        "name": config.name,
-        "kind": "study",
-        "status": "done",
-        "metric": config.task.best_by,
-        "value": best["mean"],
-        "best": best,
-        "repeated": repeated,
-        "trials": {name: sum(one.state == name for one in state.searched) for name in ("done", "stopped", "failed")},
-        "searcher": study.searcher,
-        "scheduler": study.scheduler.type,
-        "minimize": study.minimize,
-        "space": {key: given.model_dump(exclude_none=True, mode="json") for key, given in study.space.items()},
-        "importance": importance(state.searched, list(study.space)),
-        "front": front(state.searched),
-        "teachers": list(shared.entries),
-        "sharing": sharing(state, shared),
-        "validation_rows": validation,
-        "concurrency": study.concurrency,
-        "warnings": shared.warnings,
-        "seed": study.seed,
-        "seconds": time.time() - begun,
-        "versions": {"raykd": __version__, "python": platform.python_version()}
-        | {package: version(package) for package in ("ray", "torch", "transformers", "optuna")},
-    }
+    ended = {name: sum(trial.state == name for trial in state.searched) for name in ("done", "stopped", "failed")}
+    best = BestResult(
+        **choice.best.model_dump(), run=choice.run, folder=BEST, test=None if test is None else dict(test)
+    )
+    return StudyResult(
+        name=config.name,
+        metric=config.task.best_by,
+        value=best.mean,
+        best=best,
+        repeated=choice.repeated,
+        trials=TrialCounts(**ended),
+        searcher=study.searcher,
+        scheduler=study.scheduler.type,
+        minimize=study.minimize,
+        space={key: values.model_dump(exclude_none=True, mode="json") for key, values in study.space.items()},
+        importance=importance(state.searched, list(study.space)),
+        front=front(state.searched),
+        teachers=list(shared.entries),
+        sharing=sharing(state, shared),
+        validation_rows=validation_rows,
+        concurrency=study.concurrency,
+        warnings=shared.warnings,
+        seed=study.seed,
+        versions=versions("ray", "torch", "transformers", "optuna"),
+        seconds=time.time() - begun,
+    )
+
+
+def best_run_result(trial: RunResult, study: StudyResult) -> RunResult:
+    """The result of `best/`: the best trial's, as a run's, with the scores on the test split."""
+    name = f"{study.name}, best"
+    return trial.model_copy(update={"kind": "distill", "name": name, "test": study.best.test})
 
 
 def front(trials: Sequence[TrialState]) -> dict[str, list[str]]:
     """By cost (parameters, latency) the finished trials that none beats in both the metric and that cost, cheapest
     first."""
-    done = [one for one in trials if one.state == "done" and one.value is not None]
+    done = [trial for trial in trials if trial.state == "done" and trial.value is not None]
     out = {}
     for cost in ("parameters", "latency_ms"):
         known = sorted(
-            (one for one in done if getattr(one, cost) is not None),
-            key=lambda one: (getattr(one, cost), -(one.value or 0.0)),
+            (trial for trial in done if getattr(trial, cost) is not None),
+            key=lambda trial: (getattr(trial, cost), -(trial.value or 0.0)),
         )
         best, kept = float("-inf"), []
-        for one in known:
-            if (one.value or 0.0) > best:
-                best = one.value or 0.0
-                kept.append(one.name)
+        for trial in known:
+            if (trial.value or 0.0) > best:
+                best = trial.value or 0.0
+                kept.append(trial.name)
         out[cost] = kept
     return out
 
 
-def sharing(state: StudyState, shared: Shared) -> dict[str, Any]:
-    """Rows that the teachers computed, beside what the same trials would have asked of them otherwise.
-
-    `rows_used` counts a row each time that a student took a teacher's answer for it; `rows_apart` what trials with a
-    teacher and store of their own would have computed.
-    """
-    computed = sum(int(one["rows_computed"]) for one in shared.entries)
-    wanted = sum(int(one["rows_computed"]) + int(one["rows_reused"]) for one in shared.entries)
-    seconds = sum(float(one["seconds"]) for one in shared.entries)
+def sharing(state: StudyState, shared: Shared) -> Sharing:
+    """Rows that the teachers computed, beside what the same trials would have asked of teachers of their own."""
+    computed = sum(entry.rows_computed for entry in shared.entries)
+    wanted = computed + sum(entry.rows_reused for entry in shared.entries)
+    seconds = sum(entry.seconds for entry in shared.entries)
     trials = len(state.all)
     each = seconds * wanted / computed if computed else 0.0
-    return {
-        "trials": trials,
-        "rows_computed": computed,
-        "rows_wanted": wanted,
-        "rows_used": sum(one.asked for one in state.all.values()),
-        "rows_apart": wanted * trials,
-        "teacher_s": seconds,
-        "saved_s": max(0.0, each * trials - seconds),
-        "targets_s": shared.targets_s,
-        "trials_s": sum(one.seconds for one in state.all.values()),
-    }
+    return Sharing(
+        trials=trials,
+        rows_computed=computed,
+        rows_wanted=wanted,
+        rows_used=sum(trial.asked for trial in state.all.values()),
+        rows_apart=wanted * trials,
+        teacher_s=seconds,
+        saved_s=max(0.0, each * trials - seconds),
+        targets_s=shared.targets_s,
+        trials_s=sum(trial.seconds for trial in state.all.values()),
+    )
 
 
-def _group(one: TrialState, state: StudyState) -> dict[str, Any]:
-    """A configuration over its seeds."""
-    others = [again for again in state.repeated if again.of == one.name and again.state == "done"]
-    runs = {run.name: run.value for run in (one, *others) if run.value is not None}
+def _configuration(trial: TrialState, state: StudyState) -> ConfigurationResult:
+    """A trial's configuration over its seeds."""
+    others = [again for again in state.repeated if again.of == trial.name and again.state == "done"]
+    runs = {run.name: run.value for run in (trial, *others) if run.value is not None}
     values = list(runs.values())
-    return {
-        "trial": one.name,
-        "params": one.params,
-        "runs": runs,
-        "values": values,
-        "mean": statistics.fmean(values),
-        "deviation": statistics.stdev(values) if len(values) > 1 else None,
-        "parameters": one.parameters,
-        "latency_ms": one.latency_ms,
-    }
-
-
-def _result(folder: Path, one: TrialState) -> dict[str, Any]:
-    path = folder / "trials" / one.name / "result.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return ConfigurationResult(
+        trial=trial.name,
+        params=trial.params,
+        runs=runs,
+        values=values,
+        mean=statistics.fmean(values),
+        deviation=statistics.stdev(values) if len(values) > 1 else None,
+        parameters=trial.parameters,
+        latency_ms=trial.latency_ms,
+    )
 
 
 def _plain(value: Any) -> Any:

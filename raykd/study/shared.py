@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from raykd.files import write_text
+from raykd.records.result import TeacherResult
 from raykd.run.context import RunContext
 from raykd.run.driver import all_rows, prepare_teachers, soft_targets
-from raykd.run.result import teacher_entry
+from raykd.run.result import teacher_result
 from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.study import space
 from raykd.teachers.serving.session import TargetRequest, TeacherSession
@@ -27,12 +28,12 @@ class Shared:
     """The teachers of a study.
 
     Attributes:
-        entries: what is known of each, and what its rows cost, as in result.json.
+        entries: each teacher and what its rows cost, as in a result.
         targets_s: seconds of the pass, in the session that made it.
     """
 
     teachers: tuple[TeacherModel, ...]
-    entries: tuple[dict[str, Any], ...]
+    entries: tuple[TeacherResult, ...]
     targets_s: float
     warnings: list[str]
 
@@ -53,7 +54,7 @@ def prepare(context: RunContext) -> Shared:
     }
     with TeacherSession(specs, wanted, context.run) as session:
         targets_s = soft_targets(context, session, wait=True)
-        entries = [teacher_entry(served, session, context.task) for served in session.served]
+        entries = [teacher_result(served, session, context.task) for served in session.served]
     if space.policies(config):
         policy = config.weighting.model_copy(update={"type": "policy", "weights": None})
         compute_weighting_inputs(replace(context, config=config.model_copy(update={"weighting": policy})), teachers)
@@ -68,7 +69,9 @@ def trained_on(context: RunContext) -> np.ndarray:
 def _first_account(context: RunContext, fresh: Shared) -> Shared:
     path = context.folder.path / FILE
     if path.exists():
-        said = json.loads(path.read_text(encoding="utf-8"))
-        return replace(fresh, entries=tuple(said["teachers"]), targets_s=said["targets_s"])
-    context.folder.write_json(path, {"teachers": list(fresh.entries), "targets_s": fresh.targets_s})
+        first = json.loads(path.read_text(encoding="utf-8"))
+        entries = tuple(TeacherResult.model_validate(entry) for entry in first["teachers"])
+        return replace(fresh, entries=entries, targets_s=first["targets_s"])
+    content = {"teachers": [entry.model_dump() for entry in fresh.entries], "targets_s": fresh.targets_s}
+    write_text(path, json.dumps(content, indent=1))
     return fresh

@@ -33,10 +33,11 @@ from raykd.data.tasks import Task
 from raykd.errors import Interrupted, RunError
 from raykd.models import forward
 from raykd.records.log import MetricsLog
+from raykd.records.result import RunResult, TeacherResult
 from raykd.run import driver as trainer
 from raykd.run.context import RunContext
 from raykd.run.folder import RunFolder
-from raykd.run.result import assemble, save_predictions
+from raykd.run.result import run_result, save_predictions
 from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.student.factory import DistillStepFactory
 from raykd.study import population, space
@@ -59,7 +60,7 @@ class Setup:
 
     Attributes:
         config: the study's, with the rows that all trials have.
-        entries: what is known of the teachers, as in result.json.
+        entries: the teachers, as in a result.
         clones: whether checkpoints go through Ray Tune, as PBT needs them.
     """
 
@@ -68,7 +69,7 @@ class Setup:
     corpus: Corpus
     task: Task
     teachers: tuple[TeacherModel, ...]
-    entries: tuple[dict[str, Any], ...]
+    entries: tuple[TeacherResult, ...]
     remote: bool
     clones: bool = False
 
@@ -136,8 +137,8 @@ class _Trial:
         self.size: dict[str, float] = {}
 
     def run(self) -> None:
-        """To the end, or from where it was left to the end; a finished one only says its result again."""
-        done = self.folder.result()
+        """To the end, or from where it was left to the end; a finished one only reports its result again."""
+        done = self.folder.run_result()
         if done is not None:
             tune.report(_final(done))
             return
@@ -150,7 +151,7 @@ class _Trial:
         self._tell(_final(self._train(start)))
         shutil.rmtree(self.folder.path / "checkpoints", ignore_errors=True)
 
-    def _train(self, start: Path) -> dict[str, Any]:
+    def _train(self, start: Path) -> RunResult:
         context, config, setup = self.context, self.config, self.setup
         split = setup.corpus.splits["train"]
         wanted = trained_on(context)
@@ -170,12 +171,12 @@ class _Trial:
         best = self.folder.path / "student"
         trainer.keep_best(Path(arm.outcome.best), best)
         save_predictions(self.folder.path / "predictions.parquet", best, arm.signal, setup.task)
-        result = assemble(config, setup.corpus, setup.task, list(setup.entries), {"student": arm}, None, [])
-        result |= arm.outcome.extras | {"kind": "trial", "seconds": time.time() - self.begun}
-        result["student"] |= {"latency_ms": self.size["latency_ms"]}
-        result["efficiency"]["asked"] = arm.outcome.timers.asked
+        result = run_result(
+            config, setup.corpus, setup.task, setup.entries, {"student": arm}, None, [],
+            begun=self.begun, kind="trial", latency_ms=self.size["latency_ms"],
+        )  # fmt: skip
         (best / "logits.npy").unlink(missing_ok=True)
-        self.folder.write_json(self.folder.path / "result.json", result)
+        self.folder.write_result(result)
         return result
 
     def _report(self, said: dict[str, Any]) -> None:
@@ -225,19 +226,18 @@ class _Trial:
         return float(np.median(taken))
 
 
-def _final(result: dict[str, Any]) -> dict[str, Any]:
+def _final(result: RunResult) -> dict[str, Any]:
     """What is reported last of a finished trial."""
-    student = result["student"]
     return {
-        **result["scores"],
-        "value": result["value"],
-        "now": result["value"],
+        **result.scores,
+        "value": result.value,
+        "now": result.value,
         "evaluation": 0,  # nothing is left to be decided
-        "step": result["steps"],
-        "epoch": result["epochs"],
-        "asked": result["efficiency"]["asked"],
-        "parameters": student["parameters"],
-        "latency_ms": student["latency_ms"],
+        "step": result.steps,
+        "epoch": result.epochs,
+        "asked": result.efficiency.asked,
+        "parameters": result.student.parameters,
+        "latency_ms": result.student.latency_ms,
     }
 
 

@@ -10,6 +10,8 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from raykd.errors import Interrupted
+from raykd.ray_errors import first_line
+from raykd.records.events import Event, TrialEndedEvent, TrialReportEvent, TrialStartedEvent
 from raykd.records.log import MetricsLog
 from raykd.study.trial import FAILURE, PAUSED
 from raykd.training.interrupt import StopFile
@@ -27,31 +29,33 @@ class TrialLogger(tune.Callback):
         self._asked: float | None = None
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial begins, or goes on."""
-        self._write("trial_started", trial, params=_params(trial), of=_spec(trial).get("of"))
+        """Logs that a trial begins or resumes."""
+        self._write(TrialStartedEvent(trial=_name(trial), params=_params(trial), of=_spec(trial).get("of")))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """A trial has evaluated its student."""
-        said = {key: result[key] for key in REPORTED if key in result}
-        self._write("trial_report", trial, params=_params(trial), **said)
+        """Logs an evaluation of a trial's student."""
+        reported = {key: result[key] for key in REPORTED if key in result}
+        self._write(TrialReportEvent(trial=_name(trial), params=_params(trial), **reported))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial is finished, or its scheduler or the time has ended it."""
+        """Logs that a trial is finished, or that its scheduler or the time has ended it."""
         whole = (self._folder(trial) / "result.json").exists()
-        self._write("trial_ended", trial, state="done" if whole else "stopped", reason="" if whole else "stopped early")
+        self._write(
+            TrialEndedEvent(trial=_name(trial), state="done")
+            if whole
+            else TrialEndedEvent(trial=_name(trial), state="stopped", reason="stopped early")
+        )
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial has failed: by its own word, or by that of Ray where its process died."""
+        """Logs that a trial has failed: for its own reason, or for Ray's where its process died."""
         path = self._folder(trial) / FAILURE
         if path.exists():
             reason = path.read_text(encoding="utf-8")
         else:
-            error = trial.get_error()
-            said = [line.strip() for line in str(error).splitlines() if line.strip()]
-            reason = f"its process died: {said[0] if said else type(error).__name__}"
-        self._write("trial_ended", trial, state="failed", reason=reason)
+            reason = f"its process died: {first_line(trial.get_error() or '')}"
+        self._write(TrialEndedEvent(trial=_name(trial), state="failed", reason=reason))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Ends the search once all running trials have saved their checkpoints after a request to stop.
@@ -74,8 +78,8 @@ class TrialLogger(tune.Callback):
     def _folder(self, trial: Trial) -> Path:
         return self.folder / "trials" / _name(trial)
 
-    def _write(self, event: str, trial: Trial, **fields: Any) -> None:
-        MetricsLog(self.folder / "metrics.jsonl").write(event, trial=_name(trial), **fields)
+    def _write(self, event: Event) -> None:
+        MetricsLog(self.folder / "metrics.jsonl").write(event)
 
 
 def _spec(trial: Trial) -> dict[str, Any]:

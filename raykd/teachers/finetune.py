@@ -23,6 +23,7 @@ from raykd.data.tasks import Task
 from raykd.errors import Interrupted
 from raykd.models import forward
 from raykd.models.checkpoint import read_config
+from raykd.records.events import PhaseEvent
 from raykd.records.log import MetricsLog
 from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.job import Job, Subset
@@ -97,7 +98,7 @@ def _finetuned(name: str, config: TeacherConfig, max_length: int, prep: TeacherP
         if (folder / "teacher.json").exists():
             log.info("teacher %s: %s is in the cache", name, fingerprint[:12])
             return folder
-        prep.metrics.write("phase", phase=f"fine-tune teacher {name}")
+        prep.metrics.write(PhaseEvent(phase=f"fine-tune teacher {name}"))
         work = folder.with_suffix(".work")
         work.mkdir(parents=True, exist_ok=True)
         start, train = work / "start", teacher_rows("train", config, prep.corpus)

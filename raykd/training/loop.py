@@ -18,6 +18,7 @@ from raykd.data import order
 from raykd.data.batch import Batch
 from raykd.data.encoding import Encoder
 from raykd.models import forward
+from raykd.records.events import EvalEvent, Event, PlanEvent
 from raykd.records.log import MetricsLog
 from raykd.training import collective
 from raykd.training.batch_schedule import BatchSchedule
@@ -93,8 +94,15 @@ class TrainLoop:
         """All steps that are left."""
         rows, settings = len(self.job.train.ids), self.settings
         if self.outcome.step == 0:
-            plan = {"steps": self.total, "epochs": settings.epochs, "samples": rows, "batch_size": settings.batch_size}
-            self._write("plan", **plan, metric=self.job.task.best_by)
+            self._write(
+                PlanEvent(
+                    steps=self.total,
+                    epochs=settings.epochs,
+                    samples=rows,
+                    batch_size=settings.batch_size,
+                    metric=self.job.task.best_by,
+                )
+            )
             self.step_fn.evaluated(0, 0.0)
         train_metrics = TrainMetrics(self.outcome)
         while self.outcome.step < self.total and not self._out_of_patience():
@@ -175,7 +183,7 @@ class TrainLoop:
         else:
             outcome.worse_evaluations += 1
         loss = mean_loss(self.job.task, logits, labels)
-        self._write("eval", step=outcome.step, epoch=outcome.epochs, scores=scores, loss=loss, best=best)
+        self._write(EvalEvent(step=outcome.step, epoch=outcome.epochs, scores=scores, loss=loss, best=bool(best)))
         self.step_fn.evaluated(outcome.step, outcome.epochs)
         at = {"step": outcome.step, "epoch": outcome.epochs, "now": value, "value": outcome.best_value}
         return {**scores, **at, "loss": loss, "asked": outcome.timers.asked, "evaluation": self._evaluation()}
@@ -224,13 +232,12 @@ class TrainLoop:
         return checkpoint.folder if checkpoint is not None else None
 
     def _log(self, step: int, train_metrics: TrainMetrics) -> None:
-        fields = train_metrics.line(self.worker.device, self.worker.world)
-        rate = learning_rate(self.settings, step, self.total)
-        self._write("step", step=step + 1, epoch=self.outcome.epochs, lr=rate, **fields)
+        rate, worker = learning_rate(self.settings, step, self.total), self.worker
+        self._write(train_metrics.event(step + 1, self.outcome.epochs, rate, worker.device, worker.world))
 
-    def _write(self, event: str, **fields: Any) -> None:
+    def _write(self, event: Event) -> None:
         if self.log is not None:
-            self.log.write(event, **fields)
+            self.log.write(event)
 
     def _out_of_patience(self) -> bool:
         return (

@@ -1,15 +1,16 @@
-"""What is shown between two lines of metrics.jsonl: mean losses, speed and the share of time spent waiting."""
+"""What a step event holds: mean losses since the last one, speed and the share of time spent waiting."""
 
 from __future__ import annotations
 
 import torch
 
+from raykd.records.events import StepEvent
 from raykd.training import collective
 from raykd.training.job import Outcome, StepLoss
 
 
 class TrainMetrics:
-    """Adds up steps; tensors stay on their device until a line is due, so that a GPU is not made to wait."""
+    """Adds up steps; tensors stay on their device until an event is due, so that a GPU is not made to wait."""
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
@@ -33,17 +34,28 @@ class TrainMetrics:
         self.outcome.samples += samples
         self.outcome.train_s += seconds
 
-    def line(self, device: torch.device, world: int) -> dict[str, float]:
-        """Means since the last line, over all workers, and a fresh start; every worker must call it."""
+    def event(self, step: int, epoch: float, lr: float, device: torch.device, world: int) -> StepEvent:
+        """Means since the last event, over all workers, and a fresh start; every worker must call it.
+
+        Args:
+            step, epoch: how many optimizer steps, and epochs, are done.
+            lr: of the last step.
+        """
         names = ["loss", "hard", "soft"]
         mine = [float(self.loss[name]) if name in self.loss else 0.0 for name in names]
         has_soft = float("soft" in self.loss)
         *sums, soft_somewhere = collective.sum_scalars([*mine, has_soft], device, world)
-        fields = {name: total / self.steps for name, total in zip(names, sums, strict=True)}
-        if not soft_somewhere:
-            del fields["soft"]
-        fields["grad_norm"] = float(self.norm) if self.norm is not None else 0.0
-        fields["samples_per_s"] = self.samples / self.seconds
-        fields["wait_share"] = (self.outcome.timers.wait_s - self.waited_before) / self.seconds
+        loss, hard, soft = (total / self.steps for total in sums)
+        event = StepEvent(
+            step=step,
+            epoch=epoch,
+            lr=lr,
+            loss=loss,
+            hard=hard,
+            soft=soft if soft_somewhere else None,
+            grad_norm=float(self.norm) if self.norm is not None else 0.0,
+            samples_per_s=self.samples / self.seconds,
+            wait_share=(self.outcome.timers.wait_s - self.waited_before) / self.seconds,
+        )
         self._reset()
-        return fields
+        return event

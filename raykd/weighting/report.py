@@ -11,6 +11,7 @@ import pandas as pd
 
 from raykd.data.rows import Rows
 from raykd.data.tasks import Task
+from raykd.records.result import TeacherWeights, WeightGroup
 
 FILE = "teacher_weights.parquet"
 ROWS = 4_000
@@ -35,7 +36,7 @@ def survey(
         weigh: ids → weights [B, K] (of a policy: π).
 
     Returns:
-        `all`: each teacher's mean; `class`, `domain`, `length`: the same by group, each group with its rows.
+        The fields of a `TeacherWeights`.
     """
     if len(ids) > ROWS:
         ids = ids[np.linspace(0, len(ids) - 1, ROWS).astype(np.int64)]
@@ -47,14 +48,14 @@ def survey(
     columns["length"] = rows.lengths[ids]
     table = pd.DataFrame(columns | {f"weight_{name}": weights[:, k] for k, name in enumerate(names)})
     table.to_parquet(path, index=False)
-    said: dict[str, Any] = {"rows": len(ids), "all": _means(table, names)}
+    summary = TeacherWeights(rows=len(ids), all=_means(table, names))
     if task.classes > 1:
         classes = table["label"].map(lambda label: task.labels[int(label)])
-        said["class"] = _by(table, classes, list(task.labels), names)
+        summary.groups["class"] = _by(table, classes, list(task.labels), names)
     if domains is not None:
-        said["domain"] = _by(table, table["domain"], sorted(set(domains)), names)
-    said["length"] = _by(table, *_length_classes(table["length"]), names)
-    return said
+        summary.groups["domain"] = _by(table, table["domain"], sorted(set(domains)), names)
+    summary.groups["length"] = _by(table, *_length_classes(table["length"]), names)
+    return summary.model_dump()
 
 
 def _chunks(ids: np.ndarray) -> Iterator[np.ndarray]:
@@ -74,10 +75,10 @@ def _means(table: pd.DataFrame, names: tuple[str, ...]) -> dict[str, float]:
     return {name: float(table[f"weight_{name}"].mean()) for name in names}
 
 
-def _by(table: pd.DataFrame, key: pd.Series, order: list[str], names: tuple[str, ...]) -> list[dict[str, Any]]:
+def _by(table: pd.DataFrame, key: pd.Series, order: list[str], names: tuple[str, ...]) -> list[WeightGroup]:
     parts = {str(group): part for group, part in table.groupby(key.to_numpy())}
     return [
-        {"group": group, "rows": len(parts[group]), "weight": _means(parts[group], names)}
+        WeightGroup(group=group, rows=len(parts[group]), weight=_means(parts[group], names))
         for group in order
         if group in parts
     ]

@@ -27,6 +27,7 @@ from raykd import config as configuration
 from raykd import runtime
 from raykd.config import RunConfig
 from raykd.data import order
+from raykd.records.events import EvalEvent, PlanEvent
 from raykd.records.log import MetricsLog, read_events
 from raykd.run import driver as trainer
 from raykd.run.context import RunContext, open_corpus
@@ -170,10 +171,10 @@ def _study(config: RunConfig, folder: Path) -> _Spent:
     begun = time.perf_counter()
     result = driver.run(_run_context(config, folder))
     seconds = time.perf_counter() - begun
-    sharing = result["sharing"]
+    sharing = result.sharing
     students = sum(_trained_s(path.parent) for path in folder.glob("trials/*/metrics.jsonl"))
-    teachers = float(sharing["teacher_s"])
-    return _Spent(teachers, students, seconds - teachers - students, int(sharing["rows_computed"]))
+    teachers = sharing.teacher_s
+    return _Spent(teachers, students, seconds - teachers - students, sharing.rows_computed)
 
 
 def _apart(config: RunConfig, folder: Path, runs: int) -> _Spent:
@@ -182,9 +183,9 @@ def _apart(config: RunConfig, folder: Path, runs: int) -> _Spent:
     for k in range(runs):
         own = config.model_copy(update={"study": None, "cache": folder / f"cache-{k}"})
         result = trainer.distill(_run_context(own, folder / f"run-{k}"))
-        (entry,) = result["teachers"]
-        teachers += entry["seconds"]
-        rows += entry["rows_computed"]
+        (entry,) = result.teachers
+        teachers += entry.seconds
+        rows += entry.rows_computed
         students += _trained_s(folder / f"run-{k}")
     seconds = time.perf_counter() - begun
     shutil.rmtree(folder)
@@ -194,8 +195,8 @@ def _apart(config: RunConfig, folder: Path, runs: int) -> _Spent:
 def _trained_s(folder: Path) -> float:
     """From a training's plan to its last evaluation."""
     events = read_events(folder / "metrics.jsonl")
-    plan = next(event["time"] for event in events if event["event"] == "plan")
-    return float(max(event["time"] for event in events if event["event"] == "eval") - plan)
+    plan = next(event.time for event in events if isinstance(event, PlanEvent))
+    return max(event.time for event in events if isinstance(event, EvalEvent)) - plan
 
 
 def _pass(stage: Stage, teacher: TeacherModel) -> float:

@@ -25,7 +25,7 @@ class TeacherLosses:
         own = (
             ("ce", feedback.own_ce, self._own_ce),
             ("kd", feedback.teacher_kd, self._own_kd),
-            ("anchor", feedback.teacher_reference_kl, self._anchor),
+            ("reference", feedback.teacher_reference_kl, self._anchor),
         )
         self._own = {name: (weight, loss) for name, weight, loss in own if weight}
 

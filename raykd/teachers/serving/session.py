@@ -18,6 +18,7 @@ from ray.exceptions import RayError, RayTaskError
 from raykd.config import RunConfig, TeacherConfig
 from raykd.data.splits import Split
 from raykd.errors import ConfigError, Interrupted, RaykdError
+from raykd.records.events import TargetsEvent
 from raykd.records.log import MetricsLog
 from raykd.teachers.serving.client import TargetSource, cause_of, register
 from raykd.teachers.serving.replica import ActorResources, Replica
@@ -172,7 +173,7 @@ class TeacherSession:
         missing = sum(corpora[corpus]["missing"] for corpus in mine)
         if total - missing != served.shown:
             served.shown = total - missing
-            metrics.write("targets", teacher=served.teacher.name, rows=served.shown, of=total)
+            metrics.write(TargetsEvent(teacher=served.teacher.name, rows=served.shown, of=total))
         return all(corpora[corpus]["sealed"] for corpus in mine)
 
     def _again(self, served: TeacherStatus) -> bool:

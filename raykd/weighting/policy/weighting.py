@@ -21,7 +21,9 @@ from raykd.config import RewardConfig, WeightingConfig
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
 from raykd.models import forward
+from raykd.records.events import PolicyEvent
 from raykd.records.log import MetricsLog
+from raykd.records.result import PolicyUpdate, WeightingResult
 from raykd.training import collective
 from raykd.training.job import WorkerContext
 from raykd.training.replacement_sampler import ReplacementSampler
@@ -241,7 +243,7 @@ class PolicyWeighting(Weighting):
         self._asked = -1
 
     def finalize(self, folder: Path) -> dict[str, Any]:
-        """Takes the policy after its last update, writes it as `policy/`, sums up."""
+        """Writes the policy after its last update as `policy/`; returns a `WeightingResult`'s fields on worker 0."""
         if self.worker.rank > 0:
             return {}
         last = self.tally.last
@@ -252,14 +254,14 @@ class PolicyWeighting(Weighting):
         with zipfile.ZipFile(io.BytesIO(self.line.state(-1))) as archive:
             archive.extractall(target, [name for name in archive.namelist() if name.startswith("rllib/")])
         tally, teachers = self.tally, self.states.layout.teachers
-        return {
-            "mode": self.config.mode,
-            "reward": self.config.reward.type,
-            "updates": tally.version,
-            "began": _named(tally.began, teachers),
-            "ended": _named(tally.ended, teachers),
-            "entropy_undecided": len(teachers) * float(np.log(2)),
-        }
+        return WeightingResult(
+            mode=self.config.mode,
+            reward=self.config.reward.type,
+            updates=tally.version,
+            began=_update(tally.began, teachers),
+            ended=_update(tally.ended, teachers),
+            entropy_uniform=len(teachers) * float(np.log(2)),
+        ).model_dump()
 
     def close(self) -> None:
         """Ends a private selector."""
@@ -278,21 +280,27 @@ class PolicyWeighting(Weighting):
             self._take(self.line.weights(wanted), step)
         self._asked = wanted
 
-    def _take(self, found: PolicyVersion, step: int) -> None:
-        self.policy.load_state_dict({name: torch.tensor(value) for name, value in found.weights.items()})
-        fresh, self.tally.version = found.version > self.tally.version, found.version
-        if not fresh or not found.metrics:
+    def _take(self, version: PolicyVersion, step: int) -> None:
+        self.policy.load_state_dict({name: torch.tensor(value) for name, value in version.weights.items()})
+        fresh, self.tally.version = version.version > self.tally.version, version.version
+        if not fresh or not version.metrics:
             return
-        self.tally.began, self.tally.ended = self.tally.began or found.metrics, found.metrics
-        if self.log is not None:
-            said = _named(found.metrics, self.states.layout.teachers)
-            epoch = (step + 1) / self.steps_per_epoch
-            self.log.write("selector", step=step + 1, epoch=epoch, version=found.version, **said)
+        self.tally.began, self.tally.ended = self.tally.began or version.metrics, version.metrics
+        update = _update(version.metrics, self.states.layout.teachers)
+        if self.log is not None and update is not None:
+            self.log.write(
+                PolicyEvent(
+                    step=step + 1,
+                    epoch=(step + 1) / self.steps_per_epoch,
+                    version=version.version,
+                    **update.model_dump(),
+                )
+            )
 
 
-def _named(metrics: dict[str, float], teachers: tuple[str, ...]) -> dict[str, Any]:
-    """With the shares by teacher's name."""
+def _update(metrics: dict[str, float], teachers: tuple[str, ...]) -> PolicyUpdate | None:
+    """An update's metrics with the shares by teacher's name; None where the policy was not updated."""
     if not metrics:
-        return {}
-    plain = {key: value for key, value in metrics.items() if not key.startswith("share_")}
-    return {**plain, "share": {name: metrics[f"share_{k}"] for k, name in enumerate(teachers)}}
+        return None
+    share = {name: metrics[f"share_{k}"] for k, name in enumerate(teachers)}
+    return PolicyUpdate(reward=metrics["reward"], entropy=metrics["entropy"], rows=metrics["rows"], share=share)
