@@ -1,105 +1,111 @@
-"""A study in words: what won and how sure that is, what mattered, what sharing the teachers saved."""
+"""A study's result in sentences: the best configuration and how sure that is, what mattered, what sharing saved."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from raykd.display.text import METRICS, article, count, interval, number, share
+from raykd.display.text import article, count, margin, metric_name, number, share
 from raykd.records.durations import duration
-from raykd.report.run_files import Result
+from raykd.records.result import BestResult, StudyResult
 
 SEARCHERS = {"random": "at random", "grid": "over the whole grid", "optuna": "by Optuna"}
-MOST_VALUES = 6
+MOST_KEYS = 3
+"""How many keys are named after the most important one."""
 
 
-def values(params: dict[str, Any]) -> str:
-    """`objective.temperature 3.2, student.layers 2`."""
-    return ", ".join(f"{key} {value(at)}" for key, at in params.items())
+def params_text(params: dict[str, Any]) -> str:
+    """Searched values in a line: `objective.temperature 3.2, student.layers 2`."""
+    return ", ".join(f"{key} {value_text(value)}" for key, value in params.items())
 
 
-def value(given: Any) -> str:
+def value_text(value: Any) -> str:
     """A searched value as it is written."""
-    if isinstance(given, float):
-        return f"{given:.3g}"
-    return given if isinstance(given, str) else json.dumps(given)
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
-def won(result: Result) -> str:
-    """The best configuration and its spread."""
-    best, name = result["best"], str(METRICS.get(result["metric"], result["metric"]))
-    said = f"The best of {sum(result['trials'].values())} trials has {values(best['params'])}"
-    if len(best["values"]) > 1:
-        said += (
-            f": its students reached {article(name)} {name} of {number(best['mean'])} ± {number(best['deviation'])}"
-            f" over {len(best['values'])} seeds."
+def best_text(result: StudyResult) -> str:
+    """The best configuration and its spread over seeds."""
+    best, name = result.best, metric_name(result.metric)
+    sentence = f"The best of {result.trials.total} trials has {params_text(best.params)}"
+    if len(best.values) > 1:
+        sentence += (
+            f": its students reached {article(name)} {name} of {number(best.mean)} ± {number(best.deviation)}"
+            f" over {len(best.values)} seeds."
         )
     else:
-        said += f" and reached {article(name)} {name} of {number(best['mean'])} with the one seed that it ran."
-    test = (best.get("test") or {}).get(result["metric"])
-    return said + (f" On test, which nothing was chosen by, {number(test)}." if test is not None else "")
+        sentence += f" and reached {article(name)} {name} of {number(best.mean)} with the one seed that it ran."
+    test = best.test.get(result.metric) if best.test else None
+    return sentence if test is None else f"{sentence} On the test split, which chose nothing: {number(test)}."
 
 
-def sure(result: Result) -> str:
+def certainty_text(result: StudyResult) -> str:
     """Whether the order of the best is settled."""
-    groups = sorted(result.get("repeated", []), key=lambda group: -group["mean"])
-    rows, said = result.get("validation_rows", 0), []
+    groups = sorted(result.repeated, key=lambda group: -group.mean)
+    sentences = []
     if len(groups) > 1:
         first, second = groups[:2]
-        gap = first["mean"] - second["mean"]
-        wide = max(first["deviation"] or 0.0, second["deviation"] or 0.0)
-        close = "less than" if gap < wide else "more than"
-        said.append(
-            f"It is {number(gap)} ahead of the next best ({second['trial']}), {close} the seeds' deviation of "
-            f"{number(wide)}: " + ("their order is not settled." if gap < wide else "the seeds agree.")
+        gap = first.mean - second.mean
+        deviation = max(first.deviation or 0.0, second.deviation or 0.0)
+        close = "less than" if gap < deviation else "more than"
+        conclusion = "their order is not settled" if gap < deviation else "the seeds agree"
+        sentences.append(
+            f"It is {number(gap)} ahead of the next best ({second.trial}), {close} the seeds' deviation of "
+            f"{number(deviation)}: {conclusion}."
         )
-    if result["metric"] == "accuracy" and rows:
-        low, high = interval(result["value"], rows)
-        said.append(f"On {rows:,} validation rows chance alone moves it by about ±{number((high - low) / 2)} (95 %).")
-    if sum(result["trials"].values()) > 1:
-        said.append("The best of many on the same rows flatters itself a little; a test split does not.")
-    return " ".join(said)
+    half = margin(result.metric, result.value, result.validation_rows)
+    if half is not None:
+        sentences.append(
+            f"On {result.validation_rows:,} validation rows chance alone moves it by about ±{number(half)} (95 %)."
+        )
+    if result.trials.total > 1:
+        sentences.append(
+            "The best of many on the same rows is a little too high an estimate; a test split gives a fair one."
+        )
+    return " ".join(sentences)
 
 
-def mattered(result: Result) -> str:
-    """The keys that the metric hangs on."""
-    weights = result.get("importance") or {}
-    if not weights:
-        return "Too few trials, or too like ones, to tell what mattered."
-    first, *rest = weights.items()
-    said = f"{first[0]} mattered most ({share(first[1])} of what the trials' differences hang on)"
-    said += f"; then {', '.join(f'{key} ({share(weight)})' for key, weight in rest[:3])}" if rest else ""
-    return f"{said}."
+def importance_text(result: StudyResult) -> str:
+    """The keys that the metric depends on most."""
+    if not result.importance:
+        return "The trials are too few, or too alike, to tell which key mattered."
+    (key, weight), *rest = result.importance.items()
+    sentence = f"{key} mattered most ({share(weight)} of the importance)"
+    if rest:
+        sentence += f"; then {', '.join(f'{key} ({share(weight)})' for key, weight in rest[:MOST_KEYS])}"
+    return f"{sentence}."
 
 
-def ended(result: Result) -> str:
-    """How the trials ended."""
-    trials, how = result["trials"], SEARCHERS.get(result["searcher"], "")
-    said = f"Searched {how}: {trials['done']} trials came to their end"
-    if trials["stopped"]:
-        said += f", {trials['stopped']} were stopped early ({result['scheduler']})"
-    if trials["failed"]:
-        said += f", {trials['failed']} failed (the table says of what)"
-    return f"{said}. {result['concurrency']} ran at once; all of it took {duration(result['seconds'])}."
+def trials_text(result: StudyResult) -> str:
+    """How many trials finished, were stopped or failed, and how long the study took."""
+    trials = result.trials
+    sentence = f"Searched {SEARCHERS.get(result.searcher, result.searcher)}: {trials.done} trials finished"
+    if trials.stopped:
+        sentence += f", {trials.stopped} were stopped early ({result.scheduler})"
+    if trials.failed:
+        sentence += f", {trials.failed} failed (the table gives the reasons)"
+    at_once = f"{result.concurrency} ran at once" if result.concurrency else "They ran side by side"
+    return f"{sentence}. {at_once}; the study took {duration(result.seconds)}."
 
 
-def shared(result: Result) -> str:
+def sharing_text(result: StudyResult) -> str:
     """What one pass of the teachers for all trials saved."""
-    at = result.get("sharing") or {}
-    if not at:
-        return ""
-    said = (
-        f"The teachers computed {at['rows_computed']:,} rows in {duration(at['teacher_s'])}, once for {at['trials']} "
-        f"trials, whatever their temperatures, sizes and seeds; the students used {at['rows_used']:,}."
+    sharing = result.sharing
+    text = (
+        f"The teachers computed {sharing.rows_computed:,} rows in {duration(sharing.teacher_s)}, once for "
+        f"{sharing.trials} trials, whatever their temperatures, sizes and seeds; the students used "
+        f"{sharing.rows_used:,}."
     )
-    if at["rows_computed"] < at["rows_wanted"]:
-        said += f" The other {at['rows_wanted'] - at['rows_computed']:,} rows were at hand from earlier runs."
-    said += f" Apart, each with a teacher of its own, the trials would have computed {at['rows_apart']:,}"
-    return said + (f", {duration(at['saved_s'])} more of the teachers' time." if at["saved_s"] else ".")
+    if sharing.rows_computed < sharing.rows_wanted:
+        text += f" The other {sharing.rows_wanted - sharing.rows_computed:,} rows were stored by earlier runs."
+    text += f" Trials with a teacher of their own would have computed {sharing.rows_apart:,}"
+    return text + (f", {duration(sharing.saved_s)} more of the teachers' time." if sharing.saved_s else ".")
 
 
-def size(best: dict[str, Any]) -> str:
+def size_text(best: BestResult) -> str:
     """`31 k parameters, 0.8 ms a row`."""
-    said = [f"{count(best['parameters'])} parameters"] if best.get("parameters") else []
-    said += [f"{best['latency_ms']:.1f} ms a row"] if best.get("latency_ms") else []
-    return ", ".join(said)
+    parts = [f"{count(best.parameters)} parameters"] if best.parameters else []
+    parts += [f"{best.latency_ms:.1f} ms a row"] if best.latency_ms else []
+    return ", ".join(parts)

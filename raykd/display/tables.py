@@ -7,87 +7,87 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from raykd.display.text import METRICS, caution, count, difference, number, share, taught, verdict
+from raykd.display.text import (
+    before_and_after,
+    caution,
+    count,
+    difference,
+    metric_name,
+    number,
+    plural,
+    share,
+    verdict,
+)
+from raykd.records.result import RunResult
 
 TONES = {"good": "green", "even": "yellow", "bad": "yellow", "unknown": "dim"}
 
 
-def final_table(result: dict[str, Any]) -> Table:
-    """A rich table of a result.json; the caption says the gap and the efficiency in words."""
-    metric = result.get("metric", "value")
-    alone = result.get("gap", {}).get("alone")
-    table = Table(title=Text(str(result.get("name", "run")), "bold"), title_justify="left", caption_justify="left")
+def final_table(result: RunResult) -> Table:
+    """A rich table of a run's result; the caption has the gap and the efficiency in sentences."""
+    alone, parameters = result.gap.alone, result.student.parameters
+    table = Table(title=Text(result.name, "bold"), title_justify="left", caption_justify="left")
     table.add_column("model", overflow="fold")
-    table.add_column(METRICS.get(metric, metric), justify="right")
+    table.add_column(metric_name(result.metric), justify="right")
     table.add_column("against alone", justify="right")
     table.add_column("parameters", justify="right")
     table.add_column("", style="dim")
 
-    def add(
-        name: str, value: float | None, size: float | None, how: str, style: str = "", began: float | None = None
-    ) -> None:
-        known = value is not None and alone is not None and name not in ("baseline alone", "student, on test")
-        gain = difference(value - alone) if known else "-"
-        said = number(value) if began is None else f"{number(began)} -> {number(value)}"
-        table.add_row(Text(name), said, gain, count(size), Text(how), style=style)
+    def against_alone(value: float | None) -> str:
+        return "-" if value is None or alone is None else difference(value - alone)
 
-    size = result.get("student", {}).get("parameters")
-    for one in result.get("teachers", []):
-        rows = f"{one.get('rows_computed') or 0:,} rows computed, {one.get('rows_reused') or 0:,} reused"
-        began, ended = taught(result, one["name"]) or (None, one.get("metric"))
-        add(f"teacher {one['name']}", ended, one.get("parameters"), rows, began=began)
+    for teacher in result.teachers:
+        rows = f"{teacher.rows_computed:,} rows computed, {teacher.rows_reused:,} reused"
+        trained = before_and_after(result, teacher.name)
+        value = teacher.metric if trained is None else trained[1]
+        written = number(value) if trained is None else f"{number(trained[0])} -> {number(value)}"
+        cells = (written, against_alone(value), count(teacher.parameters), rows)
+        table.add_row(Text(f"teacher {teacher.name}"), *cells)
     table.add_section()
-    for name, one in result.get("baselines", {}).items():
-        speed = one.get("samples_per_s")
-        add(f"baseline {name}", one.get("value"), size, "" if speed is None else f"{speed:,.0f} samples/s")
+    for name, baseline in result.baselines.items():
+        gain = "-" if name == "alone" else against_alone(baseline.value)
+        speed = f"{baseline.samples_per_s:,.0f} samples/s"
+        table.add_row(Text(f"baseline {name}"), number(baseline.value), gain, count(parameters), speed)
     table.add_section()
-    speed = result.get("efficiency", {}).get("samples_per_s")
-    add("student", result.get("value"), size, "" if speed is None else f"{speed:,.0f} samples/s", "bold")
-    for name, value in (result.get("test") or {}).items():
-        if name == metric:
-            add("student, on test", value, size, "scored once")
+    speed = f"{result.efficiency.samples_per_s:,.0f} samples/s"
+    cells = (number(result.value), against_alone(result.value), count(parameters), speed)
+    table.add_row("student", *cells, style="bold")
+    if result.test and result.metric in result.test:
+        table.add_row("student, on test", number(result.test[result.metric]), "-", count(parameters), "scored once")
     table.caption = _caption(result)
     return table
 
 
-def _caption(result: dict[str, Any]) -> Text:
-    said = verdict(result)
-    text = Text(said.sentence, TONES[said.tone])
-    for line in (caution(result), _efficiency(result)):
+def _caption(result: RunResult) -> Text:
+    outcome, measured = verdict(result), result.efficiency
+    text = Text(outcome.sentence, TONES[outcome.tone])
+    efficiency = (
+        f"Efficiency: {measured.samples_per_s:,.0f} samples/s, {share(measured.ratio)} of the same student reading no "
+        f"teacher, {share(measured.wait_share)} of the time waiting."
+    )
+    for line in (caution(result), efficiency):
         if line:
             text.append(f"\n{line}", "dim")
     return text
 
 
-def _efficiency(result: dict[str, Any]) -> str:
-    measured = result.get("efficiency", {})
-    if measured.get("samples_per_s") is None:
-        return ""
-    said = [f"{measured['samples_per_s']:,.0f} samples/s"]
-    if measured.get("ratio") is not None:
-        said.append(f"{share(measured['ratio'])} of the same student reading no teacher")
-    if measured.get("wait_share") is not None:
-        said.append(f"{share(measured['wait_share'])} of the time waiting")
-    return f"Efficiency: {', '.join(said)}."
-
-
 def plan_table(plan: dict[str, Any]) -> Table:
-    """What `raykd check` found: what is trained and served, and what it takes; rows and warnings below."""
+    """What `raykd check` reports: what is trained and served, and what it takes; rows and warnings below."""
     table = Table(title=Text(f"{plan['name']}: {_task(plan['task'])}", "bold"), title_justify="left")
     for title in ("", "parameters", "steps", "processes", "each takes", "memory"):
         table.add_column(title, justify="left" if title in ("", "each takes") else "right", overflow="fold")
-    for one in plan["teachers"]:
-        name = f"teacher {one['name']}"
-        if one["prepare"] == "finetune":
-            table.add_row(Text(f"{name}, fine-tuned"), *_training_cells(one))
-            one = {**one, "parameters": None, "memory_mb": None}
-        served = f"{one['replicas']} replica{'s' * (one['replicas'] > 1)}"
-        cells = (count(one.get("parameters")), "-", served, _resources(one["resources"]), _memory(one.get("memory_mb")))
-        table.add_row(Text(f"{name}, {one['rows']:,} rows asked"), *cells)
+    for teacher in plan["teachers"]:
+        name = f"teacher {teacher['name']}"
+        if teacher["prepare"] == "finetune":
+            table.add_row(Text(f"{name}, fine-tuned"), *_training_cells(teacher))
+            teacher = {**teacher, "parameters": None, "memory_mb": None}
+        replicas, resources = plural(teacher["replicas"], "replica"), _resources(teacher["resources"])
+        cells = (count(teacher.get("parameters")), "-", replicas, resources, _memory(teacher.get("memory_mb")))
+        table.add_row(Text(f"{name}, {teacher['rows']:,} rows requested"), *cells)
     if plan.get("weighting"):
         table.add_row(*_policy_row(plan["weighting"]))
     if plan.get("feedback"):
-        table.add_row(*_learning_row(plan["feedback"]))
+        table.add_row(*_feedback_row(plan["feedback"]))
     table.add_row(Text("student"), *_training_cells(plan["student"]), style="bold")
     for name, baseline in plan["baselines"].items():
         table.add_row(Text(f"baseline {name}"), *_training_cells(baseline))
@@ -102,36 +102,35 @@ def plan_table(plan: dict[str, Any]) -> Table:
 
 
 def _policy_row(policy: dict[str, Any]) -> tuple[str | Text, ...]:
-    copies = f", {policy['copies']} teachers more for honest losses" if policy["copies"] else ""
-    named = Text(f"policy, on sentence vectors of {policy['sentences']}{copies}")
-    return named, count(policy["parameters"]), f"{policy['updates']:,} updates", "1 selector", "no CPU", "-"
+    copies = f", {policy['copies']} more teachers for cross-fitted losses" if policy["copies"] else ""
+    name = Text(f"policy, on sentence vectors of {policy['sentences']}{copies}")
+    return name, count(policy["parameters"]), f"{policy['updates']:,} updates", "1 selector", "no CPU", "-"
 
 
 def _searched(study: dict[str, Any]) -> str:
-    said = f"A study: at most {study['trials']} trials over {', '.join(study['keys'])}"
-    return f"{said} ({study['searcher']}, {study['scheduler']}), {study['repetitions']} repetitions with other seeds."
+    head = f"A study: at most {study['trials']} trials over {', '.join(study['keys'])}"
+    return f"{head} ({study['searcher']}, {study['scheduler']}), {study['repetitions']} repetitions with other seeds."
 
 
-def _learning_row(feedback: dict[str, Any]) -> tuple[str | Text, ...]:
-    names, ranks = feedback["teachers"], feedback["ranks"]
-    learn = f"{', '.join(names)} learn{'s' * (len(names) == 1)} by {feedback['type']}"
-    processes = f"{ranks} rank{'s' * (ranks > 1)} each" if len(names) > 1 else f"{ranks} rank{'s' * (ranks > 1)}"
-    parameters = count(feedback["parameters"])
+def _feedback_row(feedback: dict[str, Any]) -> tuple[str | Text, ...]:
+    names, ranks = feedback["teachers"], plural(feedback["ranks"], "rank")
+    learners = f"{', '.join(names)} learn{'s' * (len(names) == 1)} by {feedback['type']}"
     return (
-        Text(learn),
-        parameters,
-        f"{feedback['rounds']:,} rounds",
-        processes,
+        Text(learners),
+        count(feedback["parameters"]),
+        plural(feedback["rounds"], "round"),
+        f"{ranks} each" if len(names) > 1 else ranks,
         "as served",
         _memory(feedback["memory_mb"]),
     )
 
 
 def teachers_table(result: dict[str, Any]) -> Table:
-    """The teachers that `raykd teach` has prepared, and where they lie."""
+    """The teachers that `raykd teach` has prepared, and their folders."""
     table = Table("teacher", "parameters", "folder")
-    for one in result["teachers"]:
-        table.add_row(Text(one["name"]), count(one.get("parameters")), Text(str(one["folder"]), overflow="fold"))
+    for teacher in result["teachers"]:
+        folder = Text(str(teacher["folder"]), overflow="fold")
+        table.add_row(Text(teacher["name"]), count(teacher["parameters"]), folder)
     return table
 
 
@@ -140,7 +139,7 @@ def scores_table(result: dict[str, dict[str, float]]) -> Table:
     table = Table("split")
     names = list(dict.fromkeys(name for scores in result.values() for name in scores))
     for name in names:
-        table.add_column(METRICS.get(name, name), justify="right")
+        table.add_column(metric_name(name), justify="right")
     for split, scores in result.items():
         table.add_row(split, *(number(scores.get(name)) for name in names))
     return table
@@ -148,14 +147,14 @@ def scores_table(result: dict[str, dict[str, float]]) -> Table:
 
 def _task(task: dict[str, Any]) -> str:
     labels = task.get("labels") or []
-    named = f" of {', '.join(labels[:5])}{', …' * (len(labels) > 5)}" if labels else ""
-    return f"{task['type']}{named}, best by {METRICS.get(task['metric'], task['metric'])}"
+    classes = f" of {', '.join(labels[:5])}{', …' * (len(labels) > 5)}" if labels else ""
+    return f"{task['type']}{classes}, best by {metric_name(task['metric'])}"
 
 
-def _training_cells(one: dict[str, Any]) -> tuple[str, str, str, str, str]:
-    workers = f"{one['workers']} worker{'s' * (one['workers'] > 1)}"
-    steps, each = f"{one['steps']:,}", _resources(one["worker_resources"])
-    return count(one.get("parameters")), steps, workers, each, _memory(one.get("memory_mb"))
+def _training_cells(training: dict[str, Any]) -> tuple[str, str, str, str, str]:
+    steps, workers = f"{training['steps']:,}", plural(training["workers"], "worker")
+    resources = _resources(training["worker_resources"])
+    return count(training.get("parameters")), steps, workers, resources, _memory(training.get("memory_mb"))
 
 
 def _resources(resources: dict[str, float]) -> str:

@@ -1,12 +1,13 @@
-"""A result in words and written numbers: honest where the student gained nothing, or where nobody can know."""
+"""A run's result in sentences, and numbers as they are written: plain where the student gained nothing."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from raykd.config import baseline_rules, title_of
+from raykd.records.result import RunResult
 
 METRICS = {
     "accuracy": "accuracy",
@@ -21,27 +22,26 @@ RULES = {rule: title_of("weighting", rule) for rule in baseline_rules()}
 BASELINES = {
     "alone": "the same student, trained without a teacher",
     "in_loop": "the same student, its teachers called in its own loop",
-    **{name: f"the same student, {said}" for name, said in RULES.items()},
+    **{name: f"the same student, {title}" for name, title in RULES.items()},
 }
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What distillation gave, as one sentence."""
+    """What distillation gave, as a sentence; the tone chooses its colour."""
 
     tone: Literal["good", "even", "bad", "unknown"]
     sentence: str
 
 
-def verdict(result: dict[str, Any]) -> Verdict:
-    """Student against the same student alone and the best teacher, from `gap` of result.json."""
-    gap = result.get("gap", {})
-    student, alone, teacher = gap.get("student"), gap.get("alone"), gap.get("teacher")
+def verdict(result: RunResult) -> Verdict:
+    """The student against the same student trained alone and against the best teacher."""
+    student, alone, teacher = result.gap.student, result.gap.alone, result.gap.teacher
     if student is None or alone is None:
         return Verdict(
             "unknown",
             "No student was trained without a teacher, so what the teachers added is not known "
-            "(put `alone` under baselines to learn it).",
+            "(add `alone` to `baselines` to measure it).",
         )
     without = f"the same student trained without a teacher ({number(alone)})"
     change = student - alone
@@ -68,32 +68,48 @@ def verdict(result: dict[str, Any]) -> Verdict:
     )
 
 
-def reached(result: dict[str, Any]) -> str:
+def reached(result: RunResult) -> str:
     """`The student reached an accuracy of 0.834 on 872 validation rows.`"""
-    name = METRICS.get(result.get("metric", ""), result.get("metric", "value"))
-    rows = validation_rows(result)
-    return f"The student reached {article(name)} {name} of {number(result.get('value'))}" + (
-        f" on {rows:,} validation rows." if rows else " on validation."
-    )
+    name, rows = metric_name(result.metric), result.validation_rows
+    where = f"{rows:,} validation rows" if rows else "validation"
+    return f"The student reached {article(name)} {name} of {number(result.value)} on {where}."
+
+
+def metric_name(metric: str) -> str:
+    """A metric as a sentence names it."""
+    return METRICS.get(metric, metric)
+
+
+def short_name(metric: str) -> str:
+    """A metric as a column's title names it."""
+    return SHORT.get(metric, metric)
 
 
 def article(name: str) -> str:
-    """`an` accuracy, `a` correlation."""
+    """The article of a metric's name: `an` accuracy, `a` correlation."""
     return "an" if name[0] in "aeiouF" else "a"
 
 
-def caution(result: dict[str, Any]) -> str:
-    """How far chance moves an accuracy on so few rows, where that is known; else nothing."""
-    rows, value, gap = validation_rows(result), result.get("value"), result.get("gap", {})
-    if result.get("metric") != "accuracy" or not rows or value is None:
+def caution(result: RunResult) -> str:
+    """How far chance moves an accuracy on so few rows; empty for other metrics, and where the rows are not known."""
+    half = margin(result.metric, result.value, result.validation_rows)
+    if half is None:
         return ""
+    sentence = f"On {result.validation_rows:,} rows chance alone moves an accuracy by about ±{number(half)} (95 %)"
+    student, alone = result.gap.student, result.gap.alone
+    if student is not None and alone is not None and 0 < abs(student - alone) < half:
+        return (
+            f"{sentence}: the difference of {number(abs(student - alone))} is smaller, so one seed does not settle it."
+        )
+    return f"{sentence}."
+
+
+def margin(metric: str, value: float | None, rows: int) -> float | None:
+    """Half the 95 % interval of an accuracy measured on so many rows; None for other metrics and unknown rows."""
+    if metric != "accuracy" or value is None or not rows:
+        return None
     low, high = interval(value, rows)
-    margin = (high - low) / 2
-    said = f"On {rows:,} rows chance alone moves an accuracy by about ±{number(margin)} (95 %)"
-    student, alone = gap.get("student"), gap.get("alone")
-    if student is not None and alone is not None and 0 < abs(student - alone) < margin:
-        return f"{said}: the difference of {number(abs(student - alone))} is smaller, so one seed does not settle it."
-    return f"{said}."
+    return (high - low) / 2
 
 
 def interval(accuracy: float, rows: int, z: float = 1.96) -> tuple[float, float]:
@@ -103,9 +119,13 @@ def interval(accuracy: float, rows: int, z: float = 1.96) -> tuple[float, float]
     return centre - half, centre + half
 
 
-def validation_rows(result: dict[str, Any]) -> int:
-    """0 when the result does not say."""
-    return int(result.get("splits", {}).get("validation", {}).get("rows", 0))
+def before_and_after(result: RunResult, teacher: str) -> tuple[float, float] | None:
+    """The run's metric of a teacher under feedback, before and after; None where it is frozen or one is not known."""
+    trained = result.feedback.teachers.get(teacher) if result.feedback else None
+    if trained is None:
+        return None
+    began, ended = trained.began.get(result.metric), trained.ended.get(result.metric)
+    return None if began is None or ended is None else (began, ended)
 
 
 def number(value: float | None) -> str:
@@ -119,19 +139,11 @@ def difference(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """`47 %`; a dash when there is none, one decimal place below ten per cent and above 99."""
+    """`47 %`; a dash when there is none, a decimal place below ten per cent and above 99."""
     if value is None:
         return "-"
     fine = abs(value) < 0.0995 or 0.99 < value < 1
     return f"{100 * value:.1f} %".replace(".0 %", " %") if fine else f"{100 * value:.0f} %"
-
-
-def taught(result: dict[str, Any], name: str) -> tuple[float, float] | None:
-    """The metric that a teacher began and ended with, where it learnt from the student and both are known."""
-    one = ((result.get("feedback") or {}).get("teachers") or {}).get(name) or {}
-    metric = result.get("metric", "")
-    began, ended = ((one.get(key) or {}).get(metric) for key in ("began", "ended"))
-    return None if began is None or ended is None else (began, ended)
 
 
 def size(length: float) -> str:
@@ -147,12 +159,12 @@ def percent(value: float) -> str:
     return f"{100 * value:.3g} %"
 
 
-def layers(model: dict[str, Any]) -> str:
+def layers(number_of: int | None, width: int | None = None) -> str:
     """`2 layers, 384 wide`, as far as it is known."""
-    if not model.get("layers"):
+    if not number_of:
         return ""
-    said = "1 layer" if model["layers"] == 1 else f"{model['layers']} layers"
-    return f"{said}, {model['hidden_size']} wide" if model.get("hidden_size") else said
+    counted = "1 layer" if number_of == 1 else f"{number_of} layers"
+    return f"{counted}, {width} wide" if width else counted
 
 
 def count(value: float | None) -> str:
@@ -163,3 +175,8 @@ def count(value: float | None) -> str:
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value:,.0f}"
+
+
+def plural(number_of: int, singular: str) -> str:
+    """A number with its noun: `1 round`, `1,200 rounds`."""
+    return f"{number_of:,} {singular}{'s' * (number_of != 1)}"

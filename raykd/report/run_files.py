@@ -1,8 +1,7 @@
-"""Reads a run's folder, finished or not."""
+"""Reads a run's folder, finished or not: its result, the fold of its logs, its configuration and predictions."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,105 +11,92 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from raykd.config.overlay import expanded
-from raykd.errors import ConfigError, RaykdError
-from raykd.records.log import Event, read_events
-from raykd.report.curves import Curves
+from raykd.errors import ConfigError
+from raykd.records.result import RunResult, read_result
+from raykd.records.run_state import RunState
 
-Result = dict[str, Any]
+EXAMPLE = "give the folder of a run, for example runs/NAME"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run's folder holds; `result` is empty while the run is not finished."""
+    """What a run's folder holds.
+
+    Attributes:
+        result: None while the run is not finished.
+        config_text: config.yaml as it is there.
+        config: the same parsed; empty where it is no mapping.
+        predictions: of a regression the true values and the student's on validation.
+        warnings: the result's, and those of reading the folder.
+    """
 
     folder: Path
-    result: Result = field(default_factory=dict)
-    config: str = ""  # config.yaml as it stands there
-    events: list[Event] = field(default_factory=list)
-    baselines: dict[str, Curves] = field(default_factory=dict)
-    answers: tuple[np.ndarray, np.ndarray] | None = None  # of a regression: true values and predictions on validation
+    state: RunState
+    result: RunResult | None = None
+    config_text: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    predictions: tuple[np.ndarray, np.ndarray] | None = None
     warnings: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        return str(self.result.get("name") or self.folder.resolve().name)
-
-    @property
-    def student(self) -> Curves:
-        return Curves.of(self.events)
+        """The run's name, or its folder's while it is not finished."""
+        return self.result.name if self.result else self.folder.resolve().name
 
     @property
     def metric(self) -> str:
-        return str(self.result.get("metric") or self.student.metric)
+        """The metric that chooses the best checkpoint."""
+        return self.result.metric if self.result else self.state.student.metric
 
-    @property
-    def phase(self) -> str:
-        """The last phase that the run began."""
-        return next((str(event.get("phase", "")) for event in reversed(self.events) if event["event"] == "phase"), "")
+    def setting(self, section: str, key: str) -> Any:
+        """A key of a section of the configuration (of a shorthand: `type`); None where it is not there."""
+        content = self.config.get(section)
+        return content.get(key) if isinstance(content, dict) else content if key == "type" else None
 
 
 def read_run(folder: Path) -> Run:
     """Reads all that is there.
 
     Raises:
-        ConfigError: the folder is not there or is no run's.
-        RaykdError: result.json is damaged.
+        ConfigError: the folder does not exist or is no run's.
+        RunError: result.json is damaged or of another version.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ConfigError(str(folder), "no such folder", "give the folder of a run, for example runs/NAME")
+        raise ConfigError(str(folder), "no such folder", EXAMPLE)
     if not any((folder / name).is_file() for name in ("result.json", "metrics.jsonl", "config.yaml")):
-        what = "is no run's folder: neither result.json nor metrics.jsonl is in it"
-        raise ConfigError(str(folder), what, "give the folder that `raykd distill` wrote")
+        raise ConfigError(str(folder), "is no run's folder: neither result.json nor metrics.jsonl is in it", EXAMPLE)
     result = read_result(folder / "result.json")
-    config = folder / "config.yaml"
-    logs = sorted(folder.glob("baselines/*/metrics.jsonl"))
-    answers, warnings = _answers(folder / "predictions.parquet") if not result.get("confusion") else (None, [])
+    if result is not None and not isinstance(result, RunResult):
+        raise ConfigError(str(folder), "is a study's folder and no run's", EXAMPLE)
+    text = read_text(folder / "config.yaml")
+    classes = result is not None and result.confusion is not None
+    predictions, warnings = (None, []) if classes else _predictions(folder / "predictions.parquet")
     return Run(
         folder,
+        RunState.read(folder),
         result,
-        config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
-        read_events(folder / "metrics.jsonl"),
-        {log.parent.name: Curves.of(read_events(log)) for log in logs},
-        answers,
-        [str(said) for said in result.get("warnings", [])] + warnings,
+        text,
+        _mapping(text),
+        predictions,
+        [*(result.warnings if result else []), *warnings],
     )
 
 
-def read_result(path: Path) -> Result:
-    """The content of a result.json, empty where there is none.
+def read_text(path: Path) -> str:
+    """A text file's content; empty where there is none."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
-    Raises:
-        RaykdError: it is damaged.
-    """
-    if not path.is_file():
+
+def _mapping(text: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError):
         return {}
-    try:
-        result = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise RaykdError(str(path), f"is damaged: {error}", "delete it and run `raykd distill` again") from None
-    if not isinstance(result, dict):
-        raise RaykdError(str(path), "is damaged: no mapping", "delete it and run `raykd distill` again")
-    return result
+    return content if isinstance(content, dict) else {}
 
 
-def section_type(config: str, section: str) -> str:
-    """The `type` of a section of config.yaml, or the shorthand for it; empty where the text does not say."""
-    return str(setting(config, section, "type") or "")
-
-
-def setting(config: str, section: str, key: str) -> Any:
-    """A key of a section of config.yaml (of a shorthand: `type`); None where the text does not say."""
-    try:
-        said = yaml.safe_load(config)
-    except yaml.YAMLError:
-        return None
-    given = said.get(section) if isinstance(said, dict) else None
-    return expanded(given, (section,)).get(key)
-
-
-def _answers(path: Path) -> tuple[tuple[np.ndarray, np.ndarray] | None, list[str]]:
+def _predictions(path: Path) -> tuple[tuple[np.ndarray, np.ndarray] | None, list[str]]:
     """The true and predicted values of a regression, and a warning if the file cannot be read."""
     if not path.is_file():
         return None, []

@@ -1,135 +1,129 @@
-"""The page's tables: models, classes, splits; each is empty where a run has nothing to say."""
+"""The tables of a run's page: models, classes, efficiency, splits; each is None where a run has nothing for it."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from raykd.display.text import BASELINES, METRICS, SHORT, count, difference, number, taught
+from raykd.display.text import (
+    BASELINES,
+    before_and_after,
+    count,
+    difference,
+    metric_name,
+    number,
+    share,
+    short_name,
+)
 from raykd.records.durations import duration
-from raykd.report.html import NOTHING, Html, table, tag
-from raykd.report.run_files import Result, Run
+from raykd.records.result import RunResult, Scores, TeacherResult
+from raykd.report.run_files import Run
+from raykd.report.views import Column, Reproduction, Row, Section, Table
 
 MOST_CLASSES = 30
 
 
-def warnings(run: Run) -> Html:
-    """What the reader should know before trusting the numbers."""
-    if not run.warnings:
-        return NOTHING
-    said = tag("ul", *(tag("li", one) for one in run.warnings))
-    return tag("div", tag("strong", "Mind"), said, class_="warnings", role="note")
-
-
-def models(run: Run) -> Html:
+def models(run: Run) -> Section | None:
     """Teachers, baselines and the student in one table."""
-    result = run.result
-    if not result:
-        return NOTHING
-    metric, alone = run.metric, result.get("gap", {}).get("alone")
-    entries: list[dict[str, Any]] = [result, *result.get("teachers", []), *result.get("baselines", {}).values()]
-    without = result.get("baselines", {}).get("alone")
-    others = sorted({name for one in entries for name in one.get("scores", {})} - {metric})
+    if run.result is None:
+        return None
+    result, alone, size = run.result, run.result.gap.alone, count(run.result.student.parameters)
+    scored = [result.scores, *(teacher.scores for teacher in result.teachers)]
+    scored += [baseline.scores for baseline in result.baselines.values()]
+    others = sorted({name for scores in scored for name in scores} - {result.metric})
 
-    def row(kind: str, name: str, value: float | None, one: dict[str, Any], size: float | None, how: str) -> tuple:
-        scores = [number(one.get("scores", {}).get(key)) for key in others]
-        learnt = taught(result, one["name"]) if name == f"teacher {one.get('name')}" else None
-        said = number(value)
-        if learnt is not None:
-            value, said = learnt[1], f"{number(learnt[0])} → {number(learnt[1])}"
-        gain = "-" if value is None or alone is None or one is without else difference(value - alone)
-        return kind, [name, said, gain, *scores, count(size), how]
+    def cells(name: str, written: str, value: float | None, scores: Scores) -> list[str]:
+        gain = "-" if value is None or alone is None or name == "baseline alone" else difference(value - alone)
+        return [name, written, gain, *(number(scores.get(other)) for other in others)]
 
-    size = result.get("student", {}).get("parameters")
-    rows = [
-        row("", f"teacher {one['name']}", one.get("metric"), one, one.get("parameters"), _teacher_pass(one))
-        for one in result.get("teachers", [])
-    ]
-    rows += [
-        row("", f"baseline {name}", one.get("value"), one, size, BASELINES.get(name, ""))
-        for name, one in result.get("baselines", {}).items()
-    ]
-    rows.append(row("student", "student", result.get("value"), result, size, "distilled"))
-    head = ["Model", SHORT.get(metric, metric), "against alone", *(SHORT.get(key, key) for key in others)]
-    return tag(
-        "section",
-        tag("h2", "Teachers, baselines and the student"),
-        table([*head, "parameters", ""], rows, numeric=range(1, len(head) + 1)),
-        _test(result),
-    )
-
-
-def _teacher_pass(one: dict[str, Any]) -> str:
-    said = f"{one.get('rows_computed', 0):,} rows computed, {one.get('rows_reused', 0):,} reused"
-    return f"{said} in {duration(one['seconds'])}" if one.get("seconds") is not None else said
-
-
-def _test(result: Result) -> Html:
-    test = result.get("test")
-    if not test:
-        return NOTHING
-    said = ", ".join(f"{METRICS.get(key, key)} {number(value)}" for key, value in test.items())
-    rows = result.get("splits", {}).get("test", {}).get("rows")
-    on = f" ({rows:,} rows)" if rows else ""
-    return tag(
-        "p",
-        tag("strong", f"Test{on}: {said}."),
-        " Scored once, at the end; nothing was chosen by it.",
-        class_="text test",
-    )
-
-
-def classes(run: Run) -> Html:
-    """Recall, precision and F1 of each class, from the confusion matrix; of very many classes the weakest."""
-    counts = run.result.get("confusion")
-    if not counts:
-        return NOTHING
-    labels = run.result.get("labels") or []
-    named = labels if len(labels) == len(counts) else [str(k) for k in range(len(counts))]
-    columns = [sum(row[k] for row in counts) for k in range(len(counts))]
     rows = []
-    for k, name in enumerate(named):
+    for teacher in result.teachers:
+        trained = before_and_after(result, teacher.name)
+        value = teacher.metric if trained is None else trained[1]
+        written = number(value) if trained is None else f"{number(trained[0])} → {number(value)}"
+        named = cells(f"teacher {teacher.name}", written, value, teacher.scores)
+        rows.append(Row([*named, count(teacher.parameters), _teacher_pass(teacher)]))
+    for name, baseline in result.baselines.items():
+        named = cells(f"baseline {name}", number(baseline.value), baseline.value, baseline.scores)
+        rows.append(Row([*named, size, BASELINES.get(name, "")]))
+    student = cells("student", number(result.value), result.value, result.scores)
+    rows.append(Row([*student, size, "distilled"], highlighted=True))
+    titles = ["Model", short_name(result.metric), "against alone", *map(short_name, others), "parameters", ""]
+    table = Table.of(titles, rows, text=(0, len(titles) - 1))
+    return Section("Teachers, baselines and the student", table=table, notes=_test(result))
+
+
+def _teacher_pass(teacher: TeacherResult) -> str:
+    rows = f"{teacher.rows_computed:,} rows computed, {teacher.rows_reused:,} reused"
+    return f"{rows} in {duration(teacher.seconds)}"
+
+
+def _test(result: RunResult) -> list[str]:
+    if not result.test:
+        return []
+    scores = ", ".join(f"{metric_name(name)} {number(value)}" for name, value in result.test.items())
+    rows = f" ({result.splits['test'].rows:,} rows)" if "test" in result.splits else ""
+    return [f"Test{rows}: {scores}. Scored once, at the end; nothing was chosen by it."]
+
+
+def classes(run: Run) -> Section | None:
+    """Recall, precision and F1 of each class, from the confusion matrix; of very many classes the weakest."""
+    if run.result is None or not run.result.confusion:
+        return None
+    counts, labels = run.result.confusion, run.result.labels or []
+    names = labels if len(labels) == len(counts) else [str(k) for k in range(len(counts))]
+    answered = [sum(row[k] for row in counts) for k in range(len(counts))]
+    scored: list[tuple[float, Row]] = []
+    for k, name in enumerate(names):
         true, right = sum(counts[k]), counts[k][k]
-        recall, precision = (right / of if of else None for of in (true, columns[k]))
-        f1 = 2 * right / (true + columns[k]) if true + columns[k] else None
-        rows.append((f1, ("", [str(name), f"{true:,}", number(recall), number(precision), number(f1)])))
-    title = "Class by class"
-    if len(rows) > MOST_CLASSES:
-        rows = sorted(rows, key=lambda one: -1.0 if one[0] is None else one[0])[:MOST_CLASSES]
+        recall, precision = (right / total if total else None for total in (true, answered[k]))
+        f1 = 2 * right / (true + answered[k]) if true + answered[k] else None
+        cells = [name, f"{true:,}", number(recall), number(precision), number(f1)]
+        scored.append((-1.0 if f1 is None else f1, Row(cells)))
+    title = "Results by class"
+    if len(scored) > MOST_CLASSES:
+        scored = sorted(scored, key=lambda entry: entry[0])[:MOST_CLASSES]
         title += f": the {MOST_CLASSES} with the lowest F1 of {len(counts)}"
-    head = ["Class", "rows", "recall", "precision", "F1"]
-    return tag("section", tag("h2", title), table(head, [one for _, one in rows], numeric=range(1, 5)))
+    rows = [row for _, row in scored]
+    return Section(title, table=Table.of(["Class", "rows", "recall", "precision", "F1"], rows, text=(0,)))
 
 
-def splits(run: Run) -> Html:
-    """Which split fed which signal."""
-    said = run.result.get("splits", {})
-    if not said:
-        return NOTHING
-    rows = [
-        (
-            "",
-            [
-                signal,
-                str(one.get("split", "")),
-                f"{one.get('rows', 0):,}",
-                ", ".join(map(str, one.get("used_for", []))),
-            ],
-        )
-        for signal, one in said.items()
+def efficiency(run: Run) -> Section | None:
+    """The student's speed with and without its teachers, and what the time was spent on."""
+    if run.result is None:
+        return None
+    measured = run.result.efficiency
+    sentences = [
+        f"The student trained on {measured.samples_per_s:,.0f} samples/s.",
+        f"Without a teacher it would train on {measured.student_only_samples_per_s:,.0f}: the same run, less the time "
+        f"spent on soft targets and feedback. So its teachers left it {share(measured.ratio)} of its own speed.",
+        f"It waited for soft targets during {share(measured.wait_share)} of its training time;"
+        f" {share(measured.hit_rate)} of the rows were available when it asked for them.",
     ]
-    return tag(
-        "section",
-        tag("h2", "Which rows fed what"),
-        table(["Subset", "from split", "rows", "used for"], rows, numeric=[2]),
-        _overlap(run.result),
-    )
+    if measured.targets_s is not None:
+        sentences.append(
+            f"The teachers' pass took {duration(measured.targets_s)}, the training {duration(measured.train_s)}."
+        )
+    return Section("Efficiency", [" ".join(sentences)])
 
 
-def _overlap(result: Result) -> Html:
-    rows = result.get("data", {}).get("overlap")
-    if rows is None:
-        return NOTHING
-    said = "No validation row stands in train as well."
-    if rows:
-        said = f"{rows:,} validation rows stand in train as well: the figures flatter every model by as much."
-    return tag("p", said, class_="text")
+def splits(run: Run) -> Section | None:
+    """The rows of each subset, their split and their use."""
+    if run.result is None or not run.result.splits:
+        return None
+    rows = [
+        Row([name, used.split, f"{used.rows:,}", ", ".join(used.used_for)]) for name, used in run.result.splits.items()
+    ]
+    overlap = run.result.data.overlap
+    note = "No validation row exists in train as well."
+    if overlap:
+        note = f"{overlap:,} validation rows exist in train as well, so every model's figures are too high."
+    titles = ["Subset", "from split", "rows", "used for"]
+    return Section("Splits and their use", table=Table.of(titles, rows, text=(0, 1, 3)), notes=[note])
+
+
+def reproduction(run: Run) -> Reproduction:
+    """Configuration, seed, versions and content addresses."""
+    rows: list[Row] = []
+    if run.result is not None:
+        pairs = {"seed": str(run.result.seed), **run.result.versions, "data": run.result.data.fingerprint}
+        pairs |= {f"soft targets of {teacher.name}": teacher.address for teacher in run.result.teachers}
+        rows = [Row(pair) for pair in pairs.items()]
+    return Reproduction(run.config_text, Table([Column(""), Column("")], rows))

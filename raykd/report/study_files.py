@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from raykd.errors import ConfigError
-from raykd.records.log import read_events
+from raykd.records.result import StudyResult, read_result
 from raykd.records.study_state import StudyState, TrialState
-from raykd.report.run_files import Result, read_result
+from raykd.report.run_files import read_text
 
 
 @dataclass(frozen=True)
 class Study:
-    """What a study's folder holds; `result` is empty while the study is not finished."""
+    """What a study's folder holds; `result` is None while the study is not finished."""
 
     folder: Path
     state: StudyState
-    result: Result = field(default_factory=dict)
-    config: str = ""
+    result: StudyResult | None = None
+    config_text: str = ""
 
     @property
     def name(self) -> str:
-        return str(self.result.get("name") or self.folder.resolve().name)
+        """The study's name, or its folder's while it is not finished."""
+        return self.result.name if self.result else self.folder.resolve().name
 
     @property
     def metric(self) -> str:
-        return self.state.metric or str(self.result.get("metric", "value"))
+        """The metric that the search maximises."""
+        return self.state.metric
 
     @property
     def keys(self) -> list[str]:
         """The searched ones, the most important first where that is known."""
-        ranked = list(self.result.get("importance") or {})
+        ranked = list(self.result.importance) if self.result else []
         return [*ranked, *(key for key in self.state.keys if key not in ranked)]
 
     @property
     def known(self) -> list[TrialState]:
         """Trials of the search that have a value: finished, running or stopped."""
-        return [one for one in self.state.searched if one.value is not None and one.state != "failed"]
+        return [trial for trial in self.state.searched if trial.value is not None and trial.state != "failed"]
 
 
 def is_study(folder: Path) -> bool:
     """Whether a folder is a study's and not a run's."""
-    path = Path(folder) / "metrics.jsonl"
-    return path.is_file() and any(event["event"] == "study_plan" for event in read_events(path))
+    return bool(StudyState.read(folder).metric)
 
 
 def read_study(folder: Path) -> Study:
@@ -51,14 +52,10 @@ def read_study(folder: Path) -> Study:
 
     Raises:
         ConfigError: the folder is no study's.
-        RaykdError: result.json is damaged.
+        RunError: result.json is damaged or of another version.
     """
     folder = Path(folder)
-    if not is_study(folder):
+    state, result = StudyState.read(folder), read_result(folder / "result.json")
+    if not state.metric or not isinstance(result, StudyResult | None):
         raise ConfigError(str(folder), "is no study's folder", "give the folder that `raykd study` wrote")
-    state = StudyState()
-    for event in read_events(folder / "metrics.jsonl"):
-        state.apply(event)
-    config = folder / "config.yaml"
-    said = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
-    return Study(folder, state, read_result(folder / "result.json"), said)
+    return Study(folder, state, result, read_text(folder / "config.yaml"))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from raykd.display import study_text as words
-from raykd.display.text import METRICS, count, number
+from raykd.display import study_text
+from raykd.display.text import count, metric_name, number, plural
 from raykd.records.durations import duration
 from raykd.records.study_state import TrialState
-from raykd.report.headline import tile
-from raykd.report.html import NOTHING, Html, prose, table, tag
-from raykd.report.page import drawn, page_of, written
-from raykd.report.pictures import Picture
+from raykd.report.figures.picture import DrawnPicture, draw
+from raykd.report.figures.study_pictures import study_pictures
 from raykd.report.study_files import Study, is_study, read_study
-from raykd.report.study_pictures import study_pictures
+from raykd.report.templating import write_page
+from raykd.report.views import Column, Headline, Reproduction, Row, Section, StudyPage, Table, Tile
 
-__all__ = ["is_study", "render"]
+__all__ = ["is_study", "render", "study_page"]
 
 MOST_TRIALS = 40
 
@@ -25,91 +25,80 @@ def render(folder: Path) -> Path:
 
     Raises:
         ConfigError: the folder is no study's.
-        RaykdError: its result.json is damaged.
+        RunError: its result.json is damaged or of another version.
     """
     study = read_study(folder)
-    made = study_pictures(study)
-    return written(study.folder, made, lambda light: document(study, made, light))
+    return write_page(study.folder, study_page(study, draw(study_pictures(study), study.folder / "figures")))
 
 
-def document(study: Study, made: list[Picture], light: dict[str, bytes]) -> str:
-    """The page's source; `light` holds the PNG of each picture in the light theme, by name."""
-    pictures = tag("section", tag("h2", "Pictures"), drawn(made, light)) if made else NOTHING
-    header = tag("header", tag("p", "raykd · study", class_="eyebrow"), tag("h1", study.name), _headline(study))
-    parts = [header, _tiles(study), _warnings(study), _said(study), pictures, _trials(study), _behind(study)]
-    return page_of(study.name, parts)
+def study_page(study: Study, pictures: Sequence[DrawnPicture]) -> StudyPage:
+    """The view of a study that the template shows, with its pictures."""
+    return StudyPage(
+        name=study.name,
+        headline=_headline(study),
+        tiles=_tiles(study),
+        warnings=study.result.warnings if study.result else [],
+        summary=_summary(study),
+        pictures=Section("Pictures", pictures=list(pictures)) if pictures else None,
+        trials=_trials(study),
+        reproduction=_reproduction(study),
+    )
 
 
-def _headline(study: Study) -> Html:
-    if study.result:
-        return Html(
-            tag("p", words.won(study.result), class_="lead") + tag("p", words.sure(study.result), class_="small")
-        )
+def _headline(study: Study) -> Headline:
+    if study.result is not None:
+        return Headline(study_text.best_text(study.result), study_text.certainty_text(study.result))
     state = study.state
-    said = f"This study is not finished: {state.count('done')} trials are done, {state.count('running')} were running."
+    done, running = plural(state.count("done"), "trial"), state.count("running")
+    sentences = [f"This study is not finished: {done} finished, {running} running at its last event."]
     if state.best is not None:
-        said += f" The best so far is {state.best.name} with {number(state.best.value)}."
-    return tag("p", prose(f"{said} `raykd study --resume` on the same folder goes on."), class_="lead")
+        sentences.append(f"The best so far is {state.best.name} with {number(state.best.value)}.")
+    return Headline(" ".join([*sentences, "`raykd study --resume` with the same output folder resumes it."]))
 
 
-def _tiles(study: Study) -> Html:
+def _tiles(study: Study) -> list[Tile]:
     result = study.result
-    if not result:
-        return NOTHING
-    best, trials, at = result["best"], result["trials"], result["sharing"]
-    name = METRICS.get(study.metric, study.metric)
-    wide = (
-        f"± {number(best['deviation'])} over {len(best['values'])} seeds" if best["deviation"] is not None else "1 seed"
-    )
-    counted = ", ".join(f"{trials[key]} {word}" for key, word in (("done", "finished"), ("stopped", "stopped early"),
-                                                                  ("failed", "failed")) if trials[key])  # fmt: skip
-    made = [
-        tile(f"best, {name}", number(best["mean"]), wide),
-        tile("trials", f"{sum(trials.values())}", counted),
-        tile("its student", count(best["parameters"]), words.size(best)),
-        tile("teacher rows computed", f"{at['rows_computed']:,}", f"{at['rows_used']:,} used by {at['trials']} trials"),
-        tile("in all", duration(result["seconds"]), f"{result['concurrency']} trials at once"),
+    if result is None:
+        return []
+    best, trials, sharing = result.best, result.trials, result.sharing
+    spread = "1 seed" if best.deviation is None else f"± {number(best.deviation)} over {len(best.values)} seeds"
+    ended = ((trials.done, "finished"), (trials.stopped, "stopped early"), (trials.failed, "failed"))
+    used = f"{sharing.rows_used:,} used by {sharing.trials} trials"
+    at_once = f"{result.concurrency} trials at once" if result.concurrency else ""
+    return [
+        Tile(f"best, {metric_name(result.metric)}", number(best.mean), spread),
+        Tile("trials", f"{trials.total}", ", ".join(f"{number_of} {how}" for number_of, how in ended if number_of)),
+        Tile("parameters of the best student", count(best.parameters), study_text.size_text(best)),
+        Tile("teacher rows computed", f"{sharing.rows_computed:,}", used),
+        Tile("total time", duration(result.seconds), at_once),
     ]
-    return tag("div", *made, class_="tiles")
 
 
-def _warnings(study: Study) -> Html:
-    said = [str(one) for one in study.result.get("warnings", [])]
-    if not said:
-        return NOTHING
-    return tag(
-        "div", tag("strong", "Mind"), tag("ul", *(tag("li", one) for one in said)), class_="warnings", role="note"
-    )
+def _summary(study: Study) -> Section | None:
+    if study.result is None:
+        return None
+    texts = (study_text.trials_text, study_text.importance_text, study_text.sharing_text)
+    return Section("Summary", [text(study.result) for text in texts])
 
 
-def _said(study: Study) -> Html:
-    if not study.result:
-        return NOTHING
-    parts = [words.ended(study.result), words.mattered(study.result), words.shared(study.result)]
-    return tag("section", tag("h2", "In words"), *(tag("p", one, class_="text") for one in parts if one))
-
-
-def _trials(study: Study) -> Html:
-    """Every trial, the best first, with its values and what it failed of; of very many the best."""
+def _trials(study: Study) -> Section | None:
+    """Every trial, the best first, with its values and the reason if it failed; of very many the best."""
     order = {"done": 0, "running": 1, "stopped": 2, "failed": 3}
-    trials = sorted(study.state.all.values(), key=lambda one: (order[one.state], -(one.value or 0.0)))
+    trials = sorted(study.state.all.values(), key=lambda trial: (order[trial.state], -(trial.value or 0.0)))
     if not trials:
-        return NOTHING
-    best = study.result.get("best", {}).get("runs", {})
+        return None
+    best = study.result.best.runs if study.result else {}
 
-    def row(one: TrialState) -> tuple[str, list[str]]:
-        cells = [one.name, number(one.value), f"{one.step:,}", count(one.parameters), duration(one.seconds)]
-        said = words.values(one.params) + (f". {one.reason}" if one.reason else "")
-        return "student" if one.name in best else "", [*cells, one.state, said]
+    def row(trial: TrialState) -> Row:
+        values = study_text.params_text(trial.params) + (f". {trial.reason}" if trial.reason else "")
+        numbers = [number(trial.value), f"{trial.step:,}", count(trial.parameters), duration(trial.seconds)]
+        return Row([trial.name, *numbers, trial.state, values], highlighted=trial.name in best)
 
     title = "All trials" if len(trials) <= MOST_TRIALS else f"The best {MOST_TRIALS} of {len(trials)} trials"
-    head = ["Trial", METRICS.get(study.metric, study.metric), "steps", "parameters", "time", "", "values"]
-    return tag("section", tag("h2", title), table(head, map(row, trials[:MOST_TRIALS]), numeric=range(1, 5)))
+    titles = ["Trial", metric_name(study.metric), "steps", "parameters", "time", "", "values"]
+    return Section(title, table=Table.of(titles, [row(trial) for trial in trials[:MOST_TRIALS]], text=(0, 5, 6)))
 
 
-def _behind(study: Study) -> Html:
-    rows = [("", [str(name), str(version)]) for name, version in study.result.get("versions", {}).items()]
-    parts = [tag("h2", "To do it again")]
-    parts += [tag("details", tag("summary", "Configuration"), tag("pre", study.config))] if study.config else []
-    parts += [tag("details", tag("summary", "Versions"), table(["", ""], rows))] if rows else []
-    return tag("section", *parts) if len(parts) > 1 else NOTHING
+def _reproduction(study: Study) -> Reproduction:
+    pairs = {"seed": str(study.result.seed), **study.result.versions} if study.result else {}
+    return Reproduction(study.config_text, Table([Column(""), Column("")], [Row(pair) for pair in pairs.items()]))

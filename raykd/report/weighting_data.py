@@ -1,75 +1,54 @@
-"""Which teacher was given which rows, folded from a run's result and the events of its log."""
+"""The weighting of a run as its section shows it: the result where there is one, else the fold of the log so far."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from raykd.report.curves import Series
-from raykd.report.run_files import Run, section_type
+from raykd.records.feedback_state import PolicyState
+from raykd.records.result import TeacherWeights, WeightingResult
+from raykd.report.run_files import Run
 
 GROUPS = {"class": "class", "domain": "domain", "length": "length in characters"}
 
 
 @dataclass(frozen=True)
-class Group:
-    """Rows with something in common, and each teacher's mean weight (of a policy: π) on them."""
-
-    name: str
-    rows: int
-    weight: dict[str, float]
-
-
-@dataclass(frozen=True)
 class WeightingData:
-    """The weighting of a whole run, or of an unfinished one so far."""
+    """The weighting of a whole run, or of an unfinished one so far.
 
-    finished: bool
-    rule: str
-    mode: str
-    reward: str
-    updates: int
-    undecided: float | None  # the entropy of a policy that has not made up its mind
-    share: dict[str, Series]  # by teacher: how often it is chosen on the rows of an update
-    entropy: Series
-    rewards: Series
-    overall: dict[str, float]
-    rows: int
-    groups: dict[str, list[Group]]  # by the keys of GROUPS
+    Attributes:
+        result: None while the run is not finished.
+        policy: its curves; None for a rule.
+        type: `policy` or the rule's name.
+        weights: each teacher's mean weight (of a policy: its probability) on the training rows, at the end.
+    """
 
-    @property
-    def policy(self) -> bool:
-        return self.rule == "policy"
-
-    @property
-    def teachers(self) -> list[str]:
-        """In the run's order."""
-        return list(self.overall or self.share)
+    result: WeightingResult | None
+    policy: PolicyState | None
+    type: str
+    weights: TeacherWeights | None
 
     @classmethod
     def of(cls, run: Run) -> WeightingData | None:
         """None where the weights do not depend on the row."""
-        said: dict[str, Any] = run.result.get("weighting") or {}
-        events = [event for event in run.events if event["event"] == "selector" and "step" in event]
-        if not (said or events):
+        result, policy = run.result.weighting if run.result else None, run.state.student.policy
+        if result is None and policy is None:
             return None
-        choices: dict[str, Any] = said.get("choices") or {}
-        names = list(dict.fromkeys(name for event in events for name in event.get("share") or {}))
-        return cls(
-            finished=bool(run.result),
-            rule=section_type(run.config, "weighting"),
-            mode=str(said.get("mode") or ""),
-            reward=str(said.get("reward") or ""),
-            updates=int(said.get("updates") or len(events)),
-            undecided=said.get("entropy_undecided"),
-            share={name: Series.of((e["step"], (e.get("share") or {}).get(name)) for e in events) for name in names},
-            entropy=Series.of((event["step"], event.get("entropy")) for event in events),
-            rewards=Series.of((event["step"], event.get("reward")) for event in events),
-            overall=dict(choices.get("all") or {}),
-            rows=int(choices.get("rows") or 0),
-            groups={
-                key: [Group(str(one["group"]), int(one["rows"]), dict(one["weight"])) for one in choices[key]]
-                for key in GROUPS
-                if choices.get(key)
-            },
-        )
+        kind = str(run.setting("weighting", "type") or ("policy" if policy else ""))
+        return cls(result, policy, kind, result.teacher_weights if result else None)
+
+    @property
+    def by_policy(self) -> bool:
+        """Whether a policy chose the teachers, and no rule."""
+        return self.type == "policy"
+
+    @property
+    def updates(self) -> int:
+        """How often the policy was updated; 0 for a rule."""
+        if self.result is not None and self.result.updates is not None:
+            return self.result.updates
+        return self.policy.updates if self.policy else 0
+
+    @property
+    def teachers(self) -> list[str]:
+        """Their names, in the order of the configuration."""
+        return list(self.weights.all) if self.weights else list(self.policy.share) if self.policy else []

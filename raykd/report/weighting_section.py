@@ -1,113 +1,133 @@
-"""The page's words on who taught what: how often each teacher, whether the policy made up its mind, what it beat."""
+"""The page's section on weighting: how teachers were weighted, on which rows, and whether a policy beat the rules."""
 
 from __future__ import annotations
 
-from raykd.display.text import METRICS, RULES, difference, interval, number, share, validation_rows
-from raykd.report.html import NOTHING, Html, prose, table, tag
+from collections.abc import Sequence
+
+from raykd.display.text import RULES, difference, margin, metric_name, number, share
+from raykd.report.figures.picture import DrawnPicture
 from raykd.report.run_files import Run
+from raykd.report.views import Row, Section, Table
 from raykd.report.weighting_data import GROUPS, WeightingData
 
 REWARDS = {
-    "r1": "less of its own loss against the label",
-    "r2": "less of its own loss against label and teachers",
-    "r3": "less of its own loss and more right answers on the reward split",
+    "r1": "the negative of the student's loss against the label after its step",
+    "r2": "the negative of the student's loss against the label and the teachers after its step",
+    "r3": "the negative of the student's loss after its step, blended with its accuracy on the reward split",
 }
 MODES = {
-    "sample": "Every step drew its choices",
-    "prob": "Steps without a reward blended the teachers by their probabilities",
-    "greedy": "Steps without a reward took the teachers that are more likely than not",
+    "sample": "At every step the teachers were drawn from its probabilities",
+    "prob": "Steps without a reward weighted the teachers by its probabilities",
+    "greedy": "Steps without a reward used the teachers with a probability above one half",
 }
-CLOSED, OPEN = 0.25, 0.75
-"""Shares of an undecided policy's entropy."""
-SPREAD = 0.1
+LOW, HIGH = 0.25, 0.95
+"""Shares of a uniform policy's entropy."""
+NOTABLE = 0.1
+"""The difference between groups from which a sentence names them."""
+MOST_GROUPS = 12
 
 
-def chosen(run: Run, at: WeightingData, drawn: Html) -> Html:
-    """The whole section.
-
-    Args:
-        run: the run.
-        at: what its weighting did.
-        drawn: its pictures, or nothing.
-    """
-    parts = [_how(at), _mind(at), _who(at), _against_rules(run, at)]
-    paragraphs = [tag("p", prose(said), class_="text") for said in parts if said]
-    return tag("section", tag("h2", "Who taught what"), *paragraphs, _table(at), drawn)
+def weighting_section(run: Run, pictures: Sequence[DrawnPicture]) -> Section | None:
+    """The whole section; None where the weights do not depend on the row."""
+    data = WeightingData.of(run)
+    if data is None:
+        return None
+    paragraphs = [_method(data), _entropy(data), _weights(data), *_groups(data), _against_rules(run, data)]
+    shown = [paragraph for paragraph in paragraphs if paragraph]
+    return Section("Weighting of the teachers", shown, _table(data), pictures=list(pictures))
 
 
-def _how(at: WeightingData) -> str:
-    if not at.policy:
-        return f"The teachers were blended row by row by the rule `{at.rule}`."
-    said = f"A policy chose the teachers row by row; {at.updates:,} updates taught it to"
-    said = said if at.finished else f"{said[: -len(' taught it to')]} so far teach it to"
-    reward = REWARDS.get(at.reward, "what helps the student")
-    said += f" choose what gave the student, after its step, {reward}."
-    return f"{said} {MODES[at.mode]}." if at.mode in MODES else said
+def _method(data: WeightingData) -> str:
+    if not data.by_policy:
+        return f"The rule `{data.type}` weighted the teachers on each row."
+    so_far = "" if data.result else " so far"
+    sentence = f"A policy chose the teachers of each row. It was updated {data.updates:,} times{so_far}"
+    if data.result and data.result.reward:
+        sentence += f"; its reward {data.result.reward} is {REWARDS.get(data.result.reward, 'of the student')}"
+    mode = MODES.get(data.result.mode or "") if data.result else None
+    return f"{sentence}. {mode}." if mode else f"{sentence}."
 
 
-def _mind(at: WeightingData) -> str:
-    if not at.policy or at.undecided is None or not at.entropy:
+def _entropy(data: WeightingData) -> str:
+    uniform = data.result.entropy_uniform if data.result else None
+    newest = data.policy.entropy.last if data.policy else None
+    if not uniform or newest is None:
         return ""
-    left = at.entropy.y[-1] / at.undecided
-    said = f"Of the entropy of one who has not made up his mind ({at.undecided:.2f} nats) {share(left)} was left"
-    if left < CLOSED:
-        return f"{said}: it is decided on most rows."
-    return f"{said}: it hardly prefers anybody." if left > OPEN else f"{said}."
+    kept = newest / uniform
+    sentence = f"The policy kept {share(kept)} of the entropy of a uniform policy ({uniform:.2f} nats)"
+    if kept < LOW:
+        return f"{sentence}: on most rows it is nearly deterministic."
+    return f"{sentence}: it hardly differs from uniform." if kept > HIGH else f"{sentence}."
 
 
-def _who(at: WeightingData) -> str:
-    """The teachers from the most heard down, and where one is heard much more in one group than in another."""
-    if not at.overall:
+def _weights(data: WeightingData) -> str:
+    """The teachers from the largest mean weight down."""
+    if not data.weights or not data.weights.all:
         return ""
-    verb = "was likely to be chosen on" if at.policy else "had a mean weight of"
-    ordered = sorted(at.overall.items(), key=lambda one: -one[1])
-    said = [f"On {at.rows:,} training rows {ordered[0][0]} {verb} {share(ordered[0][1])}"]
-    said += [f"{name} {share(weight)}" for name, weight in ordered[1:]]
-    sentences = [", ".join(said) + "."]
-    for key, groups in at.groups.items():
-        gaps = [(max(g.weight[t] for g in groups) - min(g.weight[t] for g in groups), t) for t in at.teachers]
-        gap, teacher = max(gaps)
-        if gap >= SPREAD and len(groups) > 1:
-            most, least = (pick(groups, key=lambda g: g.weight[teacher]) for pick in (max, min))
-            sentences.append(
-                f"By {GROUPS[key]} the largest difference is {teacher}'s: {share(most.weight[teacher])} on "
-                f"{most.name}, {share(least.weight[teacher])} on {least.name}."
-            )
-    return " ".join(sentences)
+    what = "probability of being chosen" if data.by_policy else "weight"
+    ordered = sorted(data.weights.all.items(), key=lambda entry: -entry[1])
+    shares = ", ".join(f"{share(weight)} for {name}" for name, weight in ordered)
+    return f"On {data.weights.rows:,} training rows the mean {what} was {shares}."
 
 
-def _against_rules(run: Run, at: WeightingData) -> str:
-    """Whether the policy beat each rule, where rules were run beside it."""
-    value = run.result.get("value")
-    rules = {name: one["value"] for name, one in run.result.get("baselines", {}).items() if name in RULES}
-    if not at.policy or value is None or not rules:
+def _groups(data: WeightingData) -> list[str]:
+    """Where a teacher's weight differs much between groups of rows."""
+    sentences = []
+    for key, groups in (data.weights.groups if data.weights else {}).items():
+        spread = {teacher: _spread([group.weight[teacher] for group in groups]) for teacher in data.teachers}
+        teacher = max(data.teachers, key=lambda name: spread[name])
+        if spread[teacher] < NOTABLE:
+            continue
+        ordered = sorted(groups, key=lambda group: group.weight[teacher])
+        least, most = ordered[0], ordered[-1]
+        sentences.append(
+            f"By {GROUPS[key]} the largest difference is {teacher}'s: {share(most.weight[teacher])} on {most.group}, "
+            f"{share(least.weight[teacher])} on {least.group}."
+        )
+    return [" ".join(sentences)]
+
+
+def _spread(weights: Sequence[float]) -> float:
+    return max(weights) - min(weights)
+
+
+def _against_rules(run: Run, data: WeightingData) -> str:
+    """The policy's student beside those of the rules among the baselines."""
+    if run.result is None or run.result.value is None or not data.by_policy:
         return ""
-    name = METRICS.get(run.metric, run.metric)
-    words = []
-    for rule, theirs in sorted(rules.items(), key=lambda one: -one[1]):
-        gap = value - theirs
-        verb = "tied with" if number(value) == number(theirs) else "beat" if gap > 0 else "lost to"
-        words.append(f"{verb} {rule} ({number(theirs)}, {difference(gap)})")
-    said = f"With a validation {name} of {number(value)} its student {', '.join(words)}."
-    rows = validation_rows(run.result)
-    if run.metric == "accuracy" and rows:
-        low, high = interval(value, rows)
-        small = sum(abs(value - theirs) < (high - low) / 2 for theirs in rules.values())
-        if small:
-            which = "All" if small == len(rules) else f"{small}"
-            said += (
-                f" {which} of these differences {'is' if small == 1 else 'are'} smaller than chance on {rows:,} rows."
-            )
-    return said
+    value = run.result.value
+    rules = {
+        name: baseline.value
+        for name, baseline in run.result.baselines.items()
+        if name in RULES and baseline.value is not None
+    }
+    if not rules:
+        return ""
+    comparisons = []
+    for rule, other in sorted(rules.items(), key=lambda entry: -entry[1]):
+        verb = "equalled" if number(value) == number(other) else "beat" if value > other else "lost to"
+        comparisons.append(f"{verb} {rule} ({number(other)}, {difference(value - other)})")
+    name = metric_name(run.metric)
+    sentence = f"With a validation {name} of {number(value)} its student {', '.join(comparisons)}."
+    half = margin(run.metric, value, run.result.validation_rows)
+    small = 0 if half is None else sum(abs(value - other) < half for other in rules.values())
+    if not small:
+        return sentence
+    rows = run.result.validation_rows
+    which = f"{'All' if small == len(rules) else small} of these differences {'is' if small == 1 else 'are'}"
+    which = "This difference is" if len(rules) == 1 else which
+    return f"{sentence} {which} smaller than chance on {rows:,} rows."
 
 
-def _table(at: WeightingData) -> Html:
+def _table(data: WeightingData) -> Table | None:
     """Every group's weights; the largest groups where there are very many."""
-    if not at.groups:
-        return NOTHING
+    if not data.weights or not data.weights.groups:
+        return None
     rows = []
-    for key, groups in at.groups.items():
-        for one in sorted(groups, key=lambda g: -g.rows)[:12] if len(groups) > 12 else groups:
-            cells = [f"{GROUPS[key].split()[0]} {one.name}", f"{one.rows:,}"]
-            rows.append(("", cells + [share(one.weight[name]) for name in at.teachers]))
-    return table(["Rows", "number", *at.teachers], rows, numeric=range(1, 2 + len(at.teachers)))
+    for key, groups in data.weights.groups.items():
+        for group in (
+            sorted(groups, key=lambda group: -group.rows)[:MOST_GROUPS] if len(groups) > MOST_GROUPS else groups
+        ):
+            shares = [share(group.weight[name]) for name in data.teachers]
+            rows.append(Row([f"{key} {group.group}", f"{group.rows:,}", *shares]))
+    return Table.of(["Rows", "number", *data.teachers], rows, text=(0,))

@@ -1,4 +1,4 @@
-"""The pictures of what teachers learn from their student: their metric and drift, the quiz, the cosines."""
+"""The pictures of teachers under feedback: their metric and drift, the quiz loss, the cosines of their gradients."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from raykd.display.text import METRICS, number, percent
-from raykd.report.curves import Series
+from raykd.display.text import metric_name, number, percent
+from raykd.records.series import Series
 from raykd.report.figures.canvas import LIGHT, Theme, end_labels, new_figure, short, style_axes
 from raykd.report.figures.training_figures import limits, smoothed
 
@@ -19,11 +19,11 @@ MOST_LABELS = 6
 def teachers_over_steps(
     scores: Mapping[str, Series], drift: Mapping[str, Series], metric: str, theme: Theme = LIGHT
 ) -> Figure:
-    """Left each taught teacher's metric on validation with a thin line where it began, right how far it went."""
+    """Left each teacher's metric on validation with a thin line where it began, right the drift of its weights."""
     figure, panels = _panels(bool(scores) + bool(drift), 3.7, theme)
     if scores:
         axes = panels.pop(0)
-        style_axes(axes, theme, f"Their own validation {METRICS.get(metric, metric)}", "step", "")
+        style_axes(axes, theme, f"Validation {metric_name(metric)}", "step", "")
         for colour, (_, series) in zip(teacher_colours(theme, len(scores)), scores.items(), strict=True):
             axes.axhline(series.y[0], color=colour, linewidth=0.8, alpha=0.55)
         ends = _lines(axes, scores, theme, markers=True)
@@ -31,16 +31,18 @@ def teachers_over_steps(
         end_labels(axes, [(value, f"{name} {number(value)}", colour) for value, name, colour in ends], theme)
     if drift:
         axes = panels.pop(0)
-        style_axes(axes, theme, "Drift from where they began", "step", "% of the weights' length")
-        in_percent = {name: Series(one.x, tuple(100 * y for y in one.y)) for name, one in drift.items()}
+        style_axes(axes, theme, "Drift of the weights", "step", "% of their norm")
+        in_percent = {
+            name: Series((x, 100 * y) for x, y in zip(curve.x, curve.y, strict=True)) for name, curve in drift.items()
+        }
         ends = _lines(axes, in_percent, theme, markers=True)
-        limits(axes, [0.0, *(value for series in in_percent.values() for value in series.y)])
+        limits(axes, [0.0, *(value for curve in in_percent.values() for value in curve.y)])
         end_labels(axes, [(value, f"{name} {percent(value / 100)}", colour) for value, name, colour in ends], theme)
     return figure
 
 
-def quiz_losses(before: Series, after: Series, gain: Series, step: str = "pilot", theme: Theme = LIGHT) -> Figure:
-    """Left the quiz loss before and after each pilot step, right the one less the other around zero.
+def quiz_losses(before: Series, after: Series, gain: Series, step: str = "step", theme: Theme = LIGHT) -> Figure:
+    """Left the quiz loss before and after each step, right the one less the other around zero.
 
     Two panels: the difference is a small part of the loss, and the same quiz batch has both of its ends.
     """
@@ -60,7 +62,7 @@ def quiz_losses(before: Series, after: Series, gain: Series, step: str = "pilot"
     end_labels(left, ends, theme)
     if gain:
         right = panels[1]
-        style_axes(right, theme, f"What the {step} took off it", "step", "before less after")
+        style_axes(right, theme, f"Lowered by the {step}", "step", "before less after")
         values = _thin(right, gain, theme.student)
         _zero(right, theme)
         limits(right, [0.0, *values])
@@ -77,7 +79,7 @@ def cosines(quiz: Mapping[str, Series], last: Mapping[str, Series], theme: Theme
         style_axes(axes, theme, title, "step", "cosine")
         ends = _lines(axes, series, theme, markers=False)
         _zero(axes, theme)
-        both = [value for _, some in drawn for one in some.values() for value in smoothed(one)]
+        both = [value for _, curves in drawn for curve in curves.values() for value in smoothed(curve)]
         limits(axes, [0.0, *both])  # one scale, so that the panels compare
         end_labels(axes, [(value, name, colour) for value, name, colour in ends], theme)
     return figure
@@ -91,13 +93,13 @@ def _panels(number_of: int, height: float, theme: Theme) -> tuple[Figure, list[A
 def _lines(axes: Axes, series: Mapping[str, Series], theme: Theme, markers: bool) -> list[tuple[float, str, str]]:
     """Draws each teacher's line; returns (last value, name, colour) of those that get a label."""
     ends = []
-    for k, (colour, (name, one)) in enumerate(zip(teacher_colours(theme, len(series)), series.items(), strict=True)):
+    for k, (colour, (name, curve)) in enumerate(zip(teacher_colours(theme, len(series)), series.items(), strict=True)):
         style = STYLES[k % len(STYLES)]
         if markers:
-            axes.plot(one.x, one.y, color=colour, linewidth=1.7, linestyle=style, marker="o", markersize=3.5)
-            values: Sequence[float] = one.y
+            axes.plot(curve.x, curve.y, color=colour, linewidth=1.7, linestyle=style, marker="o", markersize=3.5)
+            values: Sequence[float] = curve.y
         else:
-            values = _thin(axes, one, colour, style)
+            values = _thin(axes, curve, colour, style)
         if k < MOST_LABELS:
             ends.append((values[-1], short(name), colour))
     return ends
@@ -118,6 +120,6 @@ def _zero(axes: Axes, theme: Theme) -> None:
 
 
 def teacher_colours(theme: Theme, teachers: int) -> list[str]:
-    """Of teachers by their place: none that stands for the student or a baseline; after four they come again."""
+    """Of teachers by their place: none of the student's or a baseline's colours; they repeat after four."""
     own = (theme.teacher, theme.others[0], theme.others[2], theme.others[1])
     return [own[k % len(own)] for k in range(teachers)]

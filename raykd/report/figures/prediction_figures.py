@@ -1,4 +1,4 @@
-"""The pictures of what the student answers: a confusion matrix of classes, predicted against true values."""
+"""The pictures of the student's predictions: a confusion matrix of classes, predicted against true values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_POINTS = 4000
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], labels: Sequence[str], theme: Theme = LIGHT) -> Figure:
-    """Rows are true classes, columns answers; a cell's colour is its share of its row.
+    """Rows are true classes, columns predictions; a cell's colour is its share of its row.
 
     Args:
         counts: [C, C].
@@ -31,7 +31,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], labels: Sequence[str], the
     side = float(np.clip(0.72 * classes + 2.4, 4.0, 9.2))
     figure = new_figure(side + 0.4, side - 0.4, theme)
     axes = figure.subplots()
-    style_axes(axes, theme, "", "the student's answer", "true class", grid=None)
+    style_axes(axes, theme, "", "predicted class", "true class", grid=None)
     ramp = LinearSegmentedColormap.from_list("share", [theme.ground, theme.student])
     axes.imshow(share_CC, cmap=ramp, vmin=0, vmax=1)
     axes.set_xticks(np.arange(classes + 1) - 0.5, minor=True)
@@ -48,16 +48,16 @@ def confusion_matrix(counts: Sequence[Sequence[int]], labels: Sequence[str], the
     if classes <= MOST_CELLS_WITH_TEXT:
         for row in range(classes):
             for column in range(classes):
-                said = f"{counts_CC[row, column]:,}\n{100 * share_CC[row, column]:.0f} %"
+                text = f"{counts_CC[row, column]:,}\n{100 * share_CC[row, column]:.0f} %"
                 axes.text(
-                    column, row, said, ha="center", va="center", fontsize=SMALL if classes > 6 else BODY,
+                    column, row, text, ha="center", va="center", fontsize=SMALL if classes > 6 else BODY,
                     color=readable_on(ramp(share_CC[row, column]), theme),
                 )  # fmt: skip
     return figure
 
 
 def readable_on(ground: Sequence[float], theme: Theme) -> str:
-    """The theme's ink or ground, whichever stands out more (WCAG's contrast) on a colour given as RGB from 0 to 1."""
+    """The theme's ink or ground, whichever contrasts more (WCAG) with a colour in RGB from 0 to 1."""
 
     def luminance(rgb: Sequence[float]) -> float:
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb[:3]]
@@ -71,13 +71,13 @@ def readable_on(ground: Sequence[float], theme: Theme) -> str:
 
 
 def predicted_true(true: np.ndarray, predicted: np.ndarray, theme: Theme = LIGHT) -> Figure:
-    """Each row as a dot: its true value across, the student's answer up; the line is where both agree."""
+    """Each row as a dot: its true value across, the predicted one up; the line is where both agree."""
     if len(true) > MOST_POINTS:
         chosen = np.random.default_rng(0).choice(len(true), MOST_POINTS, replace=False)
         true, predicted = true[chosen], predicted[chosen]
     figure = new_figure(5.4, 4.8, theme)
     axes = figure.subplots()
-    style_axes(axes, theme, "", "true value", "the student's answer")
+    style_axes(axes, theme, "", "true value", "predicted value")
     axes.grid(axis="x", color=theme.grid, linewidth=0.8)
     low, high = (float(end) for end in (min(true.min(), predicted.min()), max(true.max(), predicted.max())))
     room = 0.04 * (high - low) or 0.5

@@ -13,7 +13,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from raykd.display.text import METRICS, count, number, share
+from raykd.display.text import count, metric_name, number, share
+from raykd.records.result import ConfigurationResult
 from raykd.records.study_state import TrialState
 from raykd.report.figures.canvas import BODY, LIGHT, SMALL, Theme, end_labels, new_figure, short, style_axes
 
@@ -25,58 +26,56 @@ LOGARITHMIC = 20.0
 
 
 def history(trials: Sequence[TrialState], failed: Sequence[TrialState], metric: str, theme: Theme = LIGHT) -> Figure:
-    """What each trial reached, in the order in which they began, and the best so far."""
+    """The value of each trial, in the order in which they began, and the best so far."""
     figure = new_figure(9.2, 3.6, theme)
     axes = figure.subplots()
-    style_axes(axes, theme, f"Validation {METRICS.get(metric, metric)}", "trial", "")
-    done = [one for one in trials if one.state != "stopped"]
-    stopped = [one for one in trials if one.state == "stopped"]
-    axes.plot([one.number for one in done], [one.value or 0.0 for one in done], "o", color=theme.student, ms=6)
-    axes.plot(
-        [one.number for one in stopped], [one.value or 0.0 for one in stopped], "o", mfc="none", mec=theme.muted, ms=6
-    )
-    values = [one.value or 0.0 for one in trials]
-    low = min(values, default=0.0)
-    axes.plot([one.number for one in failed], [low] * len(failed), "x", color=theme.alone, ms=7, mew=1.8)
-    ordered = sorted(done, key=lambda one: one.number)
-    if ordered:
-        best = np.maximum.accumulate([one.value or 0.0 for one in ordered])
-        axes.step([one.number for one in ordered], best, where="post", color=theme.student, linewidth=1.4, alpha=0.7)
+    style_axes(axes, theme, f"Validation {metric_name(metric)}", "trial", "")
+    done = sorted((trial for trial in trials if trial.state != "stopped"), key=lambda trial: trial.number)
+    stopped = [trial for trial in trials if trial.state == "stopped"]
+
+    def dots(shown: Sequence[TrialState], **style: Any) -> None:
+        axes.plot([trial.number for trial in shown], [trial.value or 0.0 for trial in shown], "o", ms=6, **style)
+
+    dots(done, color=theme.student)
+    dots(stopped, mfc="none", mec=theme.muted)
+    low = min((trial.value or 0.0 for trial in trials), default=0.0)
+    axes.plot([trial.number for trial in failed], [low] * len(failed), "x", color=theme.alone, ms=7, mew=1.8)
+    if done:
+        best = np.maximum.accumulate([trial.value or 0.0 for trial in done])
+        axes.step([trial.number for trial in done], best, where="post", color=theme.student, linewidth=1.4, alpha=0.7)
         end_labels(axes, [(float(best[-1]), f"best {number(float(best[-1]))}", theme.student)], theme)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     return figure
 
 
-def courses(trials: Sequence[TrialState], best: str, metric: str, theme: Theme = LIGHT) -> Figure:
+def trial_curves(trials: Sequence[TrialState], best: str, metric: str, theme: Theme = LIGHT) -> Figure:
     """The best value so far of each trial over its steps; those that were stopped end early."""
     figure = new_figure(9.2, 3.8, theme)
     axes = figure.subplots()
-    style_axes(axes, theme, f"Best validation {METRICS.get(metric, metric)} so far", "step", "")
+    style_axes(axes, theme, f"Best validation {metric_name(metric)} so far", "step", "")
     ends = []
-    for one in trials:
-        x, y = zip(*one.values, strict=True)
-        chosen = one.name == best
-        colour = theme.student if chosen else theme.muted
-        axes.plot(x, y, color=colour, linewidth=2.4 if chosen else 1.0, alpha=1.0 if chosen else 0.6,
-                  linestyle="-" if one.state != "stopped" else (0, (4, 2)), zorder=3 if chosen else 2,
+    for trial in trials:
+        x, y = zip(*trial.values, strict=True)
+        is_best = trial.name == best
+        colour = theme.student if is_best else theme.muted
+        axes.plot(x, y, color=colour, linewidth=2.4 if is_best else 1.0, alpha=1.0 if is_best else 0.6,
+                  linestyle="-" if trial.state != "stopped" else (0, (4, 2)), zorder=3 if is_best else 2,
                   marker="o", markersize=3)  # fmt: skip
-        if chosen:
-            ends.append((y[-1], f"{one.name} {number(y[-1])}", colour))
+        if is_best:
+            ends.append((y[-1], f"{trial.name} {number(y[-1])}", colour))
     end_labels(axes, ends, theme)
     return figure
 
 
-def parallel(
-    trials: Sequence[TrialState], keys: Sequence[str], metric: str, theme: Theme = LIGHT
-) -> Figure:  # fmt: skip
+def parallel(trials: Sequence[TrialState], keys: Sequence[str], metric: str, theme: Theme = LIGHT) -> Figure:
     """A line for each trial through its values; the last axis is the metric, which is the colour too."""
     shown = list(keys)[:MOST_AXES]
     figure = new_figure(9.2, 4.0, theme)
     axes = figure.subplots()
     style_axes(axes, theme, "", grid=None)
     axes.spines[["left", "bottom"]].set_visible(False)
-    columns = [_scaled([one.params.get(key) for one in trials]) for key in shown]
-    columns.append(_scaled([one.value for one in trials]))
+    columns = [_scaled([trial.params.get(key) for trial in trials]) for key in shown]
+    columns.append(_scaled([trial.value for trial in trials]))
     heights = np.stack([places for places, _ in columns], axis=1)
     palette = LinearSegmentedColormap.from_list("value", [theme.grid, theme.alone, theme.student])
     order = np.argsort(heights[:, -1])
@@ -88,7 +87,7 @@ def parallel(
         for place, text in ticks:
             axes.annotate(text, xy=(k, place), xytext=(4, 0), textcoords="offset points", fontsize=SMALL,
                           color=theme.ink, va="center", parse_math=False)  # fmt: skip
-    names = [*(short(key.split(".", 1)[-1]) for key in shown), METRICS.get(metric, metric)]
+    names = [*(short(key.split(".", 1)[-1]) for key in shown), metric_name(metric)]
     axes.set_xticks(range(len(columns)), names, parse_math=False)
     axes.tick_params(axis="x", length=0, labelsize=BODY, labelcolor=theme.ink)
     axes.set_yticks([])
@@ -98,7 +97,7 @@ def parallel(
 
 
 def importances(weights: Mapping[str, float], theme: Theme = LIGHT) -> Figure:
-    """Each key's share of what explains the metric."""
+    """The share of each key in the importance of all."""
     figure = new_figure(9.2, 0.9 + 0.36 * len(weights), theme)
     axes = figure.subplots()
     style_axes(axes, theme, "", grid=None)
@@ -121,57 +120,59 @@ def costs(
     """The metric against parameters and latency; the line joins the trials that none beats in both."""
     figure = new_figure(9.2, 3.8, theme)
     panels = figure.subplots(1, 2, sharey=True)
-    name = METRICS.get(metric, metric)
+    name = metric_name(metric)
     titles = (("parameters", "parameters"), ("latency_ms", "milliseconds a row, on the CPU"))
     for axes, (cost, title) in zip(panels, titles, strict=True):
-        known = [one for one in trials if getattr(one, cost) is not None]
+        known = [trial for trial in trials if getattr(trial, cost) is not None]
         style_axes(
             axes, theme, f"{name[0].upper()}{name[1:]} against {'size' if cost == 'parameters' else 'latency'}", title
         )
-        axes.plot([getattr(one, cost) for one in known], [one.value for one in known], "o", color=theme.muted, ms=5)
-        best = [one for one in known if one.name in front.get(cost, ())]
-        best.sort(key=lambda one: getattr(one, cost))
-        axes.plot([getattr(one, cost) for one in best], [one.value for one in best], "o-", color=theme.student, ms=7)
+        best = [trial for trial in known if trial.name in front.get(cost, ())]
+        best.sort(key=lambda trial: getattr(trial, cost))
+        for shown, form, colour, width in ((known, "o", theme.muted, 5), (best, "o-", theme.student, 7)):
+            values = [trial.value for trial in shown]
+            axes.plot([getattr(trial, cost) for trial in shown], values, form, color=colour, ms=width)
         if cost == "parameters":
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.xaxis.set_major_formatter(lambda value, _: count(value))
     return figure
 
 
-def spread(groups: Sequence[Mapping[str, Any]], metric: str, theme: Theme = LIGHT) -> Figure:
+def seeds(groups: Sequence[ConfigurationResult], metric: str, theme: Theme = LIGHT) -> Figure:
     """Each repeated configuration: its seeds as dots, mean and deviation as a line."""
     figure = new_figure(9.2, 1.3 + 0.45 * len(groups), theme)
     axes = figure.subplots()
-    style_axes(axes, theme, "", METRICS.get(metric, metric), grid="x")
-    ordered = sorted(groups, key=lambda group: group["mean"])
+    style_axes(axes, theme, "", metric_name(metric), grid="x")
+    ordered = sorted(groups, key=lambda group: group.mean)
     for k, group in enumerate(ordered):
-        chosen = k == len(ordered) - 1
-        colour = theme.student if chosen else theme.muted
-        wide = group.get("deviation") or 0.0
-        axes.plot((group["mean"] - wide, group["mean"] + wide), (k, k), color=colour, linewidth=2, alpha=0.6)
-        axes.plot(group["values"], [k] * len(group["values"]), "o", mfc="none", mec=colour, ms=6)
-        axes.plot(group["mean"], k, "D", color=colour, ms=7)
-        axes.annotate(f"{number(group['mean'])} ± {number(wide)}", xy=(1.015, k), xycoords=("axes fraction", "data"),
+        colour = theme.student if k == len(ordered) - 1 else theme.muted
+        deviation = group.deviation or 0.0
+        axes.plot((group.mean - deviation, group.mean + deviation), (k, k), color=colour, linewidth=2, alpha=0.6)
+        axes.plot(group.values, [k] * len(group.values), "o", mfc="none", mec=colour, ms=6)
+        axes.plot(group.mean, k, "D", color=colour, ms=7)
+        axes.annotate(f"{number(group.mean)} ± {number(deviation)}", xy=(1.015, k), xycoords=("axes fraction", "data"),
                       va="center", color=colour, fontsize=BODY)  # fmt: skip
-    axes.set_yticks(range(len(ordered)), [group["trial"] for group in ordered], parse_math=False)
+    axes.set_yticks(range(len(ordered)), [group.trial for group in ordered], parse_math=False)
     axes.tick_params(axis="y", length=0, labelsize=BODY, labelcolor=theme.ink)
     axes.set_ylim(-0.6, len(ordered) - 0.4)
     return figure
 
 
 def _scaled(values: Sequence[Any]) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Places from 0 to 1 and the ticks of an axis; what is no number stands in a row, what is missing at the foot."""
-    given = [value for value in values if value is not None]
-    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in given) or not given:
+    """Places from 0 to 1 and the ticks of an axis; no numbers are spread evenly, missing ones at the foot."""
+    present = [value for value in values if value is not None]
+    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in present) or not present:
         names = sorted({_name(value) for value in values})
         place = {name: (k + 0.5) / len(names) for k, name in enumerate(names)}
-        return np.array([place[_name(value)] for value in values]), [(at, short(name)) for name, at in place.items()]
-    low, high = min(given), max(given)
+        return np.array([place[_name(value)] for value in values]), [
+            (height, short(name)) for name, height in place.items()
+        ]
+    low, high = min(present), max(present)
     logarithmic = low > 0 and high / low > LOGARITHMIC
     numbers = np.array([low if value is None else value for value in values], float)
     scaled = np.log(numbers) if logarithmic else numbers
     middle = float(np.exp((np.log(low) + np.log(high)) / 2)) if logarithmic else statistics.fmean((low, high))
-    foot = 0.0 if len(given) == len(values) else MISSING
+    foot = 0.0 if len(present) == len(values) else MISSING
     places = foot + (1 - foot) * (scaled - scaled.min()) / (np.ptp(scaled) or 1.0)
     places[[value is None for value in values]] = 0.0
     ticks = [(foot, f"{low:.3g}")]

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from raykd.display.text import METRICS, interval, number, share
-from raykd.report.curves import Series
+from raykd.display.text import interval, metric_name, number, share
+from raykd.records.series import Series
 from raykd.report.figures.canvas import BODY, LIGHT, LINES, Theme, end_labels, new_figure, short, style_axes
 
 MOST_LINES = 5
@@ -66,11 +66,11 @@ def metric_curves(
     """The validation metric over steps, the best evaluation of each model ringed, teachers as level lines."""
     figure = new_figure(9.2, 4.1, theme)
     axes = figure.subplots()
-    style_axes(axes, theme, f"Validation {METRICS.get(metric, metric)}", "step", "")
+    style_axes(axes, theme, f"Validation {metric_name(metric)}", "step", "")
     ends = []
-    for value, said in _level_lines(teachers):
+    for value, label in _level_lines(teachers):
         axes.axhline(value, color=theme.teacher, linewidth=1.3, linestyle=(0, (7, 3)))
-        ends.append((value, said, theme.teacher))
+        ends.append((value, label, theme.teacher))
     for name, series in scores.items():
         if series:
             _line(axes, name, series.x, series.y, theme, marker=True)
@@ -101,7 +101,7 @@ def value_comparison(
     models.sort(key=lambda model: model[0])
     figure = new_figure(9.2, 1.2 + 0.36 * len(models), theme)
     axes = figure.subplots()
-    style_axes(axes, theme, "", METRICS.get(metric, metric), "", grid="x")
+    style_axes(axes, theme, "", metric_name(metric), "", grid="x")
     if teachers and baselines.get("alone") is not None and max(teachers.values()) > baselines["alone"]:
         axes.axvspan(baselines["alone"], max(teachers.values()), color=theme.student, alpha=0.1, linewidth=0)
     for k, (value, _, colour, marker, _) in enumerate(models):
@@ -125,7 +125,7 @@ def efficiency(
 
     Args:
         samples_per_s: of the distilled student.
-        student_only: the same for a student without a teacher, if it is known.
+        student_only: the same for a student without a teacher; None where it is not known.
         seconds: what for → seconds, at most three, in the order in which they are drawn.
         theme: colours.
     """
@@ -156,8 +156,8 @@ def _time_bar(axes: Axes, seconds: Mapping[str, float], theme: Theme) -> None:
     colours = (theme.student, theme.alone, theme.teacher)  # from the last: the first may be missing
     start = 0.0
     for (name, spent), colour in zip(seconds.items(), colours[: len(seconds)][::-1], strict=True):
-        said = f"{name}: {spent:,.1f} s ({share(spent / total)})"
-        axes.barh(0, spent / total, left=start, height=0.5, color=colour, label=said)
+        text = f"{name}: {spent:,.1f} s ({share(spent / total)})"
+        axes.barh(0, spent / total, left=start, height=0.5, color=colour, label=text)
         start += spent / total
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.35, 0.35)
