@@ -111,5 +111,15 @@ def test_report_of_no_run_and_unknown_bench(run: Run, tmp_path: Path) -> None:
 
 def test_the_command_line_is_as_documented(run: Run) -> None:
     _, out, _ = run("--help")
-    for command in ("quickstart", "check", "teach", "distill", "evaluate", "report", "bench"):
+    for command in ("quickstart", "check", "teach", "distill", "evaluate", "report", "bench", "config"):
         assert command in out
+
+
+def test_the_reference_of_a_key_as_text_and_as_schema(run: Run) -> None:
+    status, out, _ = run("config", "train.lr")
+    assert (status, "lr: number > 0; default 5e-05" in out) == (0, True)
+    assert json.loads(run("config", "train.lr", "--json")[1])["exclusiveMinimum"] == 0
+    assert run("config", "--markdown")[1].startswith("# Configuration")
+    status, _, err = run("config", "trian.lr")
+    assert status == 2
+    assert "did you mean train?" in err

@@ -91,7 +91,7 @@ class Choice(Section):
 
 @dataclass(frozen=True)
 class OneOf:
-    """Beside a family in `Annotated`: the value is of one of its types, chosen by the discriminator."""
+    """Beside a family in `Annotated`: the value is of a type of it, chosen by the discriminator."""
 
     def __get_pydantic_core_schema__(self, source: type[Choice], handler: GetCoreSchemaHandler) -> CoreSchema:
         members = tuple(source.types().values())

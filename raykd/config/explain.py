@@ -82,7 +82,7 @@ class _Place:
     _mapping: bool = False
 
     def enter(self, part: str | int) -> None:
-        """One part further."""
+        """Takes the next part of the location into account."""
         if isinstance(part, int):
             self.key.append(str(part))
         elif self.family is not None and self.kind is None and part in self.family.types():

@@ -39,9 +39,9 @@ class ModelConfig(Section):
         if isinstance(self.layers, list) and (not self.layers or min(self.layers) < 0):
             raise ValueError("layers must name at least one layer, counted from 0")
         if self.from_ is not None:
-            given = [key for key in ("hidden_size", "heads", "intermediate_size") if getattr(self, key) is not None]
-            if given:
-                raise ValueError(f"{given[0]} cannot be set with `from`: a checkpoint brings its own")
+            fresh = [key for key in ("hidden_size", "heads", "intermediate_size") if getattr(self, key) is not None]
+            if fresh:
+                raise ValueError(f"{fresh[0]} cannot be set with `from`: a checkpoint brings its own")
             return self
         if not isinstance(self.layers, int) or self.hidden_size is None or self.heads is None:
             raise ValueError("give `from` (a checkpoint), or `layers`, `hidden_size` and `heads` of a fresh model")

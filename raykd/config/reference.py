@@ -104,12 +104,12 @@ def reference(key: str = "") -> list[Table]:
 
 
 def as_text(tables: list[Table]) -> str:
-    """For the terminal."""
+    """The tables as lines of at most 110 characters, for the terminal."""
     return "\n\n".join(_text_of(table) for table in tables) + "\n"
 
 
 def as_markdown(tables: list[Table]) -> str:
-    """The content of docs/configuration.md."""
+    """The tables as Markdown under the page's heading: the content of docs/configuration.md."""
     return "\n".join([HEAD, *(_markdown_of(table) for table in tables)])
 
 

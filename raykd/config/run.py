@@ -30,13 +30,13 @@ from raykd.config.weighting import (
 )
 
 HELD_OUT = 0.1
-"""Share of the quiz (MetaDistil, section 3.2) or reward split, where one is needed and none is given."""
+"""Share of the quiz (MetaDistil, section 3.2) or reward split, where it is needed and the configuration names none."""
 BASELINES = ("alone", "in_loop")
 """Baselines that are no weighting rule."""
 
 
 class RunConfig(Section):
-    """One distillation: who teaches whom what, and how."""
+    """One distillation: teachers, student, data, and how the one is trained by the others."""
 
     # Built at the first use: a package that adds a type through an entry point may be the one that imports this.
     model_config = ConfigDict(defer_build=True)
@@ -163,9 +163,9 @@ class RunConfig(Section):
             why = "it would change shapes, rows or seeds in mid-training"
             raise ValueError(f"study.space.{key}: pbt cannot change it, {why}; it can change {', '.join(live)}")
         for value in study.space[key].examples:
-            why_not = validation_error(root, key, value)
-            if why_not is not None:
-                raise ValueError(f"study.space.{key}: {value!r}: {why_not}")
+            refusal = validation_error(root, key, value)
+            if refusal is not None:
+                raise ValueError(f"study.space.{key}: {value!r}: {refusal}")
 
     @property
     def rows(self) -> DataConfig:
@@ -188,7 +188,7 @@ class RunConfig(Section):
 
     @property
     def teacher_names(self) -> list[str]:
-        """The teachers' names in order, given or teacher0, teacher1, …."""
+        """The teachers' names in order: `name`, else teacher0, teacher1, …."""
         return [teacher.name or f"teacher{k}" for k, teacher in enumerate(self.teachers)]
 
     @property

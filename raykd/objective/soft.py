@@ -20,7 +20,7 @@ class SoftenedKL:
 
     @classmethod
     def from_config(cls, config: KLConfig) -> SoftenedKL:
-        """With the configured τ."""
+        """Softens both sides by the configured τ."""
         return cls(config.temperature)
 
     def per_example(
@@ -41,7 +41,7 @@ class MeanSquaredError:
 
     @classmethod
     def from_config(cls, config: MSEConfig) -> MeanSquaredError:
-        """It has no settings."""
+        """The loss, which has no settings of its own."""
         return cls()
 
     def per_example(

@@ -40,20 +40,20 @@ def sample(config: RunConfig) -> list[Params]:
 def grid(config: RunConfig) -> list[Params]:
     """All different points of a grid, in the order of the space."""
     space = _study(config).space
-    columns = [[(key, value) for value in given.values or []] for key, given in space.items()]
+    columns = [[(key, value) for value in key_range.values or []] for key, key_range in space.items()]
     points = [_drawn(config, dict(chosen).__getitem__) for chosen in itertools.product(*columns)]
     return list({json.dumps(params, sort_keys=True): params for params in points}.values())
 
 
-def domain(given: RangeConfig) -> Domain:
+def domain(key_range: RangeConfig) -> Domain:
     """A key's values as Ray Tune samples and mutates them."""
-    if given.uniform is not None:
-        return tune.uniform(*given.uniform)
-    if given.loguniform is not None:
-        return tune.loguniform(*given.loguniform)
-    if given.randint is not None:
-        return tune.randint(*given.randint)
-    return tune.choice(given.values or [])
+    if key_range.uniform is not None:
+        return tune.uniform(*key_range.uniform)
+    if key_range.loguniform is not None:
+        return tune.loguniform(*key_range.loguniform)
+    if key_range.randint is not None:
+        return tune.randint(*key_range.randint)
+    return tune.choice(key_range.values or [])
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ class Suggest:
         return {"params": _drawn(self.config, lambda key: self._suggest(trial, key))}
 
     def _suggest(self, trial: optuna.Trial, key: str) -> Any:
-        given = _study(self.config).space[key]
-        if given.uniform is not None:
-            return trial.suggest_float(key, *given.uniform)
-        if given.loguniform is not None:
-            return trial.suggest_float(key, *given.loguniform, log=True)
-        if given.randint is not None:
-            return trial.suggest_int(key, given.randint[0], given.randint[1] - 1)
-        values = given.values or []
+        key_range = _study(self.config).space[key]
+        if key_range.uniform is not None:
+            return trial.suggest_float(key, *key_range.uniform)
+        if key_range.loguniform is not None:
+            return trial.suggest_float(key, *key_range.loguniform, log=True)
+        if key_range.randint is not None:
+            return trial.suggest_int(key, key_range.randint[0], key_range.randint[1] - 1)
+        values = key_range.values or []
         # By name: a list or a mapping is no categorical value to Optuna.
         names = [json.dumps(value) for value in values]
         return values[names.index(trial.suggest_categorical(key, names))]
@@ -83,14 +83,14 @@ class Suggest:
 def mutations(config: RunConfig) -> dict[str, Domain | list[Any]]:
     """What PBT changes, by key: it shifts along a list, and multiplies what is drawn from a range."""
     space, first = _study(config).space, sample(config)[0]
-    return {key: given.values or domain(given) for key, given in space.items() if key in first}
+    return {key: key_range.values or domain(key_range) for key, key_range in space.items() if key in first}
 
 
 def bounded(params: Params, space: dict[str, RangeConfig]) -> Params:
     """A mutated point within its ranges: PBT multiplies and knows no bounds."""
     kept = dict(params)
-    for key, given in space.items():
-        pair = given.uniform or given.loguniform
+    for key, key_range in space.items():
+        pair = key_range.uniform or key_range.loguniform
         if pair is not None and key in kept:
             kept[key] = min(max(kept[key], pair[0]), pair[1])
     return kept
@@ -117,7 +117,7 @@ def shared_rows(config: RunConfig) -> RunConfig:
     quiz = any(feedback.needs_quiz for feedback in _possible(config, "feedback", FeedbackConfig))
     reward = any(weighting.needs_reward_split for weighting in _possible(config, "weighting", WeightingConfig))
     needed = {"quiz": quiz, "reward": reward}
-    held = {key: HELD_OUT for key, asked in needed.items() if asked and getattr(config.rows, key) is None}
+    held = {key: HELD_OUT for key, wanted in needed.items() if wanted and getattr(config.rows, key) is None}
     task = config.task.model_copy(update={"metric": _study(config).metric or config.task.metric})
     return config.model_copy(update={"data": config.rows.model_copy(update=held), "task": task})
 
@@ -141,12 +141,12 @@ def check(config: RunConfig, points: list[Params]) -> None:
 
 def policies(config: RunConfig) -> list[PolicyConfig]:
     """The policies that a trial may choose its teachers by, as far as they differ in what is computed before it."""
-    possible = [one for one in _possible(config, "weighting", WeightingConfig) if isinstance(one, PolicyConfig)]
-    return list({(one.sentence_teacher, one.sentence_encoder, one.cross_fit): one for one in possible}.values())
+    forms = [form for form in _possible(config, "weighting", WeightingConfig) if isinstance(form, PolicyConfig)]
+    return list({(form.sentence_teacher, form.sentence_encoder, form.cross_fit): form for form in forms}.values())
 
 
 def _drawn(config: RunConfig, value: Callable[[str], Any]) -> Params:
-    """A point whose keys are asked for one by one, those first that others depend on."""
+    """A point whose values are drawn key by key, those first that others depend on."""
     raw, params = _base(config), {}
     for key in _ordered(_study(config).space):
         if has_key(raw, key):

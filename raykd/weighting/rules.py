@@ -34,7 +34,7 @@ class Uniform(Weighting):
     varies = False
 
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
-        """Equal weights [B, K]."""
+        """The weight 1 / K for every row and teacher, [B, K]."""
         teachers, rows, _ = logits_KBC.shape
         return logits_KBC.new_full((rows, teachers), 1.0 / teachers)
 
@@ -50,7 +50,7 @@ class Fixed(Weighting):
 
     @classmethod
     def from_config(cls, config: FixedConfig, inputs: WeightingInputs) -> Self:
-        """With the configured weights."""
+        """From one configured weight per teacher."""
         return cls(config.weights)
 
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
@@ -87,7 +87,7 @@ class Confidence(Weighting):
 
     @classmethod
     def from_config(cls, config: WeightingConfig, inputs: WeightingInputs) -> Self:
-        """With the task's loss."""
+        """Compares teachers by the task's loss against the label."""
         return cls(inputs.task)
 
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
@@ -114,7 +114,7 @@ class Oracle(Weighting):
 
     @classmethod
     def from_config(cls, config: WeightingConfig, inputs: WeightingInputs) -> Self:
-        """With the task's loss."""
+        """Compares teachers by the task's loss against the label."""
         return cls(inputs.task)
 
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:

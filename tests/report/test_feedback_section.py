@@ -205,8 +205,8 @@ def test_the_final_table_shows_where_a_taught_teacher_began(
 @pytest.mark.parametrize(
     ("kind", "cited"),
     [
-        ("metadistil", "MetaDistil (Zhou et al., ACL 2022, arXiv 2106.04570)"),
-        ("ikd", "IKD (Liu et al., arXiv 2109.04641)"),
+        ("metadistil", "MetaDistil (Zhou, Xu, McAuley, “BERT Learns to Teach”, ACL 2022, arXiv 2106.04570)"),
+        ("ikd", "IKD (Liu, Sun, Qiu, Huang, “Learning to Teach with Student Feedback”, arXiv 2109.04641)"),
     ],
 )
 def test_the_card_cites_the_method(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from raykd.config import PolicyConfig
 from raykd.weighting.policy.model import StateSpec
 
 
@@ -28,6 +29,22 @@ class PolicyTrainerSpec:
     passes: int
     start: dict[str, np.ndarray] | None = None
     lease_s: float | None = None
+
+    @classmethod
+    def from_config(
+        cls, config: PolicyConfig, layout: StateSpec, start: dict[str, np.ndarray] | None, lease_s: float
+    ) -> PolicyTrainerSpec:
+        """Of a run's own policy, or with a lease of one that many runs share."""
+        return cls(
+            layout=layout,
+            lr=config.lr,
+            clip_ratio=config.clip_ratio,
+            entropy_bonus=config.entropy_bonus,
+            update_every=config.update_every,
+            passes=config.passes,
+            start=start,
+            lease_s=lease_s if config.shared else None,
+        )
 
 
 @dataclass(frozen=True)

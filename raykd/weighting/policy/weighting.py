@@ -148,7 +148,9 @@ class PolicyWeighting(Weighting):
         layout = StateSpec(inputs.teachers, sentences.width, inputs.task.classes, config.student_state)
         states = StateEncoder(layout, inputs.task, sentences.get, inputs.cross_fitted)
         start = policy.load_for(layout, Path(config.start_from).expanduser()) if config.start_from is not None else None
-        line = SelectorClient(_trainer_spec(config, inputs, layout, start), worker, inputs.run, config.shared)
+        weights = None if start is None else {name: value.numpy() for name, value in start.policy.state_dict().items()}
+        spec = PolicyTrainerSpec.from_config(config, layout, weights, inputs.lease_s)
+        line = SelectorClient(spec, worker, inputs.run, config.shared)
         if start is None:
             states.fit(job.train.ids, job.train.rows().labels(job.train.ids), targets)
         else:
@@ -295,22 +297,6 @@ class PolicyWeighting(Weighting):
                     **update.model_dump(),
                 )
             )
-
-
-def _trainer_spec(
-    config: PolicyConfig, inputs: WeightingInputs, layout: StateSpec, start: Exported | None
-) -> PolicyTrainerSpec:
-    weights = None if start is None else {name: value.numpy() for name, value in start.policy.state_dict().items()}
-    return PolicyTrainerSpec(
-        layout=layout,
-        lr=config.lr,
-        clip_ratio=config.clip_ratio,
-        entropy_bonus=config.entropy_bonus,
-        update_every=config.update_every,
-        passes=config.passes,
-        start=weights,
-        lease_s=inputs.lease_s if config.shared else None,
-    )
 
 
 def _update(metrics: dict[str, float], teachers: tuple[str, ...]) -> PolicyUpdate | None:
