@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 OFFLINE = {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-"""Environment of the trackers' packages where the user has not set it: wandb writes files only, no usage is reported."""
+"""Environment of the packages where the user has not set it: wandb writes files only, no usage is reported."""
 
 
 def stay_offline() -> None:
