@@ -9,8 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-# Neither sends anything of its own accord: MLflow reports how it is used, wandb its errors.
-PRIVATE = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
+OFFLINE = {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+"""Environment of the packages where the user has not set it: wandb writes files only, no usage is reported."""
+
+
+def stay_offline() -> None:
+    """Sets `OFFLINE`; before the packages are imported, which read it."""
+    for name, value in OFFLINE.items():
+        os.environ.setdefault(name, value)
 
 
 class Tracker(Protocol):
@@ -97,7 +103,7 @@ class MLflow:
     replays = False
 
     def __init__(self, uri: str, experiment: str, run: str | None, params: Mapping[str, Any]) -> None:
-        os.environ.update({key: os.environ.get(key, value) for key, value in PRIVATE.items()})
+        stay_offline()
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
@@ -143,12 +149,12 @@ class WandB:
     replays = False
 
     def __init__(self, project: str, name: str, run: str, folder: Path, params: Mapping[str, Any]) -> None:
-        os.environ.update({key: os.environ.get(key, value) for key, value in PRIVATE.items()})
+        stay_offline()
         import wandb
 
         self.session = wandb.init(
             project=project, name=name, id=run, resume="allow", dir=str(folder), config=dict(params),
-            mode=wandb_mode(), settings=wandb.Settings(console="off", disable_git=True, silent=True),
+            settings=wandb.Settings(console="off", disable_git=True, silent=True),
         )  # fmt: skip
 
     def restart(self, model: str) -> None:
@@ -166,8 +172,3 @@ class WandB:
     def close(self, finished: bool) -> None:
         """Ends wandb's process."""
         self.session.finish(exit_code=0 if finished else 1)
-
-
-def wandb_mode() -> Any:
-    """WANDB_MODE, offline where it is not set."""
-    return os.environ.get("WANDB_MODE", "offline")

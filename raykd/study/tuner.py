@@ -25,7 +25,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from raykd.config import ASHAConfig, MedianConfig, PBTConfig, RangeConfig, RunConfig, StudyConfig
 from raykd.errors import RaykdError, RunError
-from raykd.run.tracker_backends import PRIVATE, wandb_mode
+from raykd.run.tracker_backends import stay_offline
 from raykd.study import space
 from raykd.study.trial import Setup, run_trial
 from raykd.study.trial_logger import TrialLogger
@@ -214,7 +214,7 @@ def _watched(tuner: tune.Tuner, setup: Setup, stop: threading.Event) -> None:
 def _trackers(setup: Setup) -> list[tune.Callback]:
     """MLflow and Weights & Biases through Ray's own integrations; TensorBoard's files are always written."""
     trackers, callbacks = setup.config.trackers, list[tune.Callback]()
-    os.environ.update({key: os.environ.get(key, value) for key, value in PRIVATE.items()})
+    stay_offline()
     if trackers.mlflow is not None:
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 
@@ -223,7 +223,7 @@ def _trackers(setup: Setup) -> list[tune.Callback]:
         from ray.air.integrations.wandb import WandbLoggerCallback
 
         # The mode by name: the callback's actor does not see this process's environment.
-        options: dict[str, Any] = {"dir": str(setup.folder), "mode": wandb_mode()}
+        options: dict[str, Any] = {"dir": str(setup.folder), "mode": os.environ["WANDB_MODE"]}
         callbacks.append(WandbLoggerCallback(project=trackers.wandb, group=setup.config.name, **options))
     return callbacks
 

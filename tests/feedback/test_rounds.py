@@ -202,7 +202,7 @@ def test_a_stopped_run_goes_on_bit_equal(configure: Configure, tmp_path: Path, k
         f"feedback={{type: {kind}, teacher_lr: 1e-3, measure_every: 3}}", "train.checkpoint_every=2", student=student
     )
     api.distill(config, tmp_path / "whole")
-    killed = threading.Thread(target=_kill_a_learner, args=(tmp_path / "parts" / "metrics.jsonl",), daemon=True)
+    killed = threading.Thread(target=_kill_a_trainer, args=(tmp_path / "parts" / "metrics.jsonl",), daemon=True)
     killed.start()
     result = api.distill(config, tmp_path / "parts")
     killed.join()
@@ -213,11 +213,12 @@ def test_a_stopped_run_goes_on_bit_equal(configure: Configure, tmp_path: Path, k
     assert result["feedback"]["rounds"] == len(rounds(tmp_path / "whole")) == 14
 
 
-def _kill_a_learner(log: Path) -> None:
+def _kill_a_trainer(log: Path) -> None:
     while not any(event["event"] == "step" and event["step"] >= 5 for event in read_events(log)):
         time.sleep(0.01)
-    (one,) = [actor for actor in ray.util.list_named_actors(all_namespaces=True) if actor["name"].startswith("learner")]
-    ray.kill(ray.get_actor(one["name"], one["namespace"]))
+    named = ray.util.list_named_actors(all_namespaces=True)
+    (trainer,) = [actor for actor in named if actor["name"].startswith("teacher-trainer")]
+    ray.kill(ray.get_actor(trainer["name"], trainer["namespace"]))
 
 
 @pytest.mark.slow
