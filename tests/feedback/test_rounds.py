@@ -111,7 +111,7 @@ def test_one_round_over_the_service_is_the_double_backward(configure: Configure,
         torch.testing.assert_close(step, expected, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["metadistil", "ikd"])
+@pytest.mark.parametrize("kind", [pytest.param("metadistil", marks=pytest.mark.slow), "ikd"])
 def test_without_feedback_a_teacher_just_goes_on_fine_tuning(configure: Configure, tmp_path: Path, kind: str) -> None:
     """ω = 0: plain SGD on the student's batches, and no quiz that nobody would hear."""
     rate = 0.3

@@ -88,13 +88,17 @@ def test_a_teacher_with_swapped_labels_gives_the_same_student(configure: Configu
         api.distill(configure(teachers=[str(tmp_path / "renamed")]), tmp_path / "no")
 
 
+@pytest.mark.slow
 def test_teachers_with_their_own_tokenizers_blend(configure: Configure, tmp_path: Path) -> None:
-    teachers = TOKENIZER_TEACHERS
-    result = api.distill(configure("weighting={type: fixed, weights: [3, 1]}", teachers=teachers), tmp_path)
+    config = configure("weighting={type: fixed, weights: [3, 1]}", teachers=TOKENIZER_TEACHERS)
+    result = api.distill(config, tmp_path)
     assert [teacher["name"] for teacher in result["teachers"]] == ["wordpiece", "bpe"]
     assert result["teachers"][0]["address"] != result["teachers"][1]["address"]
+
+
+def test_fixed_weights_are_one_for_each_teacher(configure: Configure) -> None:
     with pytest.raises(ConfigError, match=r"weighting.weights: 1 weights for 2 teachers"):
-        configure("weighting={type: fixed, weights: [1]}", teachers=teachers)
+        configure("weighting={type: fixed, weights: [1]}", teachers=TOKENIZER_TEACHERS)
 
 
 def _table(rows: int, seed: int) -> pd.DataFrame:

@@ -62,7 +62,7 @@ def wait_sealed(handle: Any, corpus: Corpus, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("replicas", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_every_row_is_right_and_computed_once(
     replicas: int, teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:
