@@ -165,10 +165,10 @@ def export(checkpoint: Path, kind: str = "onnx", output: Path | None = None, pus
 
     if kind != "onnx":
         raise ConfigError(f"export {checkpoint}", f"no format {kind!r}", "there is onnx")
-    said = formats.to_onnx(checkpoint, output or checkpoint / "onnx")
+    exported = formats.to_onnx(checkpoint, output or checkpoint / "onnx")
     if push is not None:
-        said["pushed"] = hub.push([checkpoint, Path(said["path"]).parent], push)
-    return said
+        exported["pushed"] = hub.push([checkpoint, Path(exported["path"]).parent], push)
+    return exported
 
 
 def report(folder: Path) -> Path:

@@ -122,8 +122,8 @@ def export(
     """Writes a checkpoint in another format and checks that it answers alike."""
     from raykd import api
 
-    said = api.export(checkpoint, kind, output, push)
-    _show(said, as_json, lambda result: f"{result['path']}: logits agree to {result['difference']:.1e}")
+    exported = api.export(checkpoint, kind, output, push)
+    _show(exported, as_json, lambda result: f"{result['path']}: logits agree to {result['difference']:.1e}")
 
 
 @app.command()

@@ -6,7 +6,7 @@ from raykd.feedback.base import Feedback
 
 
 class NoFeedback(Feedback):
-    """The teachers stay frozen."""
+    """No feedback: the teachers stay as they were prepared."""
 
     def due(self, step: int) -> bool:
         """False: the teachers learn in no step."""

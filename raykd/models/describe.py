@@ -42,7 +42,7 @@ def parameter_count(folder: Path, layers: Collection[int] | None = None) -> int:
 
 
 def count(shapes: dict[str, tuple[int, ...]], layers: Collection[int] | None = None) -> int:
-    """As `parameter_count`, of `stored_shapes`."""
+    """Numbers in tensors of these shapes, as `parameter_count` counts those of a folder."""
     total = 0
     for name, shape in shapes.items():
         layer = LAYER.search(name)

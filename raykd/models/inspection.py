@@ -60,7 +60,7 @@ class CheckpointInfo:
 
     @property
     def layers(self) -> int | None:
-        """Its depth."""
+        """The number of its transformer layers, where its configuration has it."""
         return getattr(self.config, "num_hidden_layers", None)
 
     @property
@@ -70,7 +70,7 @@ class CheckpointInfo:
 
     @property
     def parameters(self) -> int:
-        """Numbers in its weights."""
+        """How many numbers its weights hold."""
         return count(self.shapes)
 
     def check_classifier(self) -> None:

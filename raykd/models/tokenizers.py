@@ -123,7 +123,7 @@ def _alphabet(texts: Sequence[str], normalizer: normalizers.Normalizer, size: in
 
 
 def _bpe(texts: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE (GPT-2's), lower-case."""
+    """Byte-level BPE as GPT-2 has it, lower-case."""
     check_vocab_size("bpe", vocab_size)
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

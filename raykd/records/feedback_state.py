@@ -124,7 +124,7 @@ class PolicyState:
         return {name: series.last for name, series in self.share.items() if series.last is not None}
 
     def apply(self, event: PolicyEvent) -> None:
-        """Takes in one update."""
+        """Adds one update of the policy to the series."""
         self.updates = event.version
         self.entropy.add(event.step, event.entropy)
         self.reward.add(event.step, event.reward)

@@ -244,7 +244,7 @@ class TrialCounts(Record):
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Trials of the search, however they ended."""
         return self.done + self.stopped + self.failed
 
 

@@ -57,7 +57,7 @@ class TensorBoard:
         shutil.rmtree(folder, ignore_errors=True)
 
     def restart(self, model: str) -> None:
-        """Drops the model's files."""
+        """Drops the model's event files; they are written again from the first event."""
         writer = self._writers.pop(model, None)
         if writer is not None:
             writer.close()
@@ -77,7 +77,7 @@ class TensorBoard:
         self._writer("student").add_hparams(plain, dict(scores), name="final")
 
     def close(self, finished: bool) -> None:
-        """Closes the files."""
+        """Flushes and closes the event files."""
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
@@ -109,8 +109,8 @@ class MLflow:
 
         self.client = MlflowClient(tracking_uri=uri)
         if run is None:
-            found = self.client.get_experiment_by_name(experiment)
-            number = found.experiment_id if found is not None else self.client.create_experiment(experiment)
+            known = self.client.get_experiment_by_name(experiment)
+            number = known.experiment_id if known is not None else self.client.create_experiment(experiment)
             run = str(self.client.create_run(number, run_name=experiment).info.run_id)
             self.client.log_batch(run, params=[Param(key, str(value)) for key, value in params.items()])
         else:
@@ -125,7 +125,7 @@ class MLflow:
         self._log({f"{model}/{name}": value for name, value in values.items()}, step)
 
     def finish(self, scores: Mapping[str, float]) -> None:
-        """As metrics."""
+        """Logs the final scores as metrics at step 0."""
         self._log(scores, 0)
 
     def close(self, finished: bool) -> None:
@@ -166,9 +166,9 @@ class WandB:
         self.session.log({f"{model}/step": step} | {f"{model}/{name}": value for name, value in values.items()})
 
     def finish(self, scores: Mapping[str, float]) -> None:
-        """As the run's summary."""
+        """Puts the final scores into the run's summary."""
         self.session.summary.update(dict(scores))
 
     def close(self, finished: bool) -> None:
-        """Ends wandb's process."""
+        """Ends the process that wandb writes from."""
         self.session.finish(exit_code=0 if finished else 1)

@@ -27,20 +27,20 @@ class Targets(Protocol):
     """K teachers' logits, from wherever they come."""
 
     def prefetch(self, batches: list[np.ndarray]) -> None:
-        """These rows come next."""
+        """Requests the rows of the next batches, nearest first, without waiting."""
 
     def available(self, ids: np.ndarray) -> int:
         """Rows times teachers that need no waiting."""
 
     def get(self, ids: np.ndarray) -> np.ndarray:
-        """Logits [K, len(ids), C]."""
+        """The teachers' logits for these rows, [K, len(ids), C]; waits for them where it must."""
 
     def close(self) -> None:
-        """Gives back what is held."""
+        """Releases clients and requests under way."""
 
 
 class TrainableTargets(Targets, Protocol):
-    """Targets of teachers that wait for a lesson on what they served."""
+    """Targets of teachers that receive feedback on what they served."""
 
     def open(self, ids: np.ndarray, key: tuple[int, int, int]) -> np.ndarray:
         """As `get`, remembered under (step, worker, micro-batch)."""
@@ -174,21 +174,21 @@ class DistillStep(Step):
         self.weighting.save(folder)
 
     def restore(self, folder: Path) -> None:
-        """They go on from there."""
+        """Restores the teachers and the policy that belong to this checkpoint."""
         self.feedback.restore(folder)
         self.weighting.restore(folder)
 
     def finalize(self, folder: Path) -> dict[str, Any]:
-        """What feedback and weighting led to, and which teacher was given which rows in the end."""
-        told = {"feedback": self.feedback.finalize(folder), "weighting": self.weighting.finalize(folder)}
-        # A run that was stopped after its last step has no model here when it goes on.
+        """Results of feedback and weighting by name, and each teacher's weights over the training rows."""
+        extras = {"feedback": self.feedback.finalize(folder), "weighting": self.weighting.finalize(folder)}
+        # A run that was stopped after its last step has no model here when it resumes.
         known = self._model is not None or not self.weighting.needs_student
         if self.survey is not None and self.weighting.varies and known:
-            told["weighting"]["teacher_weights"] = self.survey(self.weighting, self.targets, self._model, folder)
-        return {name: said for name, said in told.items() if said}
+            extras["weighting"]["teacher_weights"] = self.survey(self.weighting, self.targets, self._model, folder)
+        return {name: entry for name, entry in extras.items() if entry}
 
     def close(self) -> None:
-        """Lets go of the teachers and the policy."""
+        """Releases the teachers and the policy."""
         self.targets.close()
         self.weighting.close()
 

@@ -80,14 +80,14 @@ def _points(config: RunConfig) -> list[dict[str, Any]] | None:
 def _valid(context: RunContext, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The points whose values go together; the others are failed trials at once, and cost no process."""
     kept, known = [], StudyState.read(context.folder.path).all
-    for one in points:
+    for point in points:
         try:
-            space.trial_config(context.config, one["params"], one.get("name", "trial"))
-            kept.append(one)
+            space.trial_config(context.config, point["params"], point.get("name", "trial"))
+            kept.append(point)
         except ConfigError as error:
-            if one["name"] not in known:
-                context.metrics.write(TrialStartedEvent(trial=one["name"], params=one["params"]))
-                context.metrics.write(TrialEndedEvent(trial=one["name"], state="failed", reason=str(error)))
+            if point["name"] not in known:
+                context.metrics.write(TrialStartedEvent(trial=point["name"], params=point["params"]))
+                context.metrics.write(TrialEndedEvent(trial=point["name"], state="failed", reason=str(error)))
     return kept
 
 

@@ -25,15 +25,17 @@ def importance(trials: Sequence[TrialState], keys: Sequence[str]) -> dict[str, f
 
     Trials that were stopped early count with the value that they had: they were stopped for it.
     """
-    known = [one for one in trials if one.value is not None and math.isfinite(one.value) and one.state != "failed"]
-    varied = [key for key in keys if len({_name(one.params.get(key)) for one in known}) > 1]
-    values = np.array([one.value for one in known], float)
+    known = [
+        trial for trial in trials if trial.value is not None and math.isfinite(trial.value) and trial.state != "failed"
+    ]
+    varied = [key for key in keys if len({_name(trial.params.get(key)) for trial in known}) > 1]
+    values = np.array([trial.value for trial in known], float)
     if len(known) < FEWEST or not varied or np.ptp(values) == 0:
         return {}
-    columns = np.stack([_column([one.params.get(key) for one in known]) for key in varied], axis=1)
+    columns = np.stack([_column([trial.params.get(key) for trial in known]) for key in varied], axis=1)
     forest = RandomForestRegressor(n_estimators=200, min_samples_leaf=2, random_state=0).fit(columns, values)
-    found = permutation_importance(forest, columns, values, n_repeats=20, random_state=0)
-    weights = np.maximum(found.importances_mean, 0.0)
+    importances = permutation_importance(forest, columns, values, n_repeats=20, random_state=0)
+    weights = np.maximum(importances.importances_mean, 0.0)
     if weights.sum() <= 0:
         return {}
     ordered = sorted(zip(varied, weights / weights.sum(), strict=True), key=lambda pair: -pair[1])

@@ -65,9 +65,9 @@ def _negated(writer: _ReviewWriter) -> str:
 
 
 def _hearsay(writer: _ReviewWriter) -> str:
-    said = f"{writer.pick(PEOPLE)} told me the {writer.noun()} was {writer.opposite()}"
-    found = f"i found it {writer.praise()}"
-    return writer.pick((f"{said} , but {found}", f"{found} , although {said}"))
+    hearsay = f"{writer.pick(PEOPLE)} told me the {writer.noun()} was {writer.opposite()}"
+    opinion = f"i found it {writer.praise()}"
+    return writer.pick((f"{hearsay} , but {opinion}", f"{opinion} , although {hearsay}"))
 
 
 def _expected(writer: _ReviewWriter) -> str:

@@ -21,7 +21,7 @@ class CrossFitted:
         self._copies = [[TeacherClient(source) for source in of_teacher] for of_teacher in folds]
 
     def __call__(self, ids: np.ndarray) -> np.ndarray:
-        """Logits [K, len(ids), C]."""
+        """Each teacher's logits for these rows, [K, len(ids), C]."""
         return np.stack([self._of(k, ids) for k in range(len(self._plain))])
 
     def _of(self, k: int, ids: np.ndarray) -> np.ndarray:

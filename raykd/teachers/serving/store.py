@@ -43,7 +43,7 @@ class Address:
 
     @property
     def digest(self) -> str:
-        """The content address."""
+        """The content address, 32 hexadecimal digits."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
 
 

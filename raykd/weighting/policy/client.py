@@ -124,7 +124,7 @@ class _PolicyTrainerActor:
         self.learner = PolicyTrainer(spec)
 
     def push(self, run: str, step: int, rank: int, world: int, experience: Experience) -> None:
-        """See `SelectorLearner`."""
+        """Adds a worker's rows of a step; see `PolicyTrainer.push`."""
         self.learner.push(run, step, rank, world, experience)
 
     def layout(self) -> StateSpec:
@@ -132,15 +132,15 @@ class _PolicyTrainerActor:
         return self.learner.spec.layout
 
     def weights(self, version: int | None) -> PolicyVersion | None:
-        """See `SelectorLearner`."""
+        """The weights of a version; see `PolicyTrainer.weights`."""
         return self.learner.weights(version)
 
     def state(self, run: str, step: int) -> bytes | None:
-        """See `SelectorLearner`."""
+        """What a checkpoint holds of it; see `PolicyTrainer.state`."""
         return self.learner.state(run, step)
 
     def restore(self, packed: bytes) -> None:
-        """See `SelectorLearner`."""
+        """Restores a checkpoint's state; see `PolicyTrainer.restore`."""
         self.learner.restore(packed)
 
 

@@ -89,7 +89,7 @@ class Experience:
 
     @classmethod
     def none(cls, teachers: int, features: int) -> Experience:
-        """No rows."""
+        """The experience of a worker without rows."""
         ids, states = np.empty(0, np.int64), np.empty((0, teachers, features), np.float32)
         numbers = np.empty(0, np.float32)
         return cls(ids, states, np.empty((0, teachers), np.float32), numbers, numbers, numbers, numbers, ids)

@@ -124,13 +124,13 @@ class Exported:
 
 
 def export(folder: Path, exported: Exported) -> None:
-    """Writes safetensors and JSON."""
+    """Writes the weights and the scaling as safetensors, version and layout as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"policy.{name}": tensor for name, tensor in exported.policy.state_dict().items()}
     tensors |= {f"scaling.{name}": tensor for name, tensor in exported.scaling.items()}
     save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, folder / WEIGHTS)
-    said = {"version": exported.version, "layout": asdict(exported.layout)}
-    (folder / DESCRIPTION).write_text(json.dumps(said, indent=1), encoding="utf-8")
+    description = {"version": exported.version, "layout": asdict(exported.layout)}
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
 def load_for(layout: StateSpec, folder: Path) -> Exported:
@@ -139,12 +139,12 @@ def load_for(layout: StateSpec, folder: Path) -> Exported:
     Raises:
         ConfigError: there is none, it is damaged, or it was trained for others.
     """
-    found = load(folder)
-    if found.layout != layout:
-        theirs = f"teachers {', '.join(found.layout.teachers)}, {found.layout.features} features"
+    exported = load(folder)
+    if exported.layout != layout:
+        theirs = f"teachers {', '.join(exported.layout.teachers)}, {exported.layout.features} features"
         mine = f"{', '.join(layout.teachers)}, {layout.features}"
         raise ConfigError(str(folder), f"this policy was trained for {theirs}; this run has {mine}")
-    return found
+    return exported
 
 
 def load(folder: Path) -> Exported:
@@ -154,13 +154,13 @@ def load(folder: Path) -> Exported:
         ConfigError: the folder holds no exported policy, or a damaged one.
     """
     try:
-        said = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        fields = said["layout"]
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        fields = description["layout"]
         layout = StateSpec(tuple(fields["teachers"]), fields["hidden"], fields["classes"], fields["student"])
         tensors = load_file(folder / WEIGHTS)
         policy = Policy(len(layout.teachers), layout.features)
         policy.load_state_dict({name: tensors[f"policy.{name}"] for name in policy.state_dict()})
-        version = int(said["version"])
+        version = int(description["version"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         what = f"holds no exported policy that can be read ({' '.join(str(error).split())[:120]})"
         raise ConfigError(str(folder), what, "give the folder `policy` of a finished run") from None

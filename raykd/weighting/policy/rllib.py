@@ -43,12 +43,12 @@ class IndependentBernoulli(TorchDistribution):
 
     @staticmethod
     def required_input_dim(space: gym.Space, **kwargs: Any) -> int:
-        """One logit a teacher."""
+        """The number of logits, one for each teacher."""
         return int(np.prod(space.shape or (1,)))
 
     @classmethod
     def from_logits(cls, logits: Any, **kwargs: Any) -> IndependentBernoulli:
-        """Of logits [B, K]."""
+        """The distribution of choices with these logits [B, K]."""
         return cls(logits)
 
 
@@ -70,19 +70,19 @@ class PolicyModuleWithValue(PolicyModule, ValueFunctionAPI):
     """For algorithms that want a value function (PPO): linear in the mean state."""
 
     def setup(self) -> None:
-        """Adds the value's weights."""
+        """Adds the linear layer of the value function."""
         super().setup()
         self.value = torch.nn.Linear(self.policy.weight.shape[1], 1)
 
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> torch.Tensor:
-        """[B]."""
+        """The value of each row's mean state, [B]."""
         values: torch.Tensor = self.value(batch[Columns.OBS].mean(1)).squeeze(-1)
         return values
 
 
 class Reinforce(TorchLearner):
     """Score-function gradient with the likelihood ratio clipped as in PPO (the choices may be of older weights), and
-    an entropy bonus that keeps the policy from closing its mind."""
+    an entropy bonus that keeps the policy from becoming deterministic."""
 
     def compute_loss_for_module(
         self, *, module_id: str, config: AlgorithmConfig, batch: dict[str, Any], fwd_out: dict[str, Any]
@@ -106,12 +106,12 @@ class PolicyTrainerConfig(AlgorithmConfig):
         )
 
     def get_default_learner_class(self) -> type:
-        """REINFORCE."""
+        """The learner class that raykd trains the policy with."""
         return Reinforce
 
 
 def spaces(teachers: int, features: int) -> tuple[gym.Space, gym.Space]:
-    """Observations and actions."""
+    """The observation space [K, F] and the action space, one binary choice a teacher."""
     return (
         gym.spaces.Box(-np.inf, np.inf, (teachers, features), np.float32),
         gym.spaces.MultiBinary(teachers),

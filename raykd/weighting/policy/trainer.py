@@ -63,12 +63,12 @@ def leave_one_out_gain(seen: Experience) -> Experience:
     """
     gain_B = seen.gain_B.astype(np.float64)
     fresh_B = np.zeros_like(gain_B)
-    for one in np.unique(seen.class_B):
-        mine = seen.class_B == one
-        others = mine if mine.sum() > 1 else np.ones_like(mine)
+    for class_id in np.unique(seen.class_B):
+        own = seen.class_B == class_id
+        others = own if own.sum() > 1 else np.ones_like(own)
         n = others.sum()
         if n > 1:
-            fresh_B[mine] = gain_B[mine] - (gain_B[others].sum() - gain_B[mine]) / (n - 1)
+            fresh_B[own] = gain_B[own] - (gain_B[others].sum() - gain_B[own]) / (n - 1)
     return replace(seen, gain_B=fresh_B.astype(np.float32))
 
 
@@ -146,7 +146,7 @@ class PolicyTrainer:
         return PolicyVersion(wanted, self._history[wanted], self._metrics.get(wanted, {}))
 
     def state(self, run: str, step: int) -> bytes | None:
-        """Everything that is needed to go on after a run's rewarded step, RLlib's checkpoint in it; None until all
+        """Everything that is needed to resume after a run's rewarded step, RLlib's checkpoint in it; None until all
         workers' parts of that step are there."""
         self._used = time.monotonic()
         if step >= 0 and self._runs.get(run, _Run()).last < step:
@@ -154,15 +154,15 @@ class PolicyTrainer:
         folder = Path(tempfile.mkdtemp())
         try:
             self.learner.save_to_path(str(folder / "rllib"))
-            said = {
+            state = {
                 "version": self.version,
-                "runs": {name: one.last for name, one in self._runs.items()},
+                "runs": {name: run_state.last for name, run_state in self._runs.items()},
                 "moving": asdict(self._moving),
                 "metrics": self._metrics,
             }
             for version, weights in self._history.items():
                 _keep(folder / f"version-{version}.npz", weights)
-            (folder / "selector.json").write_text(json.dumps(said), encoding="utf-8")
+            (folder / "selector.json").write_text(json.dumps(state), encoding="utf-8")
             for k, experience in enumerate(self._pending):
                 _keep(folder / f"pending-{k}.npz", asdict(experience))
             return _packed(folder)
@@ -176,12 +176,12 @@ class PolicyTrainer:
             with zipfile.ZipFile(io.BytesIO(packed)) as archive:
                 archive.extractall(folder)
             self.learner.restore_from_path(str(folder / "rllib"))
-            said = json.loads((folder / "selector.json").read_text(encoding="utf-8"))
-            self.version = said["version"]
-            self._metrics = {int(version): metrics for version, metrics in said["metrics"].items()}
+            state = json.loads((folder / "selector.json").read_text(encoding="utf-8"))
+            self.version = state["version"]
+            self._metrics = {int(version): metrics for version, metrics in state["metrics"].items()}
             self._history = {int(path.stem.split("-")[1]): _arrays(path) for path in folder.glob("version-*.npz")}
-            self._runs = {name: _Run(last=last) for name, last in said["runs"].items()}
-            self._moving = _Moving(**said["moving"])
+            self._runs = {name: _Run(last=last) for name, last in state["runs"].items()}
+            self._moving = _Moving(**state["moving"])
             self._pending = []
             for path in sorted(folder.glob("pending-*.npz"), key=lambda file: int(file.stem.split("-")[1])):
                 self._pending.append(Experience(**_arrays(path)))

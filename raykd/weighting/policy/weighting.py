@@ -39,22 +39,22 @@ STATE, TALLY = "selector.zip", "selection.json"
 
 
 class Selector(Protocol):
-    """To the selector; see `weighting.feed`."""
+    """The policy trainer as a worker calls it; `client.SelectorClient` is the real one."""
 
     def push(self, step: int, experience: Experience) -> None:
-        """Without waiting."""
+        """Sends what this worker saw in a rewarded step, without waiting."""
 
     def weights(self, version: int | None) -> PolicyVersion:
-        """Waits until there are."""
+        """The weights of a version, waiting until it exists; None: the newest."""
 
     def state(self, step: int) -> bytes:
-        """After a rewarded step."""
+        """The trainer's state after a rewarded step, packed for a checkpoint."""
 
     def restore(self, packed: bytes) -> None:
-        """Back from `state`."""
+        """Restores what `state` has packed."""
 
     def close(self) -> None:
-        """Lets go of it."""
+        """Ends a private trainer, keeps a shared one."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class PolicyWeighting(Weighting):
         return policy.blend(actions_BK, logits_BK).to(equal_BK)
 
     def observes(self, step: int) -> bool:
-        """On rewarded steps."""
+        """True on rewarded steps, whose dropout masks are kept until then."""
         return self.calendar.rewarded(step)
 
     def observe(self, model: PreTrainedModel, step: int, stepped: list[Stepped]) -> None:
@@ -204,19 +204,20 @@ class PolicyWeighting(Weighting):
         metric = self.reward.metric(model, step)
         layout = self.states.layout
         parts = [Experience.none(len(layout.teachers), layout.features)]
-        for one in stepped:
-            acted = self._acted[one.batch.micro]
-            reward_B, gain_B = self.reward.rows(one)
-            classes_B = one.batch.labels_B if self.reward.task.classes > 1 else torch.zeros_like(one.batch.labels_B)
+        for micro in stepped:
+            acted = self._acted[micro.batch.micro]
+            reward_B, gain_B = self.reward.rows(micro)
+            labels_B = micro.batch.labels_B
+            classes_B = labels_B if self.reward.task.classes > 1 else torch.zeros_like(labels_B)
             parts.append(
                 Experience(
-                    ids=one.batch.ids,
+                    ids=micro.batch.ids,
                     states_BKF=acted.states_BKF.numpy(),
                     actions_BK=acted.actions_BK.numpy(),
                     log_likelihood_B=acted.log_likelihood_B.numpy(),
                     reward_B=reward_B.float().cpu().numpy(),
                     gain_B=gain_B.float().cpu().numpy(),
-                    metric_B=np.full(len(one.batch.ids), metric, np.float32),
+                    metric_B=np.full(len(micro.batch.ids), metric, np.float32),
                     class_B=classes_B.cpu().numpy().astype(np.int64),
                 )
             )
@@ -225,7 +226,7 @@ class PolicyWeighting(Weighting):
         self.line.push(step, Experience.joined(parts))
 
     def preference(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None) -> torch.Tensor:
-        """π, [B, K]: how likely each teacher is to speak."""
+        """π, [B, K]: the probability that a teacher is chosen."""
         with torch.no_grad():
             return self.policy(self.states.of(batch, logits_KBC, student_BC)).sigmoid()
 
@@ -265,7 +266,7 @@ class PolicyWeighting(Weighting):
         ).model_dump()
 
     def close(self) -> None:
-        """Ends a private selector."""
+        """Ends a private policy trainer; a shared one stays."""
         self.line.close()
 
     def _refresh(self, step: int) -> None:
