@@ -62,6 +62,10 @@ def bad_rows(text: str, newline: str = "\n") -> Callable[[Path], object]:
     return lambda folder: (folder / "train.csv").write_bytes(text.replace("\n", newline).encode("latin-1"))
 
 
+def file_for_cache(folder: Path) -> None:
+    (folder / "cache").write_text("a file in place of the folder", encoding="utf-8")
+
+
 GOOD = "fine,1\nbad,0\nnice,1\nawful,0\n"
 
 
@@ -76,6 +80,15 @@ GOOD = "fine,1\nbad,0\nnice,1\nawful,0\n"
         (None, ["student=/no/such/model"], "no such folder"),
         (None, ["teachers.0.model={from: no-such/model}", "teachers.0.prepare=given"], "no-such/model"),
         (None, ["task={labels: [a, b, c]}", "data.domains=[q]"], "q"),
+        (None, ["train.epochs=.inf"], "is not a finite number"),
+        (None, ["train.epochs=1e300"], "train.epochs"),
+        (None, ["seed=" + "9" * 5000], "does not fit in 64 bits"),
+        (None, ["data=" + "[" * 1000], "nests more than 100 deep"),
+        (None, ["name=" + "a" * 300], "at most 100 characters"),
+        (None, ["cluster.address=nonsense"], "is no address of a Ray cluster"),
+        (None, ["data.source=/" + "a" * 5000], "File name too long"),
+        (file_for_cache, [], "cannot be written: Not a directory"),
+        (bad_rows("text,label,label\nfine,1,0\n"), [], "two columns 'label'"),
         (bad_rows("text,label\n"), [], "train.csv"),
         (bad_rows("text,label\n" + GOOD + ",1\n"), [], "row"),
         (bad_rows("text,label\n" + GOOD + "x,\n"), [], "row"),
@@ -100,6 +113,15 @@ def test_what_a_person_did_wrong_is_one_line_and_status_2(
     assert says in said[0]
     assert "Traceback" not in out + err
     assert not (config.parent / "out" / "config.yaml").exists()  # the mended run may use the same folder
+
+
+def test_an_output_that_cannot_be_made_is_one_line(run: Run, config: Path) -> None:
+    status, out, err = run("distill", str(config), "--output", str(config / "below a file"))
+    assert status == 2
+    assert [line for line in err.splitlines() if line.startswith("raykd: ")] == [
+        f"raykd: {config}/below a file: Not a directory (give a path that can be used)"
+    ]
+    assert "Traceback" not in out + err
 
 
 def test_report_of_no_run_and_unknown_bench(run: Run, tmp_path: Path) -> None:

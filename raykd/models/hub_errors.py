@@ -36,7 +36,8 @@ def reading(where: str, what: str) -> Iterator[None]:
         with quiet():
             yield
     except UNREADABLE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        text = f"{error} is unknown" if isinstance(error, KeyError) else str(error)
+        reason = " ".join(text.split()) or type(error).__name__
         short = reason if len(reason) <= 200 else reason[:200] + "…"
         mend = "it may be half written or of another program: download or save it again"
         raise ModelError(where, f"its {what} cannot be read: {short}", mend) from None

@@ -164,7 +164,7 @@ def _teacher(
     }
     max_length = teacher.max_length or config.data.max_length
     if isinstance(teacher, FinetunedTeacherConfig):
-        section = f"finetune of teacher {name}"
+        section = f"teachers.{name}.finetune"
         entry |= _trained(name, section, teacher.model, teacher.finetune, rows["trained"], max_length, inspect)
         return entry, []
     info = inspect(str(teacher.model.from_))
@@ -212,7 +212,7 @@ def _steps(section: str, settings: OptimConfig, rows: int) -> dict[str, int]:
         what = (
             f"{settings.epochs:g} epochs of {steps_per_epoch(rows, settings)} steps are more than {MOST_STEPS:,} steps"
         )
-        raise ConfigError(f"{section}: epochs", what, "lower epochs, or set max_steps")
+        raise ConfigError(f"{section}.epochs", what, "lower epochs, or set max_steps")
     return {"steps_per_epoch": steps_per_epoch(rows, settings), "steps": total_steps(rows, settings)}
 
 

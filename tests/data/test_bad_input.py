@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import pyarrow as pa
 import pytest
 from corpus_files import Load, Write, reviews
 
-from raykd.config import TaskConfig
+from raykd.config import DataConfig, TaskConfig
+from raykd.data.corpus import load
 from raykd.errors import DataError
 
 CLASSES = TaskConfig(labels=["no", "yes"])
@@ -92,6 +94,19 @@ BAD_FILES = [
     ("jsonl", b'{"text": "a", "label": 0}\n{"text": "b"}\n', "column 'label', row 2: the label is missing"),
     ("jsonl", b'{"text": "a", "label": 0}\n{"text": "b", "label": "x"}\n', "column 'label', row 2: 'x' is of another"),
     ("jsonl", b'{"text": "\\ud800", "label": 0}\n', "column 'text', row 1: holds half a surrogate pair"),
+    ("csv", b'text,label\n"a b,0\nc,1\n"d",0\n', "train.csv, line 4: malformed"),
+    ("csv", b"text,label\n" + b"a,0\n" * 9000 + b"caf\xe9,1\n", "train.csv, line 9002: byte 4 (0xe9) is not UTF-8"),
+    (
+        "csv",
+        b"text,label\n" + b"a,0\n" * 9000 + b"b,1,2\n",
+        "train.csv, line 9002: has 3 fields where the header has 2",
+    ),
+    ("csv", b"text,label,label\na,0,1\n", "train.csv: has two columns 'label'"),
+    ("csv", b"text,label\na,0\nb," + b"9" * 5000 + b"\n", "train.csv, column 'label', row 2: label inf is not finite"),
+    ("jsonl", b'{"text": "a", "label": 0, "label": 1}\n', "train.jsonl, line 1: has the key 'label' twice"),
+    ("jsonl", b'{"text": ' + b"[" * 5000 + b"\n", "train.jsonl, line 1: nests too deep"),
+    ("jsonl", b'{"text": "a", "label": ' + b"9" * 5000 + b"}\n", "line 1: holds an integer of thousands of digits"),
+    ("jsonl", b'{"text": "a", "label": 0.5}\n{"text": "b", "label": ' + b"9" * 400 + b"}\n", "row 2: 999"),
     ("parquet", b"no parquet", "train.parquet: cannot be read"),
     ("arrow", b"no arrow", "train.arrow: cannot be read"),
 ]
@@ -127,6 +142,28 @@ def test_keys(write: Write, load_written: Load, keys: dict[str, Any], said: str)
     for name in ("validation.parquet", "both.parquet", "both.csv", "notes.txt"):
         write(name, reviews() if name != "notes.txt" else b"x")
     assert said in refusal(load_written, **keys)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_column_that_is_there_twice(write: Write, load_written: Load, kind: str) -> None:
+    columns = [pa.array(["a", "b"] * 4), pa.array([0, 1] * 4), pa.array([1, 0] * 4)]
+    write(f"train.{kind}", pa.Table.from_arrays(columns, names=["text", "label", "label"]))
+    write("validation.csv", reviews())
+    assert f"train.{kind}: has two columns 'label'" in refusal(load_written)
+
+
+@pytest.mark.parametrize("below", ["", "deeper", "corpora"])
+def test_a_cache_that_cannot_be_written(write: Write, tmp_path: Path, below: str) -> None:
+    write("train.csv", reviews())
+    write("validation.csv", reviews())
+    cache = tmp_path / "cache"
+    file = cache / "corpora" if below == "corpora" else cache
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("a file in place of a folder")
+    where = cache / below if below == "deeper" else cache
+    with pytest.raises(DataError, match="cannot be written: Not a directory") as refused:
+        load(DataConfig(source=str(tmp_path / "data")), TaskConfig(), where)
+    assert str(refused.value).startswith(f"cache {where}: ")
 
 
 def test_empty_split(write: Write, load_written: Load) -> None:

@@ -87,6 +87,22 @@ def test_byte_order_mark_and_stream_files(write: Write, load_written: Load) -> N
     assert len(corpus.ids["validation"]) == 8
 
 
+def test_csv_fields_are_what_is_written(write: Write, load_written: Load) -> None:
+    fields = ["NA", "null", "1e5", "nan", ' a "quoted" word', '"two\r\nlines, ""so"""', '5" disk']
+    lines = ["text,label,unused", "", *(f"{field},{k % 2},\xe9" for k, field in enumerate(fields))]
+    write("train.csv", "\r\n".join(lines).encode("utf-8-sig"))
+    write("validation.tsv", "\n".join(["text\tlabel", "a, b\t+1", "c\t0"]).encode())
+    rows = load_written().rows("train")
+    assert rows.texts(np.arange(7)) == [*fields[:5], 'two\r\nlines, "so"', fields[6]]
+    assert rows.labels(np.arange(7)).tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert load_written().rows("validation").labels(np.arange(2)).tolist() == [1, 0]
+
+
+def test_labels_of_a_regression_may_have_many_digits(write: Write, load_written: Load) -> None:
+    write("train.csv", {"text": ["a", "b"], "label": [2**53 + 1, 3]})
+    assert load_written("regression", validation="train").rows("train").labels(np.arange(2)).tolist() == [2.0**53, 3.0]
+
+
 def test_optional_columns_that_are_all_null_are_not_used(write: Write, load_written: Load) -> None:
     empty = {"text_pair": pa.nulls(8, pa.string()), "domain": pa.nulls(8)}
     write("train.parquet", {**reviews(), **empty})

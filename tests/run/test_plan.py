@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from pathlib import Path
 
 import pytest
-from tiny import Configure
+from tiny import TINY_TEACHER, Configure
 
 from raykd import api, models
 from raykd.config import ModelConfig
 from raykd.data.tasks import Task
-from raykd.errors import ModelError
+from raykd.errors import ConfigError, ModelError
 
 TASK = Task("classification", "accuracy", ("negative", "positive"))
 
@@ -37,3 +39,70 @@ def test_a_teacher_of_other_classes_is_refused_before_anything_runs(configure: C
         api.check(configure(teachers=[str(tmp_path / "three")]))
     with pytest.raises(ModelError, match="layers"):
         api.check(configure(f"student={{from: {tmp_path / 'three'}, layers: [0, 7]}}"))
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A classifier of three layers and 24 positions."""
+    spec = ModelConfig(layers=3, hidden_size=32, heads=2, vocab_size=200)
+    model, tokenizer = models.build(spec, TASK, ["some words to learn from", "and a few more"], 0, 24)
+    models.save(model, tokenizer, tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+FEEDBACK = {"type": "metadistil", "quiz_batch_size": 8}
+
+
+@pytest.mark.parametrize("role", ["student", "given", "finetune", "sentences"])
+def test_each_checkpoint_of_a_run_is_looked_at(configure: Configure, checkpoint: Path, role: str) -> None:
+    changes: dict[str, dict[str, object]] = {
+        "student": {"student": str(checkpoint)},
+        "given": {"teachers": [str(checkpoint)]},
+        "finetune": {"teachers": [{"model": str(checkpoint), "prepare": "finetune"}]},
+        "sentences": {"weighting": {"type": "policy", "sentence_encoder": str(checkpoint)}},
+    }
+    assert api.check(configure(**changes[role]))["name"] == "tiny"
+    with pytest.raises(ModelError, match="takes 24 tokens, max_length is 25"):
+        api.check(configure("data.max_length=25", **changes[role]))
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "hidden_size": 64}))
+    with pytest.raises(ModelError, match="its weights do not fit"):
+        api.check(configure(**changes[role]))
+
+
+@pytest.mark.parametrize("prepare", ["given", "finetune", "fresh"])
+def test_a_pattern_of_parameters_that_fits_nothing(configure: Configure, checkpoint: Path, prepare: str) -> None:
+    teacher = {"model": str(checkpoint), "prepare": prepare}
+    changes = {} if prepare == "fresh" else {"teachers": [teacher]}
+    layers = 1 if prepare == "fresh" else 3
+    plan = api.check(configure(f"feedback.trainable=last_{layers}", feedback=FEEDBACK, **changes))
+    assert plan["feedback"]["teachers"] == ["teacher0"]
+    with pytest.raises(ModelError, match=r"teacher teacher0: feedback.trainable.*fits none of its parameters"):
+        api.check(configure("feedback.trainable=nosuch", feedback=FEEDBACK, **changes))
+    with pytest.raises(ModelError, match=f"has {layers} layers, the last 9 cannot learn"):
+        api.check(configure("feedback.trainable=last_9", feedback=FEEDBACK, **changes))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.epochs=1e300"], "train.epochs"),
+        (["train.epochs=1.7e308", "train.max_steps=3"], "train.epochs"),
+        (["teachers.0.finetune.epochs=1e12"], r"teachers.teacher0.finetune.epochs"),
+    ],
+)
+def test_epochs_without_an_end(configure: Configure, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        api.check(configure(*overrides, teachers=[copy.deepcopy(TINY_TEACHER)]))  # overrides reach into it
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"tokenizer": "bpe", "vocab_size": 200}, "vocab_size 200 is too small"),
+        ({"tokenizer": "/no/such/folder"}, "no such folder"),
+    ],
+)
+def test_a_fresh_model_whose_tokenizer_cannot_be(configure: Configure, keys: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        api.check(configure(student={"layers": 1, "hidden_size": 16, "heads": 2, **keys}))
