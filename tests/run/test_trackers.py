@@ -19,14 +19,19 @@ from raykd import api
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
 from raykd.records.log import MetricsLog
-from raykd.records.result import BaselineResult, RunResult
+from raykd.records.result import BaselineResult, DataResult, Efficiency, Gap, ModelSize, RunResult
 from raykd.run import trackers
 from raykd.run.tracker_backends import TensorBoard
 from raykd.run.trackers import RunTrackers
 
 ALONE = BaselineResult(value=0.25, scores={"accuracy": 0.25}, seconds=1.0, samples_per_s=9.0)
-RESULT = RunResult.model_construct(scores={"accuracy": 0.5}, baselines={"alone": ALONE})
-"""No more of a result than a tracker is sent."""
+RESULT = RunResult(
+    name="tiny", metric="accuracy", value=0.5, scores={"accuracy": 0.5}, best_step=7, steps=7, epochs=1.0, teachers=[],
+    baselines={"alone": ALONE}, gap=Gap(teacher=None, alone=0.25, student=0.5, closed=None), splits={}, warnings=[],
+    efficiency=Efficiency(samples_per_s=9.0, student_only_samples_per_s=9.0, ratio=1.0, wait_share=0.0, hit_rate=1.0,
+                          train_s=1.0, feedback_s=0.0),
+    student=ModelSize(parameters=100), data=DataResult(overlap=0, fingerprint="0"), seed=0, versions={},
+)  # fmt: skip
 
 
 def scalars_in(folder: Path) -> dict[str, dict[int, float]]:

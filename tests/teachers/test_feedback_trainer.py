@@ -67,7 +67,7 @@ def random_feedback(seed: int = 0) -> TeacherFeedback:
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_every_term_is_the_gradient_of_its_loss(spec: TeacherTrainerSpec, recompute: bool) -> None:
-    """θ₁ = θ₀ − μ ∇(ω⟨c, z⟩ + γ CE + κ τ² KL(S ‖ T) + a KL(fork ‖ T)), rows weigh 1/6, columns are swapped."""
+    """θ₁ = θ₀ − μ ∇(ω⟨c, z⟩ + γ CE + κ τ² KL(S ‖ T) + a KL(reference ‖ T)), rows weigh 1/6, columns are swapped."""
     settings = {
         "weight": 0.7,
         "teacher_ce": 0.4,
