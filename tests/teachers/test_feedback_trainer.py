@@ -144,12 +144,12 @@ def test_saved_and_restored_goes_on_bit_equal(spec: TeacherTrainerSpec, tmp_path
     learner.save(tmp_path)
     other = TeacherTrainer(adam)
     assert other.restore(tmp_path) == 1
-    told = []
-    for one in (learner, other):
-        one.serve(1, SPLIT, IDS, (1, 0, 0))
-        one.feedback(1, (1, 0, 0), random_feedback(1))
-        told.append(one.step(1, True))
-    assert told[0] == told[1]
+    metrics = []
+    for trainer in (learner, other):
+        trainer.serve(1, SPLIT, IDS, (1, 0, 0))
+        trainer.feedback(1, (1, 0, 0), random_feedback(1))
+        metrics.append(trainer.step(1, True))
+    assert metrics[0] == metrics[1]
     assert all(torch.equal(a, b) for a, b in zip(learner._parameters, other._parameters, strict=True))
     assert learner.drift() == other.drift() > 0
 
