@@ -27,13 +27,13 @@ def tiny_run(folder: Path, **train: Any) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("said", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_a_request_to_stop_saves_and_the_same_command_goes_on(tmp_path: Path, said: signal.Signals) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_request_to_stop_saves_and_the_same_command_goes_on(tmp_path: Path, stop: signal.Signals) -> None:
     config = tiny_run(tmp_path)
     finish("distill", config, tmp_path / "whole")
     process = start("distill", config, tmp_path / "parts")
     wait_for(lambda: len(losses(tmp_path / "parts")) >= 7, process)
-    process.send_signal(said)
+    process.send_signal(stop)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert len([line for line in stderr.splitlines() if line.startswith("raykd: ")]) == 1

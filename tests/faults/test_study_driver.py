@@ -24,7 +24,7 @@ def tiny_study(folder: Path) -> Path:
 
 
 def steps(out: Path, trial: str) -> list[int]:
-    return [event["step"] for event in events(out / "trials" / trial, "step")]
+    return [event.step for event in events(out / "trials" / trial, "step")]
 
 
 def results(out: Path) -> list[str]:

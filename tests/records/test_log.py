@@ -32,6 +32,7 @@ def test_what_is_written_is_read_at_once(path: Path) -> None:
     read = read_events(path)  # not closed: each line is flushed
     assert read[:2] == [phase, scored]
     assert isinstance(read[1], EvalEvent)
+    assert isinstance(read[2], StepEvent)
     assert (read[2].step, read[2].epoch, read[2].loss) == (3, 0.5, 0.5)
 
 
@@ -41,6 +42,8 @@ def test_numbers_that_json_lacks_become_null_at_any_depth(path: Path) -> None:
     log.write(TrialStartedEvent(trial="t0", params={"a": [np.float32("nan"), np.int64(2)], "b": {"c": float("-inf")}}))
     assert not any(word in path.read_bytes() for word in (b"NaN", b"Infinity"))
     first, started = read_events(path)
+    assert isinstance(first, StepEvent)
+    assert isinstance(started, TrialStartedEvent)
     assert (first.loss, first.grad_norm, first.hard) == (None, None, 0.5)
     assert started.params == {"a": [None, 2], "b": {"c": None}}
 
@@ -122,7 +125,12 @@ def test_a_truncation_that_drops_nothing_leaves_the_file_alone(path: Path) -> No
 
 def test_threads_write_whole_lines(path: Path) -> None:
     log = MetricsLog(path)
-    threads = [threading.Thread(target=lambda: [log.write(step(k)) for k in range(200)]) for _ in range(4)]
+
+    def write_steps() -> None:
+        for number in range(200):
+            log.write(step(number))
+
+    threads = [threading.Thread(target=write_steps) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

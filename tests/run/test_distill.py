@@ -23,22 +23,23 @@ EXACT = ["train.precision=float64", "teachers.0.precision=float64"]
 def test_a_whole_run_and_the_next_computes_no_teacher_row(configure: Configure, tmp_path: Path) -> None:
     config = configure("baselines=[alone, in_loop]", "data.test=validation", cache=tmp_path / "cache")
     result = api.distill(config, tmp_path / "one")
-    (teacher,) = result["teachers"]
-    assert teacher["rows_computed"] == 240 + 80
-    assert teacher["rows_reused"] == 0
-    assert teacher["forwards"] == 240 + 80
-    assert result["test"] == result["scores"]
-    assert set(result["baselines"]) == {"alone", "in_loop"}
-    assert sum(map(sum, result["confusion"])) == 80
+    (teacher,) = result.teachers
+    assert teacher.rows_computed == 240 + 80
+    assert teacher.rows_reused == 0
+    assert teacher.forwards == 240 + 80
+    assert result.test == result.scores
+    assert set(result.baselines) == {"alone", "in_loop"}
+    assert result.confusion is not None
+    assert sum(count for row in result.confusion for count in row) == 80
     for name in ("report.html", "predictions.parquet", "config.yaml", "student/README.md", "student/model.safetensors"):
         assert (tmp_path / "one" / name).exists(), name
     written = json.loads((tmp_path / "one" / "result.json").read_text(encoding="utf-8"))
-    assert written["value"] == result["value"]
+    assert written["value"] == result.value
     again = api.distill(configure("seed=1", cache=tmp_path / "cache"), tmp_path / "two")
-    assert again["teachers"][0]["rows_computed"] == 0
-    assert again["teachers"][0]["forwards"] == 0
-    assert again["teachers"][0]["rows_reused"] == 240 + 80
-    assert again["efficiency"]["hit_rate"] == 1.0
+    assert again.teachers[0].rows_computed == 0
+    assert again.teachers[0].forwards == 0
+    assert again.teachers[0].rows_reused == 240 + 80
+    assert again.efficiency.hit_rate == 1.0
 
 
 def test_served_stored_and_in_the_loop_are_the_same_student(configure: Configure, tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_served_stored_and_in_the_loop_are_the_same_student(configure: Configure
         folder = tmp_path / f"replicas{replicas}"
         result = api.distill(config, folder)
         np.testing.assert_allclose(losses(folder), wanted, rtol=1e-8)
-        assert result["value"] == stored["value"]
+        assert result.value == stored.value
         for store in (tmp_path / "fresh").glob("targets/*/manifest.json"):
             store.unlink()
 
@@ -80,25 +81,21 @@ def test_a_teacher_with_swapped_labels_gives_the_same_student(configure: Configu
     plain = api.distill(configure(teachers=[str(teacher)]), tmp_path / "plain")
     swapped = api.distill(configure(teachers=[str(tmp_path / "swapped")]), tmp_path / "run")
     np.testing.assert_allclose(losses(tmp_path / "run"), losses(tmp_path / "plain"), rtol=1e-6)
-    assert swapped["teachers"][0]["metric"] == plain["teachers"][0]["metric"]
-    assert swapped["teachers"][0]["address"] != plain["teachers"][0]["address"]
+    assert swapped.teachers[0].metric == plain.teachers[0].metric
+    assert swapped.teachers[0].address != plain.teachers[0].address
     model.config.id2label = {0: "good", 1: "bad"}
     models.save(model, tokenizer, tmp_path / "renamed")
     with pytest.raises(ModelError, match="good, bad"):
         api.distill(configure(teachers=[str(tmp_path / "renamed")]), tmp_path / "no")
 
 
-@pytest.mark.slow
 def test_teachers_with_their_own_tokenizers_blend(configure: Configure, tmp_path: Path) -> None:
-    config = configure("weighting={type: fixed, weights: [3, 1]}", teachers=TOKENIZER_TEACHERS)
-    result = api.distill(config, tmp_path)
-    assert [teacher["name"] for teacher in result["teachers"]] == ["wordpiece", "bpe"]
-    assert result["teachers"][0]["address"] != result["teachers"][1]["address"]
-
-
-def test_fixed_weights_are_one_for_each_teacher(configure: Configure) -> None:
+    teachers = TOKENIZER_TEACHERS
+    result = api.distill(configure("weighting={type: fixed, weights: [3, 1]}", teachers=teachers), tmp_path)
+    assert [teacher.name for teacher in result.teachers] == ["wordpiece", "bpe"]
+    assert result.teachers[0].address != result.teachers[1].address
     with pytest.raises(ConfigError, match=r"weighting.weights: 1 weights for 2 teachers"):
-        configure("weighting={type: fixed, weights: [1]}", teachers=TOKENIZER_TEACHERS)
+        configure("weighting={type: fixed, weights: [1]}", teachers=teachers)
 
 
 def _table(rows: int, seed: int) -> pd.DataFrame:
@@ -117,9 +114,9 @@ def test_regression_on_pairs(configure: Configure, tmp_path: Path) -> None:
     data = {"source": str(tmp_path), "text": "a", "text_pair": "b", "label": "score", "max_length": 24}
     config = configure(*EXACT, "baselines=[in_loop]", task="regression", data=data)
     result = api.distill(config, tmp_path / "run")
-    assert result["metric"] == "pearson"
-    assert set(result["scores"]) >= {"pearson", "spearman"}
-    assert "confusion" not in result
+    assert result.metric == "pearson"
+    assert set(result.scores) >= {"pearson", "spearman"}
+    assert result.confusion is None
     np.testing.assert_allclose(losses(tmp_path / "run" / "baselines" / "in_loop"), losses(tmp_path / "run"), rtol=1e-8)
     assert list(pd.read_parquet(tmp_path / "run" / "predictions.parquet").columns) == ["id", "label", "prediction"]
 
@@ -127,7 +124,7 @@ def test_regression_on_pairs(configure: Configure, tmp_path: Path) -> None:
 def test_a_finished_folder_returns_and_a_changed_key_is_named(configure: Configure, tmp_path: Path) -> None:
     first = api.distill(configure(), tmp_path / "run")
     stamp = (tmp_path / "run" / "result.json").stat().st_mtime_ns
-    assert api.distill(configure("teachers.0.replicas=2"), tmp_path / "run")["value"] == first["value"]
+    assert api.distill(configure("teachers.0.replicas=2"), tmp_path / "run").value == first.value
     assert (tmp_path / "run" / "result.json").stat().st_mtime_ns == stamp
     with pytest.raises(ConfigError, match=r"whose train.lr differs"):
         api.distill(configure("train.lr=1e-3"), tmp_path / "run")
@@ -141,7 +138,7 @@ def test_evaluate_agrees_with_the_run(configure: Configure, tmp_path: Path) -> N
     config = configure()
     result = api.distill(config, tmp_path / "run")
     scores = api.evaluate(tmp_path / "run" / "student", config)
-    assert scores["validation"] == result["scores"]
+    assert scores["validation"] == result.scores
     with pytest.raises(ConfigError, match="holds no checkpoint"):
         api.evaluate(tmp_path, config)
 
@@ -153,4 +150,4 @@ def test_a_teacher_that_knows_nothing_is_a_warning(configure: Configure, tmp_pat
         model.get_parameter("classifier.weight").zero_()
     models.save(model, tokenizer, tmp_path / "blank")
     result = api.distill(configure(teachers=[str(tmp_path / "blank")]), tmp_path / "run")
-    assert any("no better than always answering the commonest" in warning for warning in result["warnings"])
+    assert any("no better than always answering the commonest" in warning for warning in result.warnings)

@@ -9,19 +9,29 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import logged
 import pytest
+from logs import events
 from tensorboardX.proto.event_pb2 import Event as TensorBoardEvent
 from tiny import Configure
 
 from raykd import api
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
-from raykd.records.log import MetricsLog, read_events
+from raykd.records.log import MetricsLog
+from raykd.records.result import BaselineResult, DataResult, Efficiency, Gap, ModelSize, RunResult
 from raykd.run import trackers
 from raykd.run.tracker_backends import TensorBoard
 from raykd.run.trackers import RunTrackers
 
-SCORES = {"scores": {"accuracy": 0.5}, "baselines": {"alone": {"scores": {"accuracy": 0.25}}}}
+ALONE = BaselineResult(value=0.25, scores={"accuracy": 0.25}, seconds=1.0, samples_per_s=9.0)
+RESULT = RunResult(
+    name="tiny", metric="accuracy", value=0.5, scores={"accuracy": 0.5}, best_step=7, steps=7, epochs=1.0, teachers=[],
+    baselines={"alone": ALONE}, gap=Gap(teacher=None, alone=0.25, student=0.5, closed=None), splits={}, warnings=[],
+    efficiency=Efficiency(samples_per_s=9.0, student_only_samples_per_s=9.0, ratio=1.0, wait_share=0.0, hit_rate=1.0,
+                          train_s=1.0, feedback_s=0.0),
+    student=ModelSize(parameters=100), data=DataResult(overlap=0, fingerprint="0"), seed=0, versions={},
+)  # fmt: skip
 
 
 def scalars_in(folder: Path) -> dict[str, dict[int, float]]:
@@ -40,7 +50,7 @@ def scalars_in(folder: Path) -> dict[str, dict[int, float]]:
 
 
 def step_losses(folder: Path) -> dict[int, float]:
-    return {event["step"]: event["loss"] for event in map(dict, read_events(folder)) if event["event"] == "step"}
+    return {event.step: event.loss for event in events(folder, "step")}
 
 
 @pytest.mark.usefixtures("ray_local")
@@ -48,18 +58,17 @@ def test_tensorboard_has_what_the_logs_have(configure: Configure, tmp_path: Path
     config = configure("trackers={tensorboard: true}", "train.epochs=1", "baselines=[alone]")
     result = api.distill(config, tmp_path)
     for model, log in (("student", tmp_path), ("alone", tmp_path / "baselines" / "alone")):
-        sent, logged = scalars_in(tmp_path / "tensorboard" / model), step_losses(log / "metrics.jsonl")
-        assert sent["train/loss"] == pytest.approx(logged, rel=1e-6)
-        assert len(logged) == 8
-    assert scalars_in(tmp_path / "tensorboard" / "student")["validation/accuracy"][8] == pytest.approx(result["value"])
+        sent, in_log = scalars_in(tmp_path / "tensorboard" / model), step_losses(log)
+        assert sent["train/loss"] == pytest.approx(in_log, rel=1e-6)
+        assert len(in_log) == 8
+    assert scalars_in(tmp_path / "tensorboard" / "student")["validation/accuracy"][8] == pytest.approx(result.value)
     final = scalars_in(tmp_path / "tensorboard" / "student" / "final")
-    assert final["final/validation/accuracy"] == {0: pytest.approx(result["value"])}
-    assert final["final/alone/validation/accuracy"] == {0: pytest.approx(result["baselines"]["alone"]["value"])}
+    assert final["final/validation/accuracy"] == {0: pytest.approx(result.value)}
+    assert final["final/alone/validation/accuracy"] == {0: pytest.approx(result.baselines["alone"].value)}
 
 
 def a_step(log: MetricsLog, step: int, loss: float | None = 1.0) -> None:
-    rest = {"lr": 0.1, "hard": None, "grad_norm": 1.0, "samples_per_s": 9.0, "wait_share": 0.0}
-    log.write("step", step=step, epoch=1.0, loss=loss, **rest)
+    log.write(logged.step(step, loss=loss))
 
 
 def test_a_resumed_run_is_written_again_from_its_logs(configure: Configure, tmp_path: Path) -> None:
@@ -74,7 +83,7 @@ def test_a_resumed_run_is_written_again_from_its_logs(configure: Configure, tmp_
         for step in (4, 5, 6):
             a_step(log, step, loss=10.0 * step)
         a_step(log, 7, loss=None)  # a loss that is not finite is null in the log, and no point of a curve
-        session.finish(SCORES)
+        session.finish(RESULT)
     losses = {1: 1.0, 2: 2.0, 3: 3.0, 4: 40.0, 5: 50.0, 6: 60.0}
     assert scalars_in(tmp_path / "tensorboard" / "student")["train/loss"] == losses
     final = scalars_in(tmp_path / "tensorboard" / "student" / "final")
@@ -114,10 +123,13 @@ def test_a_tracker_that_fails_is_given_up(
 
     monkeypatch.setattr(TensorBoard, "scalars", broken)
     log = MetricsLog(tmp_path / "metrics.jsonl")
-    with caplog.at_level(logging.WARNING), RunTrackers(configure("trackers={tensorboard: true}"), tmp_path, "r") as one:
+    with (
+        caplog.at_level(logging.WARNING),
+        RunTrackers(configure("trackers={tensorboard: true}"), tmp_path, "r") as session,
+    ):
         a_step(log, 1)
         a_step(log, 2)
-        one.finish(SCORES)
+        session.finish(RESULT)
     assert [record.getMessage() for record in caplog.records] == [
         "the tracker TensorBoard is given up: no route to host"
     ]
@@ -149,10 +161,12 @@ def test_mlflow_in_a_file(configure: Configure, tmp_path: Path) -> None:
     (run,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.params["train.lr"] == "0.002"
-    assert run.data.metrics["final/validation/accuracy"] == result["value"]
+    assert run.data.metrics["final/validation/accuracy"] == result.value
     for model, folder in (("student", tmp_path / "run"), ("alone", tmp_path / "run/baselines/alone")):
-        sent = {one.step: one.value for one in client.get_metric_history(run.info.run_id, f"{model}/train/loss")}
-        assert sent == step_losses(folder / "metrics.jsonl")
+        sent = {
+            metric.step: metric.value for metric in client.get_metric_history(run.info.run_id, f"{model}/train/loss")
+        }
+        assert sent == step_losses(folder)
 
 
 @pytest.mark.slow
@@ -166,10 +180,10 @@ def test_mlflow_resumes_its_run(configure: Configure, tmp_path: Path) -> None:
         with RunTrackers(config, tmp_path, "run") as session:
             a_step(log, step)
             if step == 2:
-                session.finish(SCORES)
+                session.finish(RESULT)
         (run,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
         assert run.info.status == status
-    assert [one.step for one in client.get_metric_history(run.info.run_id, "student/train/loss")] == [1, 2]
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "student/train/loss")] == [1, 2]
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from raykd import api, models
 from raykd.config import RunConfig
 from raykd.data.encoding import Encoder
 from raykd.errors import DataError, ModelError
+from raykd.records.events import PlanEvent
 from raykd.records.log import MetricsLog, read_events
 from raykd.run.context import RunContext, open_corpus
 from raykd.run.driver import prepare_teachers
@@ -31,18 +32,19 @@ pytestmark = pytest.mark.usefixtures("ray_local")
 @pytest.mark.slow
 def test_cross_fitted_losses_are_of_copies_that_have_not_seen_the_row(configure: Configure, tmp_path: Path) -> None:
     config = configure("weighting={type: policy, reward: {every: 2}, cross_fit: 2}", teachers=TEACHERS)
-    assert api.distill(config, tmp_path / "run")["weighting"]["updates"] == 8
+    weighting = api.distill(config, tmp_path / "run").weighting
+    assert weighting is not None
+    assert weighting.updates == 8
     weighting_inputs = compute_weighting_inputs(
-        context := scene_of(config, tmp_path / "run"), teachers := prepare_teachers(context)[0]
+        context := context_of(config, tmp_path / "run"), teachers := prepare_teachers(context)[0]
     )
     train = context.corpus.ids["train"]
     for k, copies in enumerate(weighting_inputs.folds):
         assert np.array_equal(np.sort(np.concatenate([copy.wanted for copy in copies])), train)
         for copy in copies:
             assert copy.teacher.weights != teachers[k].weights
-            events = read_events(tmp_path / f"run/teachers/{copy.teacher.name}.jsonl")
-            (plan,) = [one for one in events if one["event"] == "plan"]
-            assert plan["samples"] == len(train) - len(copy.wanted) == 120
+            plan = plan_of(tmp_path / f"run/teachers/{copy.teacher.name}.jsonl")
+            assert plan.samples == len(train) - len(copy.wanted) == 120
     plain = [replace(weighting_inputs.folds[k][0], teacher=teacher, wanted=train) for k, teacher in enumerate(teachers)]
     cross_fitted = CrossFitted(tuple(plain), weighting_inputs.folds)(train[::-1])
     for k, copies in enumerate(weighting_inputs.folds):
@@ -60,10 +62,12 @@ def test_sentence_vectors_are_any_encoders_pooled_states(configure: Configure, t
     model.classifier = torch.nn.Linear(32, 7)
     model.config.num_labels = 7
     models.save(model, tokenizer, encoder)
-    given = {"type": "policy", "reward": {"every": 2}, "sentence_encoder": str(encoder)}
-    config = configure(teachers=TEACHERS, weighting=given)
-    assert api.distill(config, tmp_path / "run")["weighting"]["updates"] == 8
-    context = scene_of(config, tmp_path / "run")
+    weighting_section = {"type": "policy", "reward": {"every": 2}, "sentence_encoder": str(encoder)}
+    config = configure(teachers=TEACHERS, weighting=weighting_section)
+    weighting = api.distill(config, tmp_path / "run").weighting
+    assert weighting is not None
+    assert weighting.updates == 8
+    context = context_of(config, tmp_path / "run")
     sentences = compute_weighting_inputs(context, prepare_teachers(context)[0]).sentences
     assert sentences is not None
     assert sentences.service is None
@@ -74,9 +78,9 @@ def test_sentence_vectors_are_any_encoders_pooled_states(configure: Configure, t
     for i, length in enumerate(encoded["attention_mask"].sum(1)):
         wanted = hidden_BLH[i, :length].mean(0)
         np.testing.assert_allclose(TeacherClient(sentences).get(ids)[i], wanted, rtol=1e-4, atol=1e-5)
-    given["sentence_encoder"] = str(tmp_path / "nothing")
+    weighting_section["sentence_encoder"] = str(tmp_path / "nothing")
     with pytest.raises(ModelError, match="no such folder"):
-        api.check(configure(teachers=TEACHERS, weighting=given))
+        api.check(configure(teachers=TEACHERS, weighting=weighting_section))
 
 
 def test_a_specialist_learns_the_rows_of_its_domain(configure: Configure, tmp_path: Path) -> None:
@@ -84,15 +88,19 @@ def test_a_specialist_learns_the_rows_of_its_domain(configure: Configure, tmp_pa
     config = configure(teachers=teachers)
     books = sum(domain == "books" for domain in open_corpus(config)[0].rows("train").domains(np.arange(240)) or [])
     plan = api.check(config)["teachers"]
-    assert [one["steps_per_epoch"] for one in plan] == [-(-books // 32), 8]
+    assert [teacher["steps_per_epoch"] for teacher in plan] == [-(-books // 32), 8]
     api.teach(config, tmp_path)
-    (plan_event,) = [one for one in read_events(tmp_path / "teachers/wordpiece.jsonl") if one["event"] == "plan"]
-    assert plan_event["samples"] == books
+    assert plan_of(tmp_path / "teachers/wordpiece.jsonl").samples == books
     with pytest.raises(DataError, match="no row of the domain 'gardens'"):
         api.check(configure(teachers=[{**TEACHERS[0], "domains": ["gardens"]}]))
 
 
-def scene_of(config: RunConfig, folder: Path) -> RunContext:
+def plan_of(log: Path) -> PlanEvent:
+    (plan,) = [event for event in read_events(log) if isinstance(event, PlanEvent)]
+    return plan
+
+
+def context_of(config: RunConfig, folder: Path) -> RunContext:
     corpus, task = open_corpus(config)
     log = MetricsLog(folder / "again.jsonl")
     return RunContext(config, RunFolder(folder), corpus, task, False, threading.Event(), log)

@@ -21,6 +21,7 @@ from tiny import Configure
 from raykd import api
 from raykd.config import RunConfig, baseline_rules
 from raykd.errors import ConfigError, Interrupted
+from raykd.records.result import RunResult, SplitUse, WeightingResult
 from raykd.weighting.policy import model as policy
 
 pytestmark = pytest.mark.usefixtures("ray_local")
@@ -29,9 +30,14 @@ POLICY = "weighting={type: policy, reward: {every: 2}, student_warmup: 1, policy
 EXACT = ["train.precision=float64", "teachers.0.precision=float64", "teachers.1.precision=float64"]
 
 
-def learnt(folder: Path) -> list[dict[str, Any]]:
-    """What the selector told of every version, without the time."""
-    return [{key: value for key, value in one.items() if key != "time"} for one in events(folder, "selector")]
+def policy_updates(folder: Path) -> list[dict[str, Any]]:
+    """The metrics of every version of the policy, without the time."""
+    return [event.model_dump(exclude={"time"}) for event in events(folder, "policy")]
+
+
+def weighting_of(result: RunResult) -> WeightingResult:
+    assert result.weighting is not None
+    return result.weighting
 
 
 def test_every_rule_runs_as_weighting_and_as_baseline(configure: Configure, tmp_path: Path) -> None:
@@ -41,10 +47,10 @@ def test_every_rule_runs_as_weighting_and_as_baseline(configure: Configure, tmp_
     for rule in ("random", "confidence", "entropy", "oracle"):
         result = api.distill(configure("train.epochs=1", f"weighting={rule}", teachers=TEACHERS), tmp_path / rule)
         assert losses(tmp_path / rule) == losses(tmp_path / "all" / "baselines" / rule)
-        assert result["value"] == plain["baselines"][rule]["value"]
+        assert result.value == plain.baselines[rule].value
         assert losses(tmp_path / rule) != losses(tmp_path / "all")
-        told = ("choices" in result["weighting"]) if "weighting" in result else False
-        assert told == (rule != "random")
+        reported = result.weighting is not None and result.weighting.teacher_weights is not None
+        assert reported == (rule != "random")
 
 
 @pytest.mark.slow
@@ -53,9 +59,9 @@ def test_fitted_rules_have_a_split_of_their_own(configure: Configure, tmp_path: 
         "train.epochs=1", "data.reward=0.2", "baselines=[best, uniform]", "weighting=logistic", teachers=TEACHERS
     )
     result = api.distill(config, tmp_path)
-    assert result["splits"]["train"]["rows"] == 192
-    assert result["splits"]["reward"] == {"split": "train", "rows": 48, "used_for": ["fitting logistic, best"]}
-    steps = {name: events(tmp_path / "baselines" / name, "plan")[0]["samples"] for name in ("best", "uniform")}
+    assert result.splits["train"].rows == 192
+    assert result.splits["reward"] == SplitUse(split="train", rows=48, used_for=["fitting logistic, best"])
+    steps = {name: events(tmp_path / "baselines" / name, "plan")[0].samples for name in ("best", "uniform")}
     assert steps == {"best": 192, "uniform": 240}
     default = configure("weighting=best", teachers=TEACHERS)
     assert default.rows.reward == 0.1
@@ -64,22 +70,24 @@ def test_fitted_rules_have_a_split_of_their_own(configure: Configure, tmp_path: 
 def test_a_policy_learns_while_the_student_does(configure: Configure, tmp_path: Path) -> None:
     config = configure(POLICY, "baselines=[uniform]", teachers=TEACHERS)
     result = api.distill(config, tmp_path)
-    told = result["weighting"]
+    weighting = weighting_of(result)
     # 16 steps; the odd ones are rewarded, the first of them is the student's warm-up no longer.
-    assert told["updates"] == 8
-    assert len(learnt(tmp_path)) == 8
-    assert told["entropy_undecided"] == pytest.approx(2 * np.log(2))
+    assert weighting.updates == 8
+    assert len(policy_updates(tmp_path)) == 8
+    assert weighting.entropy_uniform == pytest.approx(2 * np.log(2))
     exported = policy.load(tmp_path / "policy")
     assert exported.version == 8
     assert exported.layout.teachers == ("wordpiece", "bpe")
     assert (tmp_path / "policy" / "rllib" / "rl_module").is_dir()
     table = pd.read_parquet(tmp_path / "teacher_weights.parquet")
     assert len(table) == 240
+    mean_weights = weighting.teacher_weights
+    assert mean_weights is not None
     for name in ("wordpiece", "bpe"):
-        assert told["choices"]["all"][name] == pytest.approx(table[f"weight_{name}"].mean())
+        assert mean_weights.all[name] == pytest.approx(table[f"weight_{name}"].mean())
         by_class = table.groupby("label")[f"weight_{name}"].mean()
-        assert told["choices"]["class"][0]["weight"][name] == pytest.approx(by_class[0])
-    assert sum(one["rows"] for one in told["choices"]["domain"]) == 240
+        assert mean_weights.groups["class"][0].weight[name] == pytest.approx(by_class[0])
+    assert sum(group.rows for group in mean_weights.groups["domain"]) == 240
     # Warm-ups: uniform weights and no policy, so the first steps are those of the uniform student.
     assert losses(tmp_path)[:3] == losses(tmp_path / "baselines" / "uniform")[:3]
     assert losses(tmp_path)[3:] != losses(tmp_path / "baselines" / "uniform")[3:]
@@ -96,7 +104,7 @@ def test_two_workers_learn_the_same_policy(configure: Configure, tmp_path: Path,
     api.distill(configure(*settings, teachers=TEACHERS), tmp_path / "one")
     api.distill(configure(*settings, "train.workers=2", teachers=TEACHERS), tmp_path / "two")
     np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-5)
-    one, two = learnt(tmp_path / "one"), learnt(tmp_path / "two")
+    one, two = policy_updates(tmp_path / "one"), policy_updates(tmp_path / "two")
     assert len(one) == len(two) == 7
     for mine, theirs in zip(one, two, strict=True):
         assert mine["rows"] == theirs["rows"]
@@ -134,9 +142,9 @@ def test_a_resumed_run_is_the_undisturbed_one(
     interrupted(config, tmp_path / "cut", 31, monkeypatch)
     again = api.distill(config, tmp_path / "cut")
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    assert learnt(tmp_path / "cut") == learnt(tmp_path / "whole")
-    assert len(learnt(tmp_path / "whole")) == 7
-    assert again["weighting"] == whole["weighting"]
+    assert policy_updates(tmp_path / "cut") == policy_updates(tmp_path / "whole")
+    assert len(policy_updates(tmp_path / "whole")) == 7
+    assert weighting_of(again) == weighting_of(whole)
     for name, value in policy.load(tmp_path / "whole" / "policy").policy.state_dict().items():
         assert torch.equal(value, policy.load(tmp_path / "cut" / "policy").policy.state_dict()[name])
 
@@ -160,9 +168,9 @@ def test_a_killed_selector_sends_the_run_back_to_its_last_cut(configure: Configu
     result = api.distill(configure(*settings, "train.max_failures=1", teachers=TEACHERS), tmp_path / "cut")
     thread.join()
     assert len(killed) == 1
-    assert result["weighting"]["updates"] == 32
+    assert weighting_of(result).updates == 32
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    assert learnt(tmp_path / "cut") == learnt(tmp_path / "whole")
+    assert policy_updates(tmp_path / "cut") == policy_updates(tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -171,10 +179,10 @@ def test_runs_that_share_a_policy_feed_one(configure: Configure, tmp_path: Path)
     shared = "weighting={type: policy, reward: {every: 2}, shared: common}"
     config = configure(shared, "cluster.lease_s=20", teachers=TEACHERS)
     first = api.distill(config, tmp_path / "first")
-    assert first["weighting"]["updates"] == 8
+    assert weighting_of(first).updates == 8
     second = api.distill(config, tmp_path / "second")
-    assert second["weighting"]["updates"] == 16
-    assert learnt(tmp_path / "second")[0]["version"] >= 8
+    assert weighting_of(second).updates == 16
+    assert policy_updates(tmp_path / "second")[0]["version"] >= 8
     with pytest.raises(ConfigError, match="is fed by runs with teachers wordpiece, bpe"):
         api.distill(configure(shared, teachers=TEACHERS[:1]), tmp_path / "third")
     ray.kill(ray.get_actor("selector-common", "raykd"))
@@ -185,11 +193,11 @@ def test_a_policy_goes_on_from_an_export_and_sees_the_student(configure: Configu
     """Another run's policy, greedy and never rewarded: it acts from its first step as it was exported."""
     seen = "weighting={type: policy, reward: {every: 2}, student_state: true}"
     first = api.distill(configure(seen, teachers=TEACHERS), tmp_path / "first")
-    assert first["weighting"]["updates"] == 8
+    assert weighting_of(first).updates == 8
     frozen = {"type": "policy", "mode": "greedy", "reward": {"every": 10_000}, "student_state": True}
     frozen["start_from"] = str(tmp_path / "first" / "policy")
     second = api.distill(configure(teachers=TEACHERS, weighting=frozen), tmp_path / "second")
-    assert second["weighting"]["updates"] == 0
+    assert weighting_of(second).updates == 0
     for name, value in policy.load(tmp_path / "first" / "policy").policy.state_dict().items():
         assert torch.equal(value, policy.load(tmp_path / "second" / "policy").policy.state_dict()[name])
     frozen["student_state"] = False
@@ -206,18 +214,21 @@ def test_policy_weights_and_teachers_that_learn(configure: Configure, tmp_path: 
         weighting={"type": "fixed", "weights": [1, 0]}, teachers=TEACHERS,
     )  # fmt: skip
     api.distill(fixed, tmp_path / "fixed")
-    norms = events(tmp_path / "fixed", "feedback")[0]["teachers"]
-    assert norms["bpe"]["norm_feedback"] == 0
-    assert norms["wordpiece"]["norm_feedback"] > 0
+    norms = events(tmp_path / "fixed", "feedback")[0].teachers
+    assert norms["bpe"].norm_feedback == 0
+    assert norms["wordpiece"].norm_feedback > 0
     both = configure(POLICY, "data.quiz=0.1", "feedback={type: metadistil, every: 4}", teachers=TEACHERS)
     result = api.distill(both, tmp_path / "both")
-    assert result["feedback"]["rounds"] == 4
-    assert result["weighting"]["updates"] == 7
-    assert set(result["weighting"]["choices"]["all"]) == {"wordpiece", "bpe"}
+    assert result.feedback is not None
+    assert result.feedback.rounds == 4
+    assert weighting_of(result).updates == 7
+    mean_weights = weighting_of(result).teacher_weights
+    assert mean_weights is not None
+    assert set(mean_weights.all) == {"wordpiece", "bpe"}
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["weighting={type: uniform, lr: 0.1}"], "`lr` belongs to type policy"),
         (["weighting={type: policy, cross_fit: 1}"], "one fold leaves nothing"),
@@ -229,6 +240,6 @@ def test_policy_weights_and_teachers_that_learn(configure: Configure, tmp_path: 
         (["weighting=polcy"], "policy"),
     ],
 )
-def test_a_weighting_that_cannot_be_is_refused(configure: Configure, overrides: list[str], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_weighting_that_cannot_be_is_refused(configure: Configure, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         configure(*overrides, teachers=TEACHERS)

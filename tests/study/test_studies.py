@@ -17,6 +17,7 @@ from tiny import Configure, easy_rows
 from raykd import api, models
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
+from raykd.records.result import TrialCounts
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -66,7 +67,7 @@ def test_a_grid_where_some_trials_fail(configure: Configure, tmp_path: Path) -> 
     twice = {"top_k": 1, "seeds": 2}
     config = study(configure, keys, searcher="grid", repeat=twice, cache=tmp_path / "cache")
     result = api.study(config, tmp_path / "study")
-    assert result["trials"] == {"done": 1, "stopped": 0, "failed": 3}
+    assert result.trials == TrialCounts(done=1, stopped=0, failed=3)
     table = pd.read_parquet(tmp_path / "study" / "trials.parquet")
     assert len(table) == 4 + 1
     failed = table[table["state"] == "failed"]
@@ -74,11 +75,11 @@ def test_a_grid_where_some_trials_fail(configure: Configure, tmp_path: Path) -> 
     assert diverged["reason"].str.contains("its loss is nan").all()
     assert failed[failed["param.student.heads"] == 3]["reason"].str.contains("not a multiple of heads 3").all()
     # What was shared: 240 + 80 rows, once for all.
-    assert result["sharing"]["rows_computed"] == 240 + 80
-    assert result["teachers"][0]["forwards"] == 240 + 80
-    assert result["sharing"]["rows_used"] >= 2 * 240
-    assert list(result["best"]["runs"]) == [result["best"]["trial"], f"{result['best']['trial']}-seed1"]
-    assert result["best"]["deviation"] == pytest.approx(statistics.stdev(result["best"]["runs"].values()))
+    assert result.sharing.rows_computed == 240 + 80
+    assert result.teachers[0].forwards == 240 + 80
+    assert result.sharing.rows_used >= 2 * 240
+    assert list(result.best.runs) == [result.best.trial, f"{result.best.trial}-seed1"]
+    assert result.best.deviation == pytest.approx(statistics.stdev(result.best.runs.values()))
     best = tmp_path / "study" / "best"
     model, _ = models.load(best / "student")
     assert model.config.hidden_size == 16
@@ -86,11 +87,11 @@ def test_a_grid_where_some_trials_fail(configure: Configure, tmp_path: Path) -> 
         assert (best / name).exists(), name
     assert not list((tmp_path / "study").glob("trials/*/student"))
     page = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
-    for said in ("not a multiple of heads 3", "How the search went", "How much of it was luck", "once for 5 trials"):
-        assert said in page
+    for text in ("not a multiple of heads 3", "How the search went", "How much of it was luck", "once for 5 trials"):
+        assert text in page
     assert list((tmp_path / "study" / "tune").rglob("events.out.tfevents*"))
     stamp = (tmp_path / "study" / "result.json").stat().st_mtime_ns
-    assert api.study(config, tmp_path / "study")["value"] == result["value"]
+    assert api.study(config, tmp_path / "study").value == result.value
     assert (tmp_path / "study" / "result.json").stat().st_mtime_ns == stamp
 
 
@@ -103,7 +104,7 @@ def test_asha_stops_a_bad_trial_and_its_fork_ends(configure: Configure, tmp_path
         data=easy_rows(tmp_path), scheduler={"type": "asha", "grace_period": 1, "reduction_factor": 2},
     )  # fmt: skip
     result = api.study(config, tmp_path / "study")
-    assert result["trials"] == {"done": 1, "stopped": 1, "failed": 0}
+    assert result.trials == TrialCounts(done=1, stopped=1, failed=0)
     table = pd.read_parquet(tmp_path / "study" / "trials.parquet").set_index("trial")
     assert table.loc["t00", "state"] == "done"
     assert table.loc["t01", "state"] == "stopped"
@@ -123,12 +124,12 @@ def test_optuna_with_two_aims_and_feedback_in_some_trials(configure: Configure, 
     }
     config = study(configure, keys, searcher="optuna", minimize="parameters", trials=4, seed=1)
     result = api.study(config, tmp_path / "study")
-    assert result["trials"]["done"] == 4
-    assert result["front"]["parameters"]
+    assert result.trials.done == 4
+    assert result.front["parameters"]
     trials = [json.loads(path.read_text()) for path in (tmp_path / "study").glob("trials/*/result.json")]
-    assert {one["splits"]["train"]["rows"] for one in trials} == {216}  # a tenth is the quiz, in all of them
+    assert {trial["splits"]["train"]["rows"] for trial in trials} == {216}  # a tenth is the quiz, in all of them
     for event in events(tmp_path / "study", "trial_started"):
-        assert ("feedback.teacher_lr" in event["params"]) == (event["params"]["feedback.type"] == "ikd")
+        assert ("feedback.teacher_lr" in event.params) == (event.params["feedback.type"] == "ikd")
 
 
 @pytest.mark.slow
@@ -136,9 +137,9 @@ def test_median_and_random(configure: Configure, tmp_path: Path) -> None:
     keys = {"objective.alpha": {"uniform": [0.1, 0.9]}, "seed": {"choice": [0, 1]}}
     config = study(configure, keys, "train.epochs=2", trials=3, scheduler={"type": "median", "min_trials": 2})
     result = api.study(config, tmp_path / "study")
-    assert sum(result["trials"].values()) == 3
-    assert result["trials"]["failed"] == 0
-    assert result["best"]["deviation"] is None
+    assert result.trials.total == 3
+    assert result.trials.failed == 0
+    assert result.best.deviation is None
 
 
 @pytest.mark.slow
@@ -149,16 +150,16 @@ def test_pbt_hands_students_on(configure: Configure, tmp_path: Path) -> None:
         scheduler={"type": "pbt", "perturbation_interval": 1, "quantile_fraction": 0.4, "resample_probability": 0.0},
     )  # fmt: skip
     result = api.study(config, tmp_path / "study")
-    assert result["trials"] == {"done": 3, "stopped": 0, "failed": 0}
+    assert result.trials == TrialCounts(done=3, stopped=0, failed=0)
     started = events(tmp_path / "study", "trial_started")
     points: dict[str, list[Any]] = {}
     for event in started:
-        points.setdefault(event["trial"], []).append(event["params"])
+        points.setdefault(event.trial, []).append(event.params)
     changed = [name for name, some in points.items() if any(params != some[0] for params in some)]
     assert changed  # somebody took over another's student, with other rates
     for name in changed:
-        said = json.loads((tmp_path / "study" / "trials" / name / "result.json").read_text())
-        assert said["steps"] == 4 * 10  # and went on from its step to the end
+        trial = json.loads((tmp_path / "study" / "trials" / name / "result.json").read_text())
+        assert trial["steps"] == 4 * 10  # and went on from its step to the end
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def changed(spec: TeacherTrainerSpec, **settings: Any) -> TeacherTrainerSpec:
     return replace(spec, feedback=spec.feedback.model_copy(update=settings))
 
 
-def taught(
+def trained(
     spec: TeacherTrainerSpec, message: TeacherFeedback, measure: bool = False
 ) -> tuple[TeacherTrainer, dict[str, float]]:
     learner = TeacherTrainer(spec)
@@ -60,14 +60,14 @@ def taught(
     return learner, learner.step(0, measure)
 
 
-def random_lesson(seed: int = 0) -> TeacherFeedback:
+def random_feedback(seed: int = 0) -> TeacherFeedback:
     draw = np.random.default_rng(seed).normal
     return TeacherFeedback(draw(size=(4, 2)), 6, draw(size=(4, 2)), draw(size=(4, 2)), draw(size=(4, 2)))
 
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_every_term_is_the_gradient_of_its_loss(spec: TeacherTrainerSpec, recompute: bool) -> None:
-    """θ₁ = θ₀ − μ ∇(ω⟨c, z⟩ + γ CE + κ τ² KL(S ‖ T) + a KL(fork ‖ T)), rows weigh 1/6, columns are swapped."""
+    """θ₁ = θ₀ − μ ∇(ω⟨c, z⟩ + γ CE + κ τ² KL(S ‖ T) + a KL(reference ‖ T)), rows weigh 1/6, columns are swapped."""
     settings = {
         "weight": 0.7,
         "teacher_ce": 0.4,
@@ -75,8 +75,8 @@ def test_every_term_is_the_gradient_of_its_loss(spec: TeacherTrainerSpec, recomp
         "teacher_reference_kl": 0.2,
         "recompute": recompute,
     }
-    message = random_lesson()
-    learner, told = taught(changed(spec, **settings), message, measure=True)
+    message = random_feedback()
+    learner, metrics = trained(changed(spec, **settings), message, measure=True)
     model, _ = models.load(spec.teacher.folder, torch.float64)
     encoder = learner._local.encoder(SPLIT)
     z = forward.logits(model, encoder.encode(IDS))[:, [1, 0]]
@@ -85,37 +85,37 @@ def test_every_term_is_the_gradient_of_its_loss(spec: TeacherTrainerSpec, recomp
     student, reference = torch.from_numpy(message.student), torch.from_numpy(message.reference)
     labels = torch.from_numpy(encoder.rows.labels(IDS))
     kd = 4 * F.kl_div(F.log_softmax(z / 2, -1), F.softmax(student / 2, -1), reduction="sum")
-    anchor = F.kl_div(F.log_softmax(z, -1), F.softmax(reference, -1), reduction="sum")
+    reference_kl = F.kl_div(F.log_softmax(z, -1), F.softmax(reference, -1), reduction="sum")
     terms = {
         "feedback": 0.7 * (torch.from_numpy(message.cotangent) * z).sum(),
         "ce": 0.4 * F.cross_entropy(z, labels, reduction="sum") / 6,
         "kd": 0.3 * kd / 6,
-        "anchor": 0.2 * anchor / 6,
+        "reference": 0.2 * reference_kl / 6,
     }
     for name, term in terms.items():
         grads = torch.autograd.grad(term, list(model.parameters()), retain_graph=True, allow_unused=True)
         norm = torch.stack([g.norm() for g in grads if g is not None]).norm()
-        assert told[f"norm_{name}"] == pytest.approx(float(norm), rel=1e-9)
+        assert metrics[f"norm_{name}"] == pytest.approx(float(norm), rel=1e-9)
     gradients = torch.autograd.grad(sum(terms.values()), list(model.parameters()), allow_unused=True)  # type: ignore[arg-type]
     for before, after, gradient in zip(model.parameters(), learner._model.parameters(), gradients, strict=True):
         wanted = before.detach() - 0.5 * (torch.zeros_like(before) if gradient is None else gradient)
         torch.testing.assert_close(after.detach(), wanted, rtol=1e-9, atol=1e-12)
-    assert (told["version"], learner.version) == (1, 1)
+    assert (metrics["version"], learner.version) == (1, 1)
 
 
-def test_measuring_changes_nothing_and_noise_is_told_from_signal(spec: TeacherTrainerSpec) -> None:
-    message = random_lesson()
-    plain, _ = taught(spec, message)
-    measured, told = taught(spec, message, measure=True)
-    for one, other in zip(plain._parameters, measured._parameters, strict=True):
-        assert torch.equal(one, other)
-    assert -1 < told["cosine_quiz"] < 1
-    assert taught(spec, replace(message, second=2 * message.cotangent), True)[1]["cosine_quiz"] == pytest.approx(1)
-    assert taught(spec, replace(message, second=-message.cotangent), True)[1]["cosine_quiz"] == pytest.approx(-1)
+def test_measuring_changes_nothing_and_noise_is_distinguished_from_signal(spec: TeacherTrainerSpec) -> None:
+    message = random_feedback()
+    plain, _ = trained(spec, message)
+    measured, metrics = trained(spec, message, measure=True)
+    for unmeasured, parameter in zip(plain._parameters, measured._parameters, strict=True):
+        assert torch.equal(unmeasured, parameter)
+    assert -1 < metrics["cosine_quiz"] < 1
+    assert trained(spec, replace(message, second=2 * message.cotangent), True)[1]["cosine_quiz"] == pytest.approx(1)
+    assert trained(spec, replace(message, second=-message.cotangent), True)[1]["cosine_quiz"] == pytest.approx(-1)
 
 
 def test_what_it_refuses(spec: TeacherTrainerSpec) -> None:
-    learner, message = TeacherTrainer(spec), random_lesson()
+    learner, message = TeacherTrainer(spec), random_feedback()
     learner.serve(0, SPLIT, IDS, KEY)
     with pytest.raises(TeacherError, match="was served for feedback and none came"):
         learner.step(0, False)
@@ -140,16 +140,16 @@ def test_what_it_refuses(spec: TeacherTrainerSpec) -> None:
 
 def test_saved_and_restored_goes_on_bit_equal(spec: TeacherTrainerSpec, tmp_path: Path) -> None:
     adam = changed(spec, teacher_optimizer="adamw", teacher_max_grad_norm=1.0)
-    learner, _ = taught(adam, random_lesson(), measure=True)
+    learner, _ = trained(adam, random_feedback(), measure=True)
     learner.save(tmp_path)
     other = TeacherTrainer(adam)
     assert other.restore(tmp_path) == 1
-    told = []
-    for one in (learner, other):
-        one.serve(1, SPLIT, IDS, (1, 0, 0))
-        one.feedback(1, (1, 0, 0), random_lesson(1))
-        told.append(one.step(1, True))
-    assert told[0] == told[1]
+    metrics = []
+    for trainer in (learner, other):
+        trainer.serve(1, SPLIT, IDS, (1, 0, 0))
+        trainer.feedback(1, (1, 0, 0), random_feedback(1))
+        metrics.append(trainer.step(1, True))
+    assert metrics[0] == metrics[1]
     assert all(torch.equal(a, b) for a, b in zip(learner._parameters, other._parameters, strict=True))
     assert learner.drift() == other.drift() > 0
 
@@ -158,7 +158,7 @@ def test_saved_and_restored_goes_on_bit_equal(spec: TeacherTrainerSpec, tmp_path
     ("which", "share"), [("all", 1.0), ("head", 0.1), ("last_1", 0.5), ("layer.0.attention", 0.5), ("last_2", 0.9)]
 )
 def test_only_what_is_trainable_learns(spec: TeacherTrainerSpec, which: str, share: float) -> None:
-    learner, _ = taught(changed(spec, trainable=which), random_lesson())
+    learner, _ = trained(changed(spec, trainable=which), random_feedback())
     model, _ = models.load(spec.teacher.folder, torch.float64)
     chosen = set(models.trainable_names(model, which, "here"))
     moved = {

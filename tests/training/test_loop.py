@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from logs import losses
+from logs import events, losses
 from tiny import generated_corpus
 
 from raykd import models
 from raykd.config import ModelConfig, OptimConfig
-from raykd.records.log import read_events
 from raykd.training import checkpoint, loop
 from raykd.training.job import Job, Outcome, Subset, WorkerContext
 from raykd.training.optim import learning_rate
@@ -64,13 +63,11 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return state.state["model"]
 
 
-def assert_same_run(one: Path, other: Path) -> None:
-    assert losses(one) == losses(other)
-    evaluations = [
-        [e["scores"] for e in read_events(f / "metrics.jsonl") if e["event"] == "eval"] for f in (one, other)
-    ]
+def assert_same_run(run: Path, other: Path) -> None:
+    assert losses(run) == losses(other)
+    evaluations = [[event.scores for event in events(folder, "eval")] for folder in (run, other)]
     assert evaluations[0] == evaluations[1]
-    mine, theirs = weights(one), weights(other)
+    mine, theirs = weights(run), weights(other)
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
@@ -130,10 +127,10 @@ def test_accumulation_is_the_same_batch(base: Job, tmp_path: Path) -> None:
 
 def test_the_best_checkpoint_is_the_best_evaluation(base: Job, tmp_path: Path) -> None:
     outcome = train(at(base, tmp_path, epochs=4))
-    evaluations = [event for event in read_events(tmp_path / "metrics.jsonl") if event["event"] == "eval"]
-    values = [event["scores"]["accuracy"] for event in evaluations]
+    evaluations = events(tmp_path, "eval")
+    values = [event.scores["accuracy"] for event in evaluations]
     assert outcome.best_value == max(values)
-    assert outcome.best_step == evaluations[values.index(max(values))]["step"]
+    assert outcome.best_step == evaluations[values.index(max(values))].step
     logits = np.load(Path(outcome.best) / "logits.npy")
     labels = base.validation.rows().labels(base.validation.ids)
     assert base.task.scores(logits, labels)["accuracy"] == outcome.best_value
