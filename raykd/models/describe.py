@@ -42,7 +42,7 @@ def parameter_count(folder: Path, layers: Collection[int] | None = None) -> int:
 
 
 def count(shapes: dict[str, tuple[int, ...]], layers: Collection[int] | None = None) -> int:
-    """As `parameter_count`, of `stored_shapes`."""
+    """As `parameter_count`, for shapes that are read already."""
     total = 0
     for name, shape in shapes.items():
         layer = LAYER.search(name)

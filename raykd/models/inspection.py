@@ -60,17 +60,17 @@ class CheckpointInfo:
 
     @property
     def layers(self) -> int | None:
-        """Its depth."""
+        """How many layers it has; None where its configuration does not name them so."""
         return getattr(self.config, "num_hidden_layers", None)
 
     @property
     def hidden_size(self) -> int | None:
-        """The width of its hidden states."""
+        """The width of its hidden states; None where its configuration does not name it so."""
         return getattr(self.config, "hidden_size", None)
 
     @property
     def parameters(self) -> int:
-        """Numbers in its weights."""
+        """How many numbers its weights are."""
         return count(self.shapes)
 
     def check_classifier(self) -> None:

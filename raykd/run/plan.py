@@ -44,8 +44,8 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
     warnings = list(corpus.warnings)
     teachers = []
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
-        learnt_from = len(finetune.teacher_rows("train", teacher, corpus).ids)
-        count_of = {"served": rows["train"], "trained": learnt_from}
+        trained_on = len(finetune.teacher_rows("train", teacher, corpus).ids)
+        count_of = {"served": rows["train"], "trained": trained_on}
         entry, doubts = _teacher(name, teacher, config, task.labels, corpus.named, count_of, inspect)
         teachers.append(entry)
         warnings += doubts
@@ -69,65 +69,65 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
 
 def _policy(config: RunConfig, task: Task, rows: int, inspect: Inspect) -> dict[str, Any] | None:
     """The policy that picks the teachers: what it sees, and how often it learns."""
-    given = config.weighting
-    if given.type != "policy":
+    weighting = config.weighting
+    if weighting.type != "policy":
         return None
-    seen = config.teachers[config.teacher_names.index(given.sentence_teacher or config.teacher_names[0])].model
-    encoder = given.sentence_encoder or seen.from_
+    seen = config.teachers[config.teacher_names.index(weighting.sentence_teacher or config.teacher_names[0])].model
+    encoder = weighting.sentence_encoder or seen.from_
     hidden = seen.hidden_size or 0
     if encoder is not None:
         info = inspect(encoder)
         info.check_length(config.data.max_length)
         hidden = info.hidden_size or 0
-    layout = StateSpec(tuple(config.teacher_names), hidden, task.classes, given.student_state)
-    if given.start_from is not None:
-        load_for(layout, Path(given.start_from).expanduser())
-    calendar = UpdateSchedule(given.student_warmup, given.reward.every, given.update_every)
-    copies = sum(teacher.prepare == "finetune" for teacher in config.teachers) * given.cross_fit
+    spec = StateSpec(tuple(config.teacher_names), hidden, task.classes, weighting.student_state)
+    if weighting.start_from is not None:
+        load_for(spec, Path(weighting.start_from).expanduser())
+    schedule = UpdateSchedule(weighting.student_warmup, weighting.reward.every, weighting.update_every)
+    copies = sum(teacher.prepare == "finetune" for teacher in config.teachers) * weighting.cross_fit
     return {
         "type": "policy",
-        "parameters": len(layout.teachers) * (layout.features + 1),
-        "updates": calendar.count(total_steps(rows, config.train) - 1) // given.update_every,
-        "sentences": given.sentence_encoder or given.sentence_teacher or config.teacher_names[0],
+        "parameters": len(spec.teachers) * (spec.features + 1),
+        "updates": schedule.count(total_steps(rows, config.train) - 1) // weighting.update_every,
+        "sentences": weighting.sentence_encoder or weighting.sentence_teacher or config.teacher_names[0],
         "copies": copies,
     }
 
 
 def _study(config: RunConfig) -> dict[str, Any] | None:
     """What `raykd study` would search; the rest of the plan is that of one run with the study's own settings."""
-    given = config.study
-    if given is None:
+    study = config.study
+    if study is None:
         return None
-    listed = [given.space[key].values or [] for key in given.space]
-    trials = math.prod(map(len, listed)) if given.searcher == "grid" else given.trials
-    repeated = 0 if given.scheduler.type == "pbt" else given.repeat.top_k * (given.repeat.seeds - 1)
+    listed = [study.space[key].values or [] for key in study.space]
+    trials = math.prod(map(len, listed)) if study.searcher == "grid" else study.trials
+    repeated = 0 if study.scheduler.type == "pbt" else study.repeat.top_k * (study.repeat.seeds - 1)
     return {
         "trials": trials,
         "repetitions": repeated,
-        "keys": list(given.space),
-        "searcher": given.searcher,
-        "scheduler": given.scheduler.type,
+        "keys": list(study.space),
+        "searcher": study.searcher,
+        "scheduler": study.scheduler.type,
     }
 
 
 def _feedback(config: RunConfig, teachers: list[dict[str, Any]], rows: int, inspect: Inspect) -> dict[str, Any] | None:
     """The teachers that learn: how often, on how many processes, and in how much memory."""
-    given = config.feedback
-    if given.type == "none":
+    feedback = config.feedback
+    if feedback.type == "none":
         return None
     trainable = [entry for entry, learns in zip(teachers, config.trainable_teachers, strict=True) if learns]
     for name, teacher, learns in zip(config.teacher_names, config.teachers, config.trainable_teachers, strict=True):
         if learns:
             layout = _teacher_layout(teacher, config, inspect)
-            models.trainable_names(layout, given.trainable, f"teacher {name}: feedback.trainable")
+            models.trainable_names(layout, feedback.trainable, f"teacher {name}: feedback.trainable")
     parameters = sum(entry["parameters"] for entry in trainable)
     return {
-        "type": given.type,
+        "type": feedback.type,
         "teachers": [entry["name"] for entry in trainable],
         "parameters": parameters,
-        "ranks": given.ranks,
-        "rounds": len(range(given.start, total_steps(rows, config.train), given.every)),
-        "memory_mb": round(parameters * (ADAM_BYTES + 4) * given.ranks / 2**20),
+        "ranks": feedback.ranks,
+        "rounds": len(range(feedback.start, total_steps(rows, config.train), feedback.every)),
+        "memory_mb": round(parameters * (ADAM_BYTES + 4) * feedback.ranks / 2**20),
     }
 
 

@@ -65,9 +65,9 @@ def _negated(writer: _ReviewWriter) -> str:
 
 
 def _hearsay(writer: _ReviewWriter) -> str:
-    said = f"{writer.pick(PEOPLE)} told me the {writer.noun()} was {writer.opposite()}"
-    found = f"i found it {writer.praise()}"
-    return writer.pick((f"{said} , but {found}", f"{found} , although {said}"))
+    hearsay = f"{writer.pick(PEOPLE)} told me the {writer.noun()} was {writer.opposite()}"
+    opinion = f"i found it {writer.praise()}"
+    return writer.pick((f"{hearsay} , but {opinion}", f"{opinion} , although {hearsay}"))
 
 
 def _expected(writer: _ReviewWriter) -> str:
@@ -116,7 +116,7 @@ def generate(config: GeneratorConfig) -> dict[str, pa.Table]:
 
     Returns:
         train and validation, columns text, label (negative or positive) and domain; the validation has no noise, and no
-        review that stands in train.
+        review that is in train.
     """
     ours, theirs = np.random.SeedSequence(config.seed).spawn(2)
     train = _split(np.random.default_rng(ours), config.rows, config.domains, config.noise, frozenset())
@@ -146,9 +146,9 @@ def _new(writer: _ReviewWriter, taken: frozenset[str]) -> str:
 
 
 def _review(writer: _ReviewWriter) -> str:
-    says = TEMPLATES[int(np.searchsorted(_SHARES, writer.rng.random(), side="right"))][1](writer)
+    text = TEMPLATES[int(np.searchsorted(_SHARES, writer.rng.random(), side="right"))][1](writer)
     if writer.rng.random() < 0.2:
-        says = f"{writer.pick(SETTINGS)} , {says}"
+        text = f"{writer.pick(SETTINGS)} , {text}"
     if writer.rng.random() < 0.3:
-        says = f"{says} . {writer.pick(TAILS)}"
-    return f"{says} ."
+        text = f"{text} . {writer.pick(TAILS)}"
+    return f"{text} ."
