@@ -94,7 +94,7 @@ def _events(data: bytes) -> list[Event]:
 def _event(line: bytes) -> Event | None:
     try:
         event = json.loads(line)
-    except ValueError:  # half a line that another writer went on behind
+    except (ValueError, RecursionError):  # half a line that another writer continued behind
         return None
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
 

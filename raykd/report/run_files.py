@@ -87,7 +87,7 @@ def read_result(path: Path) -> Result:
         return {}
     try:
         result = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RaykdError(str(path), f"is damaged: {error}", "delete it and run `raykd distill` again") from None
     if not isinstance(result, dict):
         raise RaykdError(str(path), "is damaged: no mapping", "delete it and run `raykd distill` again")
