@@ -49,11 +49,11 @@ class TrainerLost(TeacherError):
 
 
 class StoreError(RaykdError, RuntimeError):
-    """A file of soft targets is damaged or not the one that was asked for."""
+    """A file of soft targets is damaged or not that of the request."""
 
 
 class RunError(RaykdError, RuntimeError):
-    """A run cannot go on."""
+    """A run cannot continue: its cluster, its workers or its folder fail it."""
 
 
 class Interrupted(RaykdError):

@@ -1,4 +1,4 @@
-"""One micro-batch of one worker, and where it stands in the run."""
+"""One micro-batch of one worker, and its place in the run."""
 
 from __future__ import annotations
 

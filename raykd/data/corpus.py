@@ -1,4 +1,4 @@
-"""The corpus of a run: loads and checks the splits, keeps them in the cache, says which rows feed which signal."""
+"""The corpus of a run: loads and checks the splits, keeps them in the cache, assigns rows to signals."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Corpus:
     """What a run learns from.
 
     Attributes:
-        splits: by name, as loaded: nothing carved, filtered or cut.
+        splits: by name, as loaded: nothing held out, filtered or cut.
         ids: signal (train, validation, quiz, reward, test) → the ids that feed it, int64, ascending, disjoint.
         source: signal → the split that its ids index.
         labels: class names, or None for a regression.
         named: False when the names are generic, since neither the configuration nor the data has any.
-        overlap: rows of the validation that stand in train as well (text and pair); they are kept.
+        overlap: rows of the validation that are in train as well (text and pair); they are kept.
         warnings: what a person should know.
     """
 
@@ -52,7 +52,7 @@ def load(data: DataConfig, task: TaskConfig, cache: Path) -> Corpus:
     """Reads, checks, remembers and divides the data.
 
     Raises:
-        DataError: anything about the data that cannot be used; one line that says where and how to mend it.
+        DataError: anything about the data that cannot be used; one line with the place and the mend.
     """
     sources = _read(data)
     for source in sources.values():
@@ -73,15 +73,15 @@ def load(data: DataConfig, task: TaskConfig, cache: Path) -> Corpus:
 
 
 def _read(data: DataConfig) -> dict[str, RawSplit]:
-    """The splits that are used; a carved validation takes the place of the published one, which is then not read."""
+    """The splits that are used; a validation that is held out of train replaces the published one, unread."""
     wanted = {"train": data.train}
     if data.validation_from_train == 0:
         wanted["validation"] = data.validation
     if data.test is not None:
         wanted["test"] = data.test
     if data.source == "generated":
-        made = generator.generate(data.generated)
-        return {name: _generated(made, data, split) for name, split in wanted.items()}
+        tables = generator.generate(data.generated)
+        return {name: _generated(tables, split) for name, split in wanted.items()}
     path = Path(data.source).expanduser()
     if path.exists():
         return {name: files.read(files.find(path, split, name), data) for name, split in wanted.items()}
@@ -92,10 +92,10 @@ def _read(data: DataConfig) -> dict[str, RawSplit]:
     return {name: hub.read(data, split) for name, split in wanted.items()}
 
 
-def _generated(made: dict[str, pa.Table], data: DataConfig, split: str) -> RawSplit:
-    if split not in made:
-        raise DataError("generated corpus", f"no split {split!r}", f"it has {' and '.join(made)}")
-    return RawSplit(made[split], f"generated corpus, {split}", {name: name for name in made[split].column_names})
+def _generated(tables: dict[str, pa.Table], split: str) -> RawSplit:
+    if split not in tables:
+        raise DataError("generated corpus", f"no split {split!r}", f"it has {' and '.join(tables)}")
+    return RawSplit(tables[split], f"generated corpus, {split}", {name: name for name in tables[split].column_names})
 
 
 def _checked(source: RawSplit, classes: labels.Classes | None) -> pa.Table:
@@ -123,13 +123,13 @@ def _learnable(kept: np.ndarray, train: RawSplit, classes: labels.Classes | None
     """Refuses training rows that all have one label."""
     if len(np.unique(kept)) > 1:
         return
-    said = f"label {kept[0]:g}" if classes is None else f"class {kept[0]} ({classes.names[int(kept[0])]})"
-    what = f"all {len(kept)} rows kept for training have {said}"
+    label = f"label {kept[0]:g}" if classes is None else f"class {kept[0]} ({classes.names[int(kept[0])]})"
+    what = f"all {len(kept)} rows kept for training have {label}"
     raise DataError(train.place("label"), what, "nothing can be learnt: see data.domains, data.limit and the file")
 
 
 def _overlap(ids: dict[str, np.ndarray], rows: dict[str, Rows]) -> int:
-    """Validation rows whose text and pair stand among the rows of train, quiz and reward too."""
+    """Validation rows whose text and pair are among the rows of train, quiz and reward too."""
     validation = _keys(rows["validation"], ids["validation"])
     seen = set(validation).intersection(
         key for signal in ("train", "quiz", "reward") if signal in ids for key in _keys(rows[signal], ids[signal])
@@ -143,11 +143,11 @@ def _keys(rows: Rows, ids: np.ndarray) -> list[tuple[str, str]]:
 
 
 def _warnings(kept: np.ndarray, classes: labels.Classes | None, overlap: int, validation: int) -> list[str]:
-    said = []
+    warnings = []
     if overlap:
-        said.append(f"{overlap} of {validation} validation rows stand in train as well; they are kept")
+        warnings.append(f"{overlap} of {validation} validation rows are in train as well; they are kept")
     if classes is not None:
         absent = [name for k, name in enumerate(classes.names) if k not in set(kept.tolist())]
         if absent:
-            said.append(f"no training row has the label {', '.join(absent)}")
-    return said
+            warnings.append(f"no training row has the label {', '.join(absent)}")
+    return warnings

@@ -88,9 +88,9 @@ def _choose(strata: np.ndarray, count: int, seed: int, signal: str) -> np.ndarra
 
 def _apportioned(kinds: np.ndarray, places: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, int]]:
     """The places of each kind and how many of them make up `count`, by largest remainder."""
-    found, numbers, sizes = np.unique(kinds[places], return_inverse=True, return_counts=True)
+    present, numbers, sizes = np.unique(kinds[places], return_inverse=True, return_counts=True)
     exact = sizes * (count / len(places))
     quota = np.floor(exact).astype(np.int64)
     quota[np.argsort(quota - exact, kind="stable")[: count - quota.sum()]] += 1
-    for k in range(len(found)):
+    for k in range(len(present)):
         yield places[numbers == k], int(quota[k])

@@ -16,7 +16,7 @@ def epoch_order(seed: int, epoch: int, ids: np.ndarray, batch_size: int, lengths
 
     Args:
         ids: the rows of an epoch, int64 [rows].
-        lengths: of those ids, [rows]; rows of like length then stand together within windows of 50 batches, and the
+        lengths: of those ids, [rows]; rows of like length are then together within windows of 50 batches, and the
             batches are shuffled afterwards. None for a plain permutation.
 
     Returns:

@@ -45,11 +45,11 @@ class Rows:
             raise DataError(path, "this corpus is not in the cache that this node sees", mend) from None
         except (pa.ArrowInvalid, OSError) as error:
             what = f"is damaged: {' '.join(str(error).split())}"
-            raise DataError(path, what, "delete it and start again, it is then written anew") from None
-        found = (table.schema.metadata or {}).get(FINGERPRINT, b"").decode()
-        if found != fingerprint:
-            what = f"holds corpus {found[:12] or 'unknown'}, not {fingerprint[:12]}"
-            raise DataError(path, what, "delete it and start again, it is then written anew")
+            raise DataError(path, what, "delete it and start again, it is then written again") from None
+        written = (table.schema.metadata or {}).get(FINGERPRINT, b"").decode()
+        if written != fingerprint:
+            what = f"holds corpus {written[:12] or 'unknown'}, not {fingerprint[:12]}"
+            raise DataError(path, what, "delete it and start again, it is then written again")
         return cls(path, fingerprint, table)
 
     def __len__(self) -> int:

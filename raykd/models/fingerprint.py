@@ -55,7 +55,7 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase | Path | str) -> st
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelError(tokenizer.name_or_path, "its tokenizer has no fast form", "save it with a tokenizer.json")
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    # Left over from the last call; every call of ours sets them anew.
+    # Left over from the last call; every call of ours sets them again.
     for key in ("truncation", "padding"):
         backend.pop(key)
     sides = [tokenizer.padding_side, tokenizer.truncation_side, tokenizer.pad_token_id, tokenizer.pad_token_type_id]

@@ -63,11 +63,11 @@ def inputs(model: nn.Module, encoded: Mapping[str, torch.Tensor]) -> dict[str, t
     Token types are left out for models that have none (DistilBERT) or one (RoBERTa), whatever the tokenizer makes.
     """
     inner = model.module if isinstance(model, DistributedDataParallel) else model
-    asked = _inputs(type(inner).forward)
-    given = {name: tensor for name, tensor in encoded.items() if name in asked}
+    names = _inputs(type(inner).forward)
+    taken = {name: tensor for name, tensor in encoded.items() if name in names}
     if isinstance(inner, PreTrainedModel) and vars(inner.config).get("type_vocab_size", 2) < 2:
-        given.pop("token_type_ids", None)
-    return given
+        taken.pop("token_type_ids", None)
+    return taken
 
 
 @cache

@@ -31,7 +31,7 @@ UNREADABLE = (
 
 @contextmanager
 def reading(where: str, what: str) -> Iterator[None]:
-    """Turns what transformers raises inside into a ModelError that says that `what` of `where` cannot be read."""
+    """Turns what transformers raises inside into a ModelError: `what` of `where` cannot be read."""
     try:
         with quiet():
             yield

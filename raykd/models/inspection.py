@@ -65,7 +65,7 @@ class CheckpointInfo:
 
     @property
     def hidden_size(self) -> int | None:
-        """The width of its hidden states."""
+        """The width of its hidden states; None where its configuration does not name it so."""
         return getattr(self.config, "hidden_size", None)
 
     @property

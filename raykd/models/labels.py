@@ -81,8 +81,8 @@ def _regression(
 
 def _numbers(names: Sequence[str]) -> list[int] | None:
     """The n of LABEL_n names, where all are of that kind and n runs from 0 to C − 1."""
-    found = [GENERIC.fullmatch(name.strip()) for name in names]
-    numbers = [int(match[1]) for match in found if match]
+    matches = [GENERIC.fullmatch(name.strip()) for name in names]
+    numbers = [int(match[1]) for match in matches if match]
     return numbers if sorted(numbers) == list(range(len(names))) else None
 
 

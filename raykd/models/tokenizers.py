@@ -102,9 +102,9 @@ def _wordpiece(texts: Sequence[str], vocab_size: int) -> Tokenizer:
             show_progress=False,
         ),
     )
-    learnt = sorted(words.get_vocab().items(), key=lambda item: item[1])
+    trained = sorted(words.get_vocab().items(), key=lambda item: item[1])
     pieces = [*SPECIAL, *alphabet, *(f"##{letter}" for letter in alphabet)]
-    pieces += [token[1:] if token[0] == WORD_START else f"##{token}" for token, _ in learnt if token != WORD_START]
+    pieces += [token[1:] if token[0] == WORD_START else f"##{token}" for token, _ in trained if token != WORD_START]
     vocabulary = {piece: k for k, piece in enumerate(list(dict.fromkeys(pieces))[:vocab_size])}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer = normalizer

@@ -42,7 +42,7 @@ def trainable_names(model: PreTrainedModel, which: str, where: str) -> list[str]
 def _last(model: PreTrainedModel, names: list[str], count: int, where: str) -> set[str]:
     depth: int = model.config.num_hidden_layers
     if count > depth:
-        raise ModelError(where, f"has {depth} layers, the last {count} cannot learn", f"say last_{depth} or all")
+        raise ModelError(where, f"has {depth} layers, the last {count} cannot learn", f"set last_{depth} or all")
     prefixes = tuple(f"{layer_stack(model, depth, where)}.{k}." for k in range(depth - count, depth))
     return {name for name in names if name.startswith(prefixes)}
 

@@ -59,14 +59,14 @@ def truncate(model: PreTrainedModel, layers: int | Sequence[int], where: str) ->
 
 def layer_stack(model: PreTrainedModel, depth: int, where: str) -> str:
     """The name of the one list of modules that is as long as the model is deep."""
-    found = [
+    stacks = [
         name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) == depth
     ]
-    if len(found) != 1:
+    if len(stacks) != 1:
         raise ModelError(
             where, f"a {model.config.model_type} shares weights between layers or hides them", "it cannot be truncated"
         )
-    return found[0]
+    return stacks[0]
 
 
 def _renamed(key: str, prefix: str, kept: Sequence[int]) -> str:

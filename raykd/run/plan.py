@@ -79,65 +79,65 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
 
 def _policy(config: RunConfig, task: Task, rows: int, inspect: Inspect) -> dict[str, Any] | None:
     """The policy that picks the teachers: what it sees, and how often it learns."""
-    given = config.weighting
-    if not isinstance(given, PolicyConfig):
+    settings = config.weighting
+    if not isinstance(settings, PolicyConfig):
         return None
-    seen = config.teachers[config.teacher_names.index(given.sentence_teacher or config.teacher_names[0])].model
-    encoder = given.sentence_encoder or seen.from_
+    seen = config.teachers[config.teacher_names.index(settings.sentence_teacher or config.teacher_names[0])].model
+    encoder = settings.sentence_encoder or seen.from_
     hidden = seen.hidden_size or 0
     if encoder is not None:
         info = inspect(encoder)
         info.check_length(config.data.max_length)
         hidden = info.hidden_size or 0
-    layout = StateSpec(tuple(config.teacher_names), hidden, task.classes, given.student_state)
-    if given.start_from is not None:
-        load_for(layout, Path(given.start_from).expanduser())
-    calendar = UpdateSchedule(given.student_warmup, given.reward.every, given.update_every)
-    copies = sum(isinstance(teacher, FinetunedTeacherConfig) for teacher in config.teachers) * given.cross_fit
+    layout = StateSpec(tuple(config.teacher_names), hidden, task.classes, settings.student_state)
+    if settings.start_from is not None:
+        load_for(layout, Path(settings.start_from).expanduser())
+    calendar = UpdateSchedule(settings.student_warmup, settings.reward.every, settings.update_every)
+    copies = sum(isinstance(teacher, FinetunedTeacherConfig) for teacher in config.teachers) * settings.cross_fit
     return {
         "type": "policy",
         "parameters": len(layout.teachers) * (layout.features + 1),
-        "updates": calendar.count(total_steps(rows, config.train) - 1) // given.update_every,
-        "sentences": given.sentence_encoder or given.sentence_teacher or config.teacher_names[0],
+        "updates": calendar.count(total_steps(rows, config.train) - 1) // settings.update_every,
+        "sentences": settings.sentence_encoder or settings.sentence_teacher or config.teacher_names[0],
         "copies": copies,
     }
 
 
 def _study(config: RunConfig) -> dict[str, Any] | None:
     """What `raykd study` would search; the rest of the plan is that of one run with the study's own settings."""
-    given = config.study
-    if given is None:
+    settings = config.study
+    if settings is None:
         return None
-    listed = [given.space[key].values or [] for key in given.space]
-    trials = math.prod(map(len, listed)) if given.searcher.type == "grid" else given.trials
-    repeated = 0 if isinstance(given.scheduler, PBTConfig) else given.repeat.top_k * (given.repeat.seeds - 1)
+    listed = [settings.space[key].values or [] for key in settings.space]
+    trials = math.prod(map(len, listed)) if settings.searcher.type == "grid" else settings.trials
+    repeated = 0 if isinstance(settings.scheduler, PBTConfig) else settings.repeat.top_k * (settings.repeat.seeds - 1)
     return {
         "trials": trials,
         "repetitions": repeated,
-        "keys": list(given.space),
-        "searcher": given.searcher.type,
-        "scheduler": given.scheduler.type,
+        "keys": list(settings.space),
+        "searcher": settings.searcher.type,
+        "scheduler": settings.scheduler.type,
     }
 
 
 def _feedback(config: RunConfig, teachers: list[dict[str, Any]], rows: int, inspect: Inspect) -> dict[str, Any] | None:
     """The teachers that learn: how often, on how many processes, and in how much memory."""
-    given = config.feedback
-    if not isinstance(given, CotangentFeedbackConfig):
+    settings = config.feedback
+    if not isinstance(settings, CotangentFeedbackConfig):
         return None
     trainable = [entry for entry, learns in zip(teachers, config.trainable_teachers, strict=True) if learns]
     for name, teacher, learns in zip(config.teacher_names, config.teachers, config.trainable_teachers, strict=True):
         if learns:
             layout = _teacher_layout(teacher, config, inspect)
-            models.trainable_names(layout, given.trainable, f"teacher {name}: feedback.trainable")
+            models.trainable_names(layout, settings.trainable, f"teacher {name}: feedback.trainable")
     parameters = sum(entry["parameters"] for entry in trainable)
     return {
-        "type": given.type,
+        "type": settings.type,
         "teachers": [entry["name"] for entry in trainable],
         "parameters": parameters,
-        "ranks": given.ranks,
-        "rounds": len(range(given.start, total_steps(rows, config.train), given.every)),
-        "memory_mb": round(parameters * (ADAM_BYTES + 4) * given.ranks / 2**20),
+        "ranks": settings.ranks,
+        "rounds": len(range(settings.start, total_steps(rows, config.train), settings.every)),
+        "memory_mb": round(parameters * (ADAM_BYTES + 4) * settings.ranks / 2**20),
     }
 
 

@@ -72,7 +72,7 @@ def test_rows_that_stand_in_both_are_counted(write: Write, load_written: Load) -
     write("validation.csv", {"text": ["a", "a", "b", "d"], "text_pair": ["x", "x", "y", "x"], "label": [0, 1, 0, 1]})
     corpus = load_written()
     assert corpus.overlap == 2  # both "a", "x"; "b" has another pair
-    assert corpus.warnings == ["2 of 4 validation rows stand in train as well; they are kept"]
+    assert corpus.warnings == ["2 of 4 validation rows are in train as well; they are kept"]
     assert len(corpus.ids["validation"]) == 4
 
 

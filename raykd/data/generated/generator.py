@@ -116,7 +116,7 @@ def generate(config: GeneratorConfig) -> dict[str, pa.Table]:
 
     Returns:
         train and validation, columns text, label (negative or positive) and domain; the validation has no noise, and no
-        review that stands in train.
+        review that is in train.
     """
     ours, theirs = np.random.SeedSequence(config.seed).spawn(2)
     train = _split(np.random.default_rng(ours), config.rows, config.domains, config.noise, frozenset())
@@ -146,9 +146,9 @@ def _new(writer: _ReviewWriter, taken: frozenset[str]) -> str:
 
 
 def _review(writer: _ReviewWriter) -> str:
-    says = TEMPLATES[int(np.searchsorted(_SHARES, writer.rng.random(), side="right"))][1](writer)
+    text = TEMPLATES[int(np.searchsorted(_SHARES, writer.rng.random(), side="right"))][1](writer)
     if writer.rng.random() < 0.2:
-        says = f"{writer.pick(SETTINGS)} , {says}"
+        text = f"{writer.pick(SETTINGS)} , {text}"
     if writer.rng.random() < 0.3:
-        says = f"{says} . {writer.pick(TAILS)}"
-    return f"{says} ."
+        text = f"{text} . {writer.pick(TAILS)}"
+    return f"{text} ."

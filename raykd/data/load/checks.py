@@ -1,4 +1,4 @@
-"""Checks of a split as read: rows there, every text a string that says something, every row with a domain."""
+"""Checks of a split as read: rows there, every text a string that is not empty, every row with a domain."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ class RawSplit:
 
     def place(self, role: str, row: int | None = None) -> str:
         """Where a message points: source, column and row, counted from 1."""
-        at = f"{self.where}, column {self.names[role]!r}"
-        return at if row is None else f"{at}, row {row + 1}"
+        column = f"{self.where}, column {self.names[role]!r}"
+        return column if row is None else f"{column}, row {row + 1}"
 
 
 def choose(config: DataConfig, available: Sequence[str], where: str) -> dict[str, str]:
@@ -59,16 +59,16 @@ def choose(config: DataConfig, available: Sequence[str], where: str) -> dict[str
 
 
 def pick(table: pa.Table, names: dict[str, str], config: DataConfig) -> pa.Table:
-    """The used columns under the names of their roles; one that nobody asked for and that is all null is left out."""
-    asked = {"text": True, "label": True, "text_pair": config.text_pair, "domain": config.domain}
+    """The used columns under the names of their roles; one that is not configured and all null is left out."""
+    wanted = {"text": True, "label": True, "text_pair": config.text_pair, "domain": config.domain}
     used = {role: table.column(name) for role, name in names.items()}
-    return pa.table({role: column for role, column in used.items() if asked[role] or column.null_count < len(column)})
+    return pa.table({role: column for role, column in used.items() if wanted[role] or column.null_count < len(column)})
 
 
 def class_names(schema: pa.Schema, column: str) -> list[str] | None:
     """The names of a ClassLabel column, which `datasets` keeps in the schema's metadata."""
-    said = (schema.metadata or {}).get(b"huggingface")
-    if said is None:
+    described = (schema.metadata or {}).get(b"huggingface")
+    if described is None:
         return None
-    feature = json.loads(said).get("info", {}).get("features", {}).get(column, {})
+    feature = json.loads(described).get("info", {}).get("features", {}).get(column, {})
     return list(feature["names"]) if feature.get("_type") == "ClassLabel" and "names" in feature else None

@@ -1,7 +1,7 @@
 """csv and tsv to columns, read by Arrow.
 
-Arrow names no line where it stops, and takes a quote that is never closed, or is followed by letters, without a word.
-So the csv module looks a second time at a file that has quotes, and at one that Arrow refuses.
+Arrow names no line where it stops, and accepts a quote that is never closed or is followed by letters. So
+the csv module looks a second time at a file that has quotes, and at one that Arrow refuses.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from raykd.errors import DataError
 
 
 def find(source: Path, split: str, signal: str) -> Path:
-    """The file of a split: a path (from the source's folder or from here), or a name that stands in the folder.
+    """The file of a split: a path (from the source's folder or from here), or a name within the folder.
 
     Raises:
         DataError: there is none, or more than one.

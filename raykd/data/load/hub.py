@@ -21,9 +21,9 @@ def read(config: DataConfig, split: str) -> RawSplit:
     try:
         data = datasets.load_dataset(config.source, config.subset, split=split)
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         mend = "check the name, data.subset and the network; for local files, data.source is an existing folder"
-        raise DataError(where, f"cannot be fetched from the hub: {said:.300}", mend) from None
+        raise DataError(where, f"cannot be fetched from the hub: {reason:.300}", mend) from None
     names = choose(config, data.column_names, where)
     schema = data.features.arrow_schema
     return RawSplit(

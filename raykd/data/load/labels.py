@@ -24,7 +24,7 @@ class Classes:
 
 
 def resolve_classes(train: RawSplit, task: TaskConfig) -> Classes:
-    """The classes: the configured names, else those that the data brings along, else what stands in train."""
+    """The classes: the configured names, else those that the data brings along, else what is in train."""
     if task.labels is not None:
         _same_order(train, task.labels)
         return Classes(task.labels, named=True)
@@ -140,11 +140,11 @@ def _fractional(source: RawSplit, column: pa.Array) -> DataError:
     return DataError(source.place("label", 0), what, "store the labels as integers, or set task=regression")
 
 
-def _same_order(train: RawSplit, given: list[str]) -> None:
+def _same_order(train: RawSplit, configured: list[str]) -> None:
     """Refuses names that are the data's own in another order: every label would silently mean another class."""
     own = [name.lower() for name in train.classes or []]
-    asked = [name.lower() for name in given]
-    if own and own != asked and sorted(own) == sorted(asked):
+    names = [name.lower() for name in configured]
+    if own and own != names and sorted(own) == sorted(names):
         what = f"its classes are {_listed(train.classes or [])}, in this order; task.labels has another"
         raise DataError(train.place("label"), what, "put task.labels in the data's order, or leave it out")
 

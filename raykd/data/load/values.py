@@ -1,4 +1,4 @@
-"""Python values of text files to Arrow arrays: text, or labels whose type the file does not say."""
+"""Python values of text files to Arrow arrays: text, or labels whose type the file does not give."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def of_numbers_or_names(values: Sequence[str | None]) -> pa.Array:
 
 
 def number(text: str) -> float | None:
-    """The number that a text says, if it says one."""
+    """The number that a text is; None where it is none."""
     try:
         return float(text)
     except ValueError:
