@@ -63,7 +63,9 @@ def policy_curves(entropy: Series, uniform: float | None, rewards: Series, theme
 
 
 def weights_by_group(
-    groups: Mapping[Literal["class", "domain", "length"], list[WeightGroup]], teachers: Sequence[str], theme: Theme = LIGHT
+    groups: Mapping[Literal["class", "domain", "length"], list[WeightGroup]],
+    teachers: Sequence[str],
+    theme: Theme = LIGHT,
 ) -> Figure:
     """A panel for each way of grouping; a row for each group, a column for each teacher, darker is more."""
     shown = {key: list(members)[:MOST_GROUPS] for key, members in groups.items()}
