@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from raykd.report import read_run
-from raykd.report.curves import Series
-from raykd.report.html import VOID
-from raykd.report.page import document
+from raykd.records.series import Series
+from raykd.report.page import run_page
+from raykd.report.run_files import Run
+from raykd.report.templating import page_source
 
 PNG = b"\x89PNG\r\n\x1a\n"
+VOID = {"img", "source", "meta"}
 LONG = "an exceedingly long-winded name of something or other"
 
 
@@ -56,15 +57,15 @@ def read(source: str) -> tuple[str, Reader]:
     assert not reader.tags & {"script", "link", "iframe", "object"}
     assert "url(" not in source
     assert "@import" not in source
-    for one in reader.sources:
-        assert one.startswith("data:image/png;base64,")
-        assert base64.b64decode(one.split(",")[1], validate=True).startswith(PNG)
+    for source_of_image in reader.sources:
+        assert source_of_image.startswith("data:image/png;base64,")
+        assert base64.b64decode(source_of_image.split(",")[1], validate=True).startswith(PNG)
     return " ".join(" ".join(reader.text).split()), reader
 
 
-def text_of(folder: Path) -> str:
-    """The text of the page that would be written, without the time that its pictures take."""
-    return read(document(read_run(folder), [], {}))[0]
+def text_of(run: Run) -> str:
+    """The text of a run's page, without the time that its pictures take."""
+    return read(page_source(run_page(run, [])))[0]
 
 
 def pictures(folder: Path) -> set[str]:
@@ -100,5 +101,5 @@ def assert_readable(figure: Figure) -> None:
         assert apart, f"{one.get_text()!r} and {other.get_text()!r} overlap"
 
 
-def said(figure: Figure) -> str:
-    return "\n".join(text.get_text() for text in figure.findobj(Text))
+def text_in(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(Text))  # type: ignore[attr-defined]

@@ -1,225 +1,225 @@
-"""What teachers learnt from their student, as the page, its pictures, the table and the card say it."""
+"""The page's section on feedback, its pictures, and what table and card show of it."""
+
+from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from reading import LONG, assert_readable, pictures, read, said, series, text_of
+from reading import LONG, assert_readable, pictures, series, text_in, text_of
 from rich.console import Console
 
-from raykd.display.text import percent, size
-from raykd.report import final_table, model_card, read_run, render
-from raykd.report.curves import Series
+from raykd.display.tables import final_table
+from raykd.display.text import number, percent, size
+from raykd.records.result import FeedbackResult, RunResult, TrainedTeacherResult
+from raykd.records.series import Series
+from raykd.report.card import model_card
 from raykd.report.feedback_data import FeedbackData
+from raykd.report.feedback_section import feedback_section
 from raykd.report.figures.canvas import DARK, LIGHT, Theme
 from raykd.report.figures.feedback_figures import cosines, quiz_losses, teachers_over_steps
+from raykd.report.run_files import Run, read_run
 
-Folder = Callable[..., Path]
-Feedback = Callable[..., dict[str, Any]]
-NAMES = ("wordpiece-4x128", "bpe-2x96", "wordpiece-2x64")
-PICTURES = {"taught", "quiz", "cosines"}
+EVIL = "</style><script>alert('x')</script>"
+ENDS = {"a": (0.891, 0.899), "b": (0.870, 0.866), "c": (0.8570, 0.8571)}
+"""Better, worse, and better by less than is shown."""
 
 
 @pytest.fixture
-def taught_run(make_run: Folder, result: dict[str, Any], make_feedback: Feedback) -> Path:
-    result["feedback"] = make_feedback(NAMES)
-    result["splits"]["quiz"] = {"split": "train", "rows": 384, "used_for": ["feedback to the teachers"]}
-    return make_run(result, taught=NAMES)
+def run(policy_run: Path) -> Run:
+    return read_run(policy_run)
 
 
-def test_a_finished_run_says_what_its_teachers_learnt(taught_run: Path) -> None:
-    text, reader = read(render(taught_run).read_text(encoding="utf-8"))
-    for part in (
-        "In 300 rounds of MetaDistil the teachers learnt from the student's loss on quiz rows after a pilot step",
-        "The mean loss on them was 0.4321 before that step and 0.4289 after it.",
-        "was taken in forward mode (torch.func.jvp runs on this student).",
-        "wordpiece-4x128 ended better than it began (validation accuracy 0.891 → 0.899, +0.008).",
-        "bpe-2x96 ended worse than it began (validation accuracy 0.870 → 0.866, -0.004).",
-        "wordpiece-2x64 ended as it began (validation accuracy 0.857 → 0.857).",
-        "All of these changes are smaller than chance moves an accuracy on 872 rows.",
-        "a mean cosine of 0.21",
-        "about 21 % of such a gradient's squared length was signal",
-        # 14.83 s of the 148.3 s of the run; 2,457,600 bytes in 300 rounds
-        "Feedback took 15 s, 10 % of the run's time; 2.46 MB went over the wire (8.19 kB a round).",
-        "quiz train 384 feedback to the teachers",
-        "teacher wordpiece-4x128 0.891 → 0.899 +0.101",
-    ):
-        assert part in text, part
+@pytest.fixture
+def feedback(result: RunResult) -> FeedbackResult:
+    assert result.feedback is not None
+    return result.feedback
+
+
+def trained(began: float | None, ended: float | None) -> TrainedTeacherResult:
+    return TrainedTeacherResult(
+        began={"accuracy": began}, ended={"accuracy": ended}, drift=0.00098, versions=300, folder="teachers/t"
+    )
+
+
+def paragraphs(run: Run) -> str:
+    section = feedback_section(run, [])
+    assert section is not None
+    return " ".join(section.paragraphs)
+
+
+def with_feedback(run: Run, feedback: FeedbackResult, **fields: Any) -> Run:
+    assert run.result is not None
+    changed = feedback.model_copy(update=fields)
+    return replace(run, result=run.result.model_copy(update={"feedback": changed}))
+
+
+def test_a_finished_run(run: Run, feedback: FeedbackResult, policy_run: Path) -> None:
+    text = paragraphs(run)
+    assert f"{feedback.rounds} rounds of MetaDistil" in text
+    assert "pilot step" in text
+    assert feedback.quiz_before is not None
+    assert feedback.quiz_after is not None
+    assert f"{feedback.quiz_before:.4f}" in text
+    assert f"{feedback.quiz_after:.4f}" in text
+    assert size(feedback.wire_bytes) in text
     assert "surrogate" not in text
-    assert pictures(taught_run) >= PICTURES
-    assert len(reader.sources) == 2 * (5 + len(PICTURES))
+    assert pictures(policy_run) >= {"teachers_under_feedback", "quiz_loss", "cosines"}
 
 
-def test_the_table_of_teachers_has_versions_drift_and_the_norm_of_each_term(taught_run: Path) -> None:
-    at = FeedbackData.of(read_run(taught_run))
-    assert at is not None
-    measured = at.teachers[0].cosine_quiz.y
-    assert len(measured) == 30
-    row = rf"wordpiece-4x128 0\.891 → 0\.899 \+0\.008 300 0\.098 % {sum(measured) / 30:.2f} 0\.02 1\.5 "
-    assert re.search(row, text_of(taught_run))
-    successive = [value for one in at.teachers for value in one.cosine_last.y]
-    assert f"before it the mean cosine was {sum(successive) / len(successive):.2f}" in text_of(taught_run)
+def test_the_table_has_values_versions_drift_and_the_norm_of_each_term(run: Run, feedback: FeedbackResult) -> None:
+    section = feedback_section(run, [])
+    assert section is not None
+    assert section.table is not None
+    titles = [column.title for column in section.table.columns]
+    cells = dict(zip(titles, section.table.rows[0].cells, strict=True))
+    teacher = feedback.teachers["wordpiece"]
+    values = f"{number(teacher.began['accuracy'])} → {number(teacher.ended['accuracy'])}"
+    assert cells["accuracy, before → after"] == values
+    assert cells["versions"] == str(teacher.versions)
+    assert teacher.drift is not None
+    assert cells["drift"] == percent(teacher.drift)
+    state = run.state.student.feedback
+    assert state is not None
+    assert cells["‖g‖ feedback"] == f"{state.teachers['wordpiece'].norms['feedback'].mean:.2g}"
 
 
-def test_ikd_has_an_exam_and_names_its_surrogate(
-    make_run: Folder, result: dict[str, Any], make_feedback: Feedback
-) -> None:
-    result["feedback"] = make_feedback(NAMES[:1], "ikd")
-    text = text_of(make_run(result, taught=NAMES[:1]))
-    assert "rounds of IKD the teacher learnt from the student's loss on exam rows after the student's own step." in text
-    assert "The gradient is a surrogate: v is divided by Adam's second moments, held constant." in text
-    assert "That change is smaller than chance moves an accuracy on 872 rows." in text
+def test_each_teacher_is_judged_at_the_shown_precision(run: Run, feedback: FeedbackResult) -> None:
+    teachers = {name: trained(*ends) for name, ends in ENDS.items()}
+    text = paragraphs(with_feedback(run, feedback, teachers=teachers))
+    assert "a ended better than it began (validation accuracy 0.891 → 0.899, +0.008)" in text
+    assert "b ended worse" in text
+    assert "c ended as good as it began (validation accuracy 0.857 → 0.857)" in text
+    assert "All of these changes are smaller than chance" in text  # on 80 rows
+    alone = paragraphs(with_feedback(run, feedback, teachers={"a": teachers["a"]}))
+    assert "That change is smaller than chance" in alone
+
+
+def test_many_teachers_are_counted(run: Run, feedback: FeedbackResult) -> None:
+    ends = list(ENDS.values()) * 3
+    teachers = {f"t{k}": trained(*ends[k]) for k in range(8)}
+    text = paragraphs(with_feedback(run, feedback, teachers=teachers))
+    assert "Of 8 teachers" in text
+    assert "3 ended better than they began, 3 worse and 2 the same" in text
+
+
+def test_ikd_uses_the_students_own_step_and_names_its_surrogate(run: Run, feedback: FeedbackResult) -> None:
+    text = paragraphs(with_feedback(run, feedback, type="ikd", surrogate="second moments held constant"))
+    assert "of IKD" in text
+    assert "the student's own step" in text
+    assert "surrogate: second moments held constant." in text
     assert "pilot" not in text
 
 
-@pytest.mark.parametrize("names", [NAMES[:1], NAMES])
-def test_an_unfinished_run_says_it_from_its_log(make_run: Folder, names: tuple[str, ...]) -> None:
-    folder = make_run({}, baselines=(), steps=240, taught=names)
-    config = yaml.safe_load((folder / "config.yaml").read_text()) | {"feedback": {"type": "metadistil"}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    text, _ = read(render(folder).read_text(encoding="utf-8"))
-    assert "This run is not finished: in 120 rounds of MetaDistil so far the teacher" in text
-    assert "wordpiece-4x128 stands better than it began" in text
-    assert "Feedback took 6.0 s; 983 kB went over the wire (8.19 kB a round)." in text
-    assert pictures(folder) == {"metric", "loss"} | PICTURES
+@pytest.mark.parametrize(("cosine", "word"), [(-0.01, "noise"), (0.21, "21 %")])
+def test_how_much_was_signal(run: Run, feedback: FeedbackResult, cosine: float, word: str) -> None:
+    text = paragraphs(with_feedback(run, feedback, cosine_quiz=cosine))
+    assert f"mean cosine of {cosine:.2f}" in text
+    assert word in text
 
 
-def test_missing_fields_are_left_out(tmp_path: Path) -> None:
-    """Only what the contract promises, with a NaN that the log wrote as null."""
+def test_an_unfinished_run_shows_it_from_its_log(unfinished_run: Path) -> None:
+    run = read_run(unfinished_run)
+    data = FeedbackData.of(run)
+    assert data is not None
+    text = paragraphs(run)
+    assert f"{data.rounds} rounds of MetaDistil so far" in text
+    assert "wordpiece is " in text
+    assert data.quiz_after == pytest.approx(data.state.after.mean)
+    assert f"{data.quiz_after:.4f}" in text
+
+
+def test_missing_fields_are_left_out(logged: Callable[..., Path]) -> None:
+    """Only what the records require, with a NaN that the log wrote as null."""
+    nothing = {"version": 0, "scores": {"accuracy": None}, "drift": None}
     events = [
-        {"event": "plan", "steps": 9, "metric": "accuracy"},
-        {"event": "teacher_eval", "step": 0, "teachers": {"t": {"version": 0, "scores": {"accuracy": None}}}},
-        {"event": "feedback", "step": 1, "quiz_after": 0.5, "teachers": {"t": {"version": 1, "grad_norm": 1.0}}},
-        {"event": "feedback", "step": 2, "quiz_after": None, "teachers": {"t": {"version": 2, "cosine_quiz": None}}},
-        {"event": "feedback", "step": 3},
+        {"event": "plan", "steps": 9, "epochs": 1, "samples": 90, "batch_size": 10, "metric": "accuracy"},
+        {"event": "teacher_eval", "step": 0, "epoch": 0, "teachers": {"t": nothing}},
+        _round(1, {"version": 1, "grad_norm": 1.0}, quiz_after=0.5),
+        _round(2, {"version": 2, "cosine_quiz": None}),
+    ]  # fmt: skip
+    run = read_run(logged("".join(json.dumps(event) + "\n" for event in events)))
+    text = paragraphs(run)
+    assert "In 2 rounds of feedback so far" in text
+    assert "0.5000 after it" in text
+    assert "cosine" not in text
+    assert text_of(run)
+
+
+def test_a_term_without_effect_and_steps_clipped_to_one_length(logged: Callable[..., Path]) -> None:
+    long = {"grad_norm": 4000.0, "norm_feedback": 4000.0, "norm_ce": 4.0, "norm_reference": 1e-6}
+    events = [_round(k + 1, {"version": k + 1, **long}) for k in range(4)] + [
+        _round(5, {"version": 5, "grad_norm": 0.5})
     ]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    text, _ = read(render(tmp_path).read_text(encoding="utf-8"))
-    assert "in 3 rounds of feedback so far the teacher learnt" in text
-    assert "The mean loss on them was 0.5000 after it." in text
-    assert "Signal against noise" not in text
-    assert pictures(tmp_path) == {"quiz"}
-
-
-@pytest.mark.parametrize("feedback", [{}, {"type": "ikd"}, {"teachers": {"t": {}}, "seconds": None, "rounds": 0}])
-def test_the_barest_feedback_is_enough(tmp_path: Path, feedback: dict[str, Any]) -> None:
-    result = {"name": "bare", "metric": "accuracy", "value": 0.5, "feedback": feedback}
-    (tmp_path / "result.json").write_text(json.dumps(result))
-    text, _ = read(render(tmp_path).read_text(encoding="utf-8"))
-    assert ("What the teachers learnt" in text) == bool(feedback)
-    assert model_card(result, {})
-    assert final_table(result).row_count == 1
-
-
-def test_many_teachers_are_counted(make_run: Folder, result: dict[str, Any], make_feedback: Feedback) -> None:
-    names = tuple(f"t{k}" for k in range(8))
-    result["feedback"] = make_feedback(names)
-    text = text_of(make_run(result))
-    assert "Of 8 taught teachers 3 ended better than they began, 3 worse and 2 the same" in text
-
-
-def logged(folder: Path, feedback: dict[str, Any], *told: dict[str, float]) -> str:
-    """The page of a run whose log has these rounds of one teacher."""
-    events = [{"event": "feedback", "step": k + 1, "teachers": {"t": one}} for k, one in enumerate(told)]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    (folder / "config.yaml").write_text(yaml.safe_dump({"feedback": {"type": "ikd", **feedback}}))
-    return text_of(folder)
-
-
-def test_a_term_that_drowns_another_and_steps_cut_to_one_length_are_said(tmp_path: Path) -> None:
-    loud = {"grad_norm": 4000.0, "norm_feedback": 4000.0, "norm_ce": 4.0, "norm_anchor": 1e-6}
-    text = logged(tmp_path, {"teacher_max_grad_norm": 1.0}, *[loud] * 4, {"grad_norm": 0.5})
-    assert "The gradient of t's term feedback was on the mean 1,000 times as long as that of own labels" in text
-    assert "that of anchor" not in text
-    assert "In 80 % of the teachers' steps the gradient was longer than teacher_max_grad_norm (1)" in text
-
-
-def test_terms_alike_and_steps_of_many_lengths_need_no_word(tmp_path: Path) -> None:
-    quiet = {"grad_norm": 5.0, "norm_feedback": 4.0, "norm_ce": 3.0}
+    lines = "".join(json.dumps(event) + "\n" for event in events)
+    text = paragraphs(read_run(logged(lines, feedback={"type": "ikd", "teacher_max_grad_norm": 1.0})))
+    assert "t's term `feedback` was on average 1,000 times as long as that of `own labels`" in text
+    assert "`reference`" not in text
+    assert "In 80 % of the teachers' steps" in text
+    quiet = json.dumps(_round(1, {"version": 1, "grad_norm": 5.0, "norm_feedback": 4.0, "norm_ce": 3.0})) + "\n"
     for clip in ({"teacher_max_grad_norm": None}, {"teacher_max_grad_norm": 6.0}, {}):
-        text = logged(tmp_path, clip, quiet)
-        assert "What the teachers learnt" in text
-        assert "hardly counted" not in text
-        assert "longer than teacher_max_grad_norm" not in text
+        text = paragraphs(read_run(logged(quiet, feedback={"type": "ikd", **clip})))
+        assert "effect" not in text
+        assert "clipped" not in text
 
 
-def test_a_student_that_is_not_heard_is_said_so(tmp_path: Path) -> None:
-    text = logged(tmp_path, {"weight": 0.0}, {"grad_norm": 5.0, "norm_feedback": 0.0, "norm_ce": 5.0})
-    assert "the teacher did not hear the student (feedback.weight is 0) and learnt from the other terms alone." in text
-    assert "hardly counted" not in text
+def test_feedback_with_no_weight(logged: Callable[..., Path]) -> None:
+    line = json.dumps(_round(1, {"version": 1, "norm_feedback": 0.0, "norm_ce": 5.0})) + "\n"
+    text = paragraphs(read_run(logged(line, feedback={"type": "ikd", "weight": 0.0})))
+    assert "feedback.weight is 0" in text
     assert "quiz" not in text
 
 
-def test_gradients_without_signal_are_called_so(
-    make_run: Folder, result: dict[str, Any], make_feedback: Feedback
-) -> None:
-    result["feedback"] = make_feedback(NAMES) | {"cosine_quiz": -0.01}
-    assert "next to nothing here was signal" in text_of(make_run(result))
+def _round(step: int, teacher: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {
+        "event": "feedback", "step": step, "epoch": step / 9, "teachers": {"t": teacher}, "seconds": 0.1,
+        "wire_bytes": 100 * step, **fields,
+    }  # fmt: skip
 
 
-def test_without_feedback_there_is_no_word_of_it(
-    make_run: Folder, result: dict[str, Any], config: dict[str, Any]
-) -> None:
-    folder = make_run(result)
-    assert FeedbackData.of(read_run(folder)) is None
-    assert "What the teachers learnt" not in text_of(folder)
-    assert "Feedback" not in model_card(result, config)
+def test_without_feedback_there_is_no_section(regression_run: Path) -> None:
+    run = read_run(regression_run)
+    assert FeedbackData.of(run) is None
+    assert "Feedback to the teachers" not in text_of(run)
+    assert "Feedback:" not in (regression_run / "student" / "README.md").read_text(encoding="utf-8")
 
 
-def test_names_do_not_become_markup(make_run: Folder, result: dict[str, Any], make_feedback: Feedback) -> None:
-    evil = "</style><script>alert('x')</script>"
-    result["feedback"] = make_feedback((evil,)) | {"route_reason": evil}
-    assert text_of(make_run(result)).count(evil) >= 3
-
-
-def test_what_the_student_gave_back_is_the_loss_before_less_after(taught_run: Path) -> None:
-    at = FeedbackData.of(read_run(taught_run))
-    assert at is not None
-    assert len(at.gain.x) == 300
-    assert at.gain.y == pytest.approx([b - a for b, a in zip(at.before.y, at.after.y, strict=True)])
-    assert [len(one.cosine_last.x) for one in at.teachers] == [29] * 3
-    assert at.teachers[0].scores.x[0] == 0
+def test_names_do_not_become_markup(run: Run, feedback: FeedbackResult) -> None:
+    evil = with_feedback(run, feedback, teachers={EVIL: trained(0.8, 0.9)}, route_reason=EVIL)
+    assert text_of(evil).count(EVIL) >= 3
 
 
 @pytest.mark.parametrize("width", [60, 100])
-def test_the_final_table_shows_where_a_taught_teacher_began(
-    result: dict[str, Any], make_feedback: Feedback, width: int
+def test_the_final_table_shows_a_teacher_before_and_after(
+    result: RunResult, feedback: FeedbackResult, width: int
 ) -> None:
-    result["feedback"] = make_feedback(NAMES[:1])
+    changed = feedback.model_copy(update={"teachers": {"wordpiece": trained(0.891, 0.899)}})
+    gap = result.gap.model_copy(update={"alone": 0.798})
     file = io.StringIO()
-    Console(file=file, width=width).print(final_table(result))
+    table = final_table(result.model_copy(update={"feedback": changed, "gap": gap}))
+    Console(file=file, width=width).print(table)
     text = file.getvalue()
     assert all(len(line) <= width for line in text.splitlines())
     flat = " ".join(text.split())
-    assert "0.891" in flat
     assert "+0.101" in flat  # what it ended with, against the student alone
-    assert ("0.891 -> 0.899" in flat) or width < 100
+    assert "0.891 -> 0.899" in flat or width < 100
     assert flat.count("->") == 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "cited"),
-    [
-        ("metadistil", "MetaDistil (Zhou, Xu, McAuley, “BERT Learns to Teach”, ACL 2022, arXiv 2106.04570)"),
-        ("ikd", "IKD (Liu, Sun, Qiu, Huang, “Learning to Teach with Student Feedback”, arXiv 2109.04641)"),
-    ],
-)
+@pytest.mark.parametrize(("kind", "paper"), [("metadistil", "2106.04570"), ("ikd", "2109.04641")])
 def test_the_card_cites_the_method(
-    result: dict[str, Any], config: dict[str, Any], make_feedback: Feedback, kind: str, cited: str
+    result: RunResult, feedback: FeedbackResult, config: dict[str, Any], kind: str, paper: str
 ) -> None:
-    result["feedback"] = make_feedback(NAMES[:2], kind)
-    card = model_card(result, config)
+    changed = feedback.model_copy(update={"type": kind, "teachers": {"wordpiece": trained(0.891, 0.899)}})
+    card = model_card(result.model_copy(update={"feedback": changed}), config)
     [line] = [line for line in card.splitlines() if line.startswith("- Feedback:")]
-    assert line.startswith(
-        f"- Feedback: the teachers `wordpiece-4x128` and `bpe-2x96` learnt from the student by {cited}"
-    )
-    assert ("Adam's second moments" in line) == (kind == "ikd")
-    assert "| teacher `wordpiece-4x128` | 0.891 → 0.899, taught |" in card
+    assert "`wordpiece`" in line
+    assert paper in line
+    assert "0.891 → 0.899, trained by feedback" in card
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
@@ -229,22 +229,22 @@ def test_pictures_are_readable(theme: Theme, points: int, teachers: int) -> None
     named = {f"{LONG} {k}": series(0.2 + 1e-4 * k, points) for k in range(teachers)}
     assert_readable(teachers_over_steps(named, named, "accuracy", theme))
     assert_readable(cosines(named, named, theme))
-    assert_readable(quiz_losses(series(0.4, points), series(0.39, points), series(0.01, points), "course step", theme))
+    assert_readable(quiz_losses(series(0.4, points), series(0.39, points), series(0.01, points), theme=theme))
 
 
-def test_pictures_of_what_is_there() -> None:
-    one, constant = {"t": series(0.8)}, Series.of((k, 0.0) for k in range(3))
+def test_pictures_of_what_is_known() -> None:
+    rising, constant = {"t": series(0.8)}, Series.of((k, 0.0) for k in range(3))
     for figure in (
-        teachers_over_steps(one, {}, "accuracy"),
+        teachers_over_steps(rising, {}, "accuracy"),
         teachers_over_steps({}, {"t": constant}, "pearson"),
-        cosines(one, {}),
+        cosines(rising, {}),
         cosines({"t": constant}, {"t": constant}),
         quiz_losses(Series(), series(0.4), Series()),
         quiz_losses(constant, constant, constant),
     ):
         assert_readable(figure)
     both = quiz_losses(series(0.4), series(0.39), series(0.01))
-    assert {"before the pilot", "after the pilot"} <= set(said(both).splitlines())
+    assert {"before the step", "after the step"} <= set(text_in(both).splitlines())
     assert len(both.axes) == 2  # one axis a panel, never a twin
 
 

@@ -1,90 +1,165 @@
-"""A study's page: finished, unfinished, with values of every kind, and with nothing that a name could smuggle in."""
+"""A study's page and table: finished, unfinished, with values of every kind, and escaped."""
 
 from __future__ import annotations
 
-import json
+import io
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from reading import pictures, read
+from rich.console import Console
 
-from raykd.display import study_text as words
+from raykd.display import study_text
 from raykd.display.study_table import study_table
+from raykd.display.text import number
 from raykd.errors import ConfigError
+from raykd.records.events import StudyPlanEvent, TrialEndedEvent, TrialReportEvent, TrialStartedEvent
 from raykd.records.log import MetricsLog
+from raykd.records.result import BestResult, ConfigurationResult, StudyResult, TrialCounts
 from raykd.report import study_page
-from raykd.report.study_files import read_study
-from raykd.report.study_pictures import study_pictures
+from raykd.report.figures.study_pictures import study_pictures
+from raykd.report.study_files import Study, read_study
 
 KEYS = ["objective.temperature", "feedback.teacher_lr", "student.layers", "weighting"]
 
 
+@pytest.fixture
+def result(tiny_study: Path) -> StudyResult:
+    whole = read_study(tiny_study).result
+    assert whole is not None
+    return whole
+
+
 def write_log(folder: Path, trials: int = 10) -> None:
+    """A log of a study in which some trials fail, some are stopped and some lack a key."""
     log = MetricsLog(folder / "metrics.jsonl")
-    log.write("study_plan", metric="accuracy", trials=trials, concurrency=2, keys=KEYS)
+    log.write(StudyPlanEvent(metric="accuracy", trials=trials, concurrency=2, keys=KEYS))
     for k in range(trials):
         name = f"t{k:02d}"
-        point: dict[str, Any] = {
+        params: dict[str, Any] = {
             "objective.temperature": 1.0 + k, "student.layers": [0, k % 3], "weighting": "<b>policy</b>",
         }  # fmt: skip
-        point |= {"feedback.teacher_lr": 10.0**-k} if k % 2 else {}
-        log.write("trial_started", trial=name, point=point)
+        params |= {"feedback.teacher_lr": 10.0**-k} if k % 2 else {}
+        log.write(TrialStartedEvent(trial=name, params=params))
         for step in range(1, 4 if k % 3 else 2):
-            value, size = 0.7 + 0.01 * k + 0.01 * step, 1000 * (k % 3 + 1)
-            log.write("trial_report", trial=name, step=10 * step, epoch=step, value=value, asked=320 * step,
-                      parameters=size, latency_ms=size / 1000)  # fmt: skip
-        state = "done" if k % 3 else "stopped"
-        log.write("trial_ended", trial=name, state="failed" if k == 4 else state, reason="out of memory" * (k == 4))
+            value, parameters = 0.7 + 0.01 * k + 0.01 * step, 1000 * (k % 3 + 1)
+            log.write(
+                TrialReportEvent(
+                    trial=name, step=10 * step, epoch=step, value=value, asked=320 * step, parameters=parameters,
+                    latency_ms=parameters / 1000,
+                )
+            )  # fmt: skip
+        reason = "out of memory" if k == 4 else ""
+        log.write(
+            TrialEndedEvent(trial=name, state="failed" if reason else "done" if k % 3 else "stopped", reason=reason)
+        )
 
 
-def result_of(**changes: Any) -> dict[str, Any]:
-    def group(name: str, values: list[float], deviation: float | None) -> dict[str, Any]:
-        return {
-            "trial": name, "params": {"objective.temperature": 9.0}, "runs": {name: values[0]}, "values": values,
-            "mean": sum(values) / len(values), "deviation": deviation, "parameters": 3000, "latency_ms": 3.0,
-        }  # fmt: skip
+def repeated(best: ConfigurationResult, trial: str, *values: float, deviation: float) -> ConfigurationResult:
+    changes = {"trial": trial, "values": list(values), "mean": sum(values) / len(values), "deviation": deviation}
+    return best.model_copy(update=changes)
 
-    best = group("t08", [0.81, 0.83], 0.014)
-    return {
-        "name": "st", "kind": "study", "metric": "accuracy", "value": 0.82, "best": best,
-        "repeated": [best, group("t07", [0.815, 0.819], 0.003)],
-        "trials": {"done": 6, "stopped": 3, "failed": 1}, "searcher": "random", "scheduler": "asha",
-        "importance": {"objective.temperature": 0.7, "student.layers": 0.3},
-        "front": {"parameters": ["t07", "t08"], "latency_ms": ["t07"]},
-        "sharing": {"trials": 12, "rows_computed": 320, "rows_wanted": 320, "rows_used": 5760, "rows_apart": 3840,
-                    "teacher_s": 2.0, "saved_s": 22.0, "targets_s": 3.0, "trials_s": 60.0},
-        "validation_rows": 80, "concurrency": 2, "seconds": 70.0, "warnings": [], "versions": {"raykd": "0"},
-    } | changes  # fmt: skip
+
+def test_a_finished_study(tiny_study: Path, result: StudyResult) -> None:
+    text, reader = read((tiny_study / "report.html").read_text(encoding="utf-8"))
+    best = result.best
+    assert f"{number(best.mean)} ± {number(best.deviation)} over 2 seeds" in text
+    assert f"{result.sharing.rows_computed:,} rows" in text
+    assert "t00" in text
+    assert "t01" in text
+    drawn = pictures(tiny_study)
+    assert drawn >= {"history", "trial_curves", "parallel", "seeds"}
+    assert len(reader.sources) == 2 * len(drawn)
+    assert (tiny_study / "best" / "report.html").is_file()
+    card = (tiny_study / "best" / "student" / "README.md").read_text(encoding="utf-8")
+    assert "embedded corpus" in card
+    assert "type: generated" in card
 
 
 def test_an_unfinished_study_has_a_page(tmp_path: Path) -> None:
     write_log(tmp_path)
     page = study_page.render(tmp_path).read_text(encoding="utf-8")
-    for said in ("This study is not finished", "--resume", "out of memory", "Which values led where", "stopped early"):
-        assert said in page
+    text, _ = read(page)
+    for part in ("not finished", "--resume", "out of memory", "t09 with 0.820"):
+        assert part in text
     assert "<b>policy</b>" not in page
-    assert "<script" not in page
+    assert pictures(tmp_path) == {"history", "trial_curves", "parallel"}
 
 
-def test_a_finished_study_says_what_won_and_how_sure(tmp_path: Path) -> None:
+def test_every_picture_of_a_study(tmp_path: Path, result: StudyResult) -> None:
     write_log(tmp_path)
-    (tmp_path / "result.json").write_text(json.dumps(result_of()), encoding="utf-8")
     study = read_study(tmp_path)
-    names = {picture.name for picture in study_pictures(study)}
-    assert names == {"history", "courses", "parallel", "importance", "costs", "spread"}
-    page = study_page.render(tmp_path).read_text(encoding="utf-8")
-    for said in ("0.820 ± 0.014 over 2 seeds", "their order is not settled", "320 rows", "5,760", "mattered most"):
-        assert said in page, said
+    best = repeated(result.best, "t08", 0.81, 0.83, deviation=0.014)
+    changes = {
+        "best": result.best.model_copy(update=best.model_dump(include={"trial", "values", "mean", "deviation"})),
+        "repeated": [best, repeated(best, "t07", 0.815, 0.819, deviation=0.003)],
+        "importance": {"objective.temperature": 0.7, "student.layers": 0.3},
+        "front": {"parameters": ["t07", "t08"], "latency_ms": ["t07"]},
+    }
+    whole = Study(tmp_path, study.state, result.model_copy(update=changes))
+    drawn = study_pictures(whole)
+    assert [picture.name for picture in drawn] == [
+        "history", "trial_curves", "parallel", "importance", "costs", "seeds",
+    ]  # fmt: skip
+    assert all(picture.png() for picture in drawn)
+    assert whole.keys[:2] == ["objective.temperature", "student.layers"]
 
 
-def test_one_seed_is_called_one_seed() -> None:
-    best = result_of()["best"] | {"values": [0.8], "mean": 0.8, "deviation": None}
-    said = words.won(result_of(best=best, repeated=[]))
-    assert "with the one seed that it ran" in said
-    assert "±" not in said
-    assert study_table(result_of(best=best, repeated=[])).row_count == 1
+def test_whether_the_order_of_the_best_is_settled(result: StudyResult) -> None:
+    close = [
+        repeated(result.best, "t08", 0.81, 0.83, deviation=0.014),
+        repeated(result.best, "t07", 0.815, 0.819, deviation=0.003),
+    ]
+    apart = [close[0], repeated(result.best, "t07", 0.70, 0.71, deviation=0.007)]
+    assert "0.003 ahead of the next best (t07)" in study_text.certainty_text(
+        result.model_copy(update={"repeated": close})
+    )
+    assert "not settled" in study_text.certainty_text(result.model_copy(update={"repeated": close}))
+    assert "the seeds agree" in study_text.certainty_text(result.model_copy(update={"repeated": apart}))
 
 
-def test_another_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no study's folder"):
-        study_page.render(tmp_path)
+def test_one_seed_is_called_one_seed(result: StudyResult) -> None:
+    best = BestResult.model_validate(
+        result.best.model_dump() | {"values": [0.8], "mean": 0.8, "deviation": None, "test": {"accuracy": 0.79}}
+    )
+    single = result.model_copy(update={"best": best, "repeated": []})
+    text = study_text.best_text(single)
+    assert "one seed" in text
+    assert "±" not in text
+    assert "0.790" in text
+    assert study_table(single).row_count == 1
+
+
+def test_how_the_trials_ended_and_what_mattered(result: StudyResult) -> None:
+    trials = TrialCounts(done=6, stopped=3, failed=1)
+    importance = {"objective.temperature": 0.7, "student.layers": 0.3}
+    changed = result.model_copy(update={"trials": trials, "importance": importance, "scheduler": "asha"})
+    text = study_text.trials_text(changed)
+    assert "6 trials finished, 3 were stopped early (asha), 1 failed" in text
+    assert "objective.temperature mattered most (70 %" in study_text.importance_text(changed)
+    assert "too few" in study_text.importance_text(result.model_copy(update={"importance": {}}))
+
+
+def test_the_table_has_a_row_for_each_repeated_configuration(result: StudyResult) -> None:
+    file = io.StringIO()
+    Console(file=file, width=120).print(study_table(result))
+    text = file.getvalue()
+    assert f"{number(result.best.mean)} ± {number(result.best.deviation)}" in text
+    assert study_table(result).row_count == len(result.repeated)
+
+
+def test_another_folder_is_refused(tmp_path: Path, policy_run: Path) -> None:
+    for folder in (tmp_path, policy_run):
+        with pytest.raises(ConfigError, match="is no study's folder"):
+            study_page.render(folder)
+
+
+def test_a_copy_of_a_study_has_the_same_page(tiny_study: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("metrics.jsonl", "result.json", "config.yaml"):
+        shutil.copy(tiny_study / name, copy / name)
+    page = study_page.render(copy)
+    assert page.read_bytes() == (tiny_study / "report.html").read_bytes()

@@ -41,7 +41,7 @@ def teachers_over_steps(
     return figure
 
 
-def quiz_losses(before: Series, after: Series, gain: Series, step: str = "step", theme: Theme = LIGHT) -> Figure:
+def quiz_losses(before: Series, after: Series, gain: Series, theme: Theme = LIGHT) -> Figure:
     """Left the quiz loss before and after each step, right the one less the other around zero.
 
     Two panels: the difference is a small part of the loss, and the same quiz batch has both of its ends.
@@ -51,8 +51,8 @@ def quiz_losses(before: Series, after: Series, gain: Series, step: str = "step",
     style_axes(left, theme, "Quiz loss", "step", "loss")
     ends, smooth = [], []
     for name, series, colour in (
-        (f"before the {step}", before, theme.muted),
-        (f"after the {step}", after, theme.student),
+        ("before the step", before, theme.muted),
+        ("after the step", after, theme.student),
     ):
         if series:
             values = _thin(left, series, colour)
@@ -62,7 +62,7 @@ def quiz_losses(before: Series, after: Series, gain: Series, step: str = "step",
     end_labels(left, ends, theme)
     if gain:
         right = panels[1]
-        style_axes(right, theme, f"Lowered by the {step}", "step", "before less after")
+        style_axes(right, theme, "Lowered by the step", "step", "before less after")
         values = _thin(right, gain, theme.student)
         _zero(right, theme)
         limits(right, [0.0, *values])

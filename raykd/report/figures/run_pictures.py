@@ -153,7 +153,7 @@ def _feedback(run: Run) -> list[Picture]:
             f"The student's loss on the quiz rows before and after each {step}, and the difference: above zero the "
             "step lowered it. Lines are running means, the faint ones behind them single rounds."
         )
-        draw = partial(quiz_losses, before, after, before.minus(after), "step")
+        draw = partial(quiz_losses, before, after, before.minus(after))
         pictures.append(Picture("quiz_loss", "Loss on the quiz rows", caption, draw, "feedback"))
     if quiz or last:
         caption = (
