@@ -102,4 +102,4 @@ def assert_readable(figure: Figure) -> None:
 
 
 def text_in(figure: Figure) -> str:
-    return "\n".join(text.get_text() for text in figure.findobj(Text))  # type: ignore[attr-defined]
+    return "\n".join(text.get_text() for text in figure.findobj(Text))

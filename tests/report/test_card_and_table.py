@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import EvalResult, ModelCard
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from rich.console import Console, RenderableType
 
 from raykd.display.tables import final_table, plan_table, scores_table, teachers_table
@@ -22,8 +22,14 @@ def read_card(text: str) -> ModelCard:
     return ModelCard(text)
 
 
+def card_data(card: ModelCard) -> ModelCardData:
+    """The card's front matter, typed as the hub's library fills it."""
+    assert isinstance(card.data, ModelCardData)
+    return card.data
+
+
 def scores(card: ModelCard) -> dict[tuple[str, str], EvalResult]:
-    return {(entry.dataset_split or "", entry.metric_type): entry for entry in card.data.eval_results or []}
+    return {(entry.dataset_split or "", entry.metric_type): entry for entry in card_data(card).eval_results or []}
 
 
 def printed(table: RenderableType, width: int = 100) -> str:
@@ -75,8 +81,8 @@ def test_the_card_names_no_path_of_the_machine(policy_run: Path, result: RunResu
     for name in ("`reviews`", "`bpe-checkpoint`", "`small`, cut to 2 layers", "`tokens`"):
         assert name in text
     card = read_card(text)
-    assert card.data.base_model is None
-    assert card.data.datasets is None
+    assert card_data(card).base_model is None
+    assert card_data(card).datasets is None
 
 
 def test_the_card_names_the_hubs_models_and_data(result: RunResult, config: dict[str, Any]) -> None:
@@ -84,8 +90,8 @@ def test_the_card_names_the_hubs_models_and_data(result: RunResult, config: dict
     config["data"] |= {"source": "some-lab/reviews", "subset": "en"}
     text = model_card(result, config)
     card = read_card(text)
-    assert card.data.base_model == "some-lab/small"
-    assert card.data.datasets == ["some-lab/reviews"]
+    assert card_data(card).base_model == "some-lab/small"
+    assert card_data(card).datasets == ["some-lab/reviews"]
     assert {(entry.dataset_type, entry.dataset_config) for entry in scores(card).values()} == {
         ("some-lab/reviews", "en")
     }
@@ -126,7 +132,7 @@ def test_names_cannot_break_the_cards_table_or_front_matter(result: RunResult, c
     )
     assert "| teacher `a\\|b'c d` | 0.891 |" in text
     assert "`{{ card }}`" in text
-    assert read_card(text).data.library_name == "transformers"
+    assert card_data(read_card(text)).library_name == "transformers"
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -129,7 +129,7 @@ def test_predictions_that_cannot_be_read_are_a_warning(regression_run: Path, tmp
     folder = shutil.copytree(regression_run, tmp_path / "damaged")
     (folder / "predictions.parquet").write_bytes(b"PAR1 and then nothing")
     text = text_of(read_run(folder))
-    assert "Warnings predictions.parquet cannot be read" in text
+    assert "predictions.parquet cannot be read" in text
 
 
 def test_an_unfinished_run_shows_its_curves_so_far(unfinished_run: Path) -> None:

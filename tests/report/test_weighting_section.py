@@ -56,6 +56,7 @@ def test_a_policy(run: Run, result: RunResult, policy_run: Path) -> None:
     assert data is not None
     assert data.policy is not None
     text, uniform = paragraphs(run), result.weighting.entropy_uniform
+    assert uniform is not None
     assert uniform == pytest.approx(2 * math.log(2))  # two teachers, each chosen or not
     entropy = data.policy.entropy.last
     assert entropy is not None
