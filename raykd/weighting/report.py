@@ -97,7 +97,9 @@ def report_weights(
         summary.groups["class"] = _by(table, classes, list(task.labels), names)
     if domains is not None:
         summary.groups["domain"] = _by(table, table["domain"], sorted(set(domains)), names)
-    summary.groups["length"] = _by(table, *_length_classes(table["length"]), names)
+    by_length = _by(table, *_length_classes(table["length"]), names)
+    if by_length:  # none where all rows are of one length
+        summary.groups["length"] = by_length
     return summary.model_dump()
 
 
