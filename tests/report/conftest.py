@@ -75,12 +75,12 @@ def regression_run(ray_local: None, shared_cache: Path, tmp_path_factory: pytest
 
 @pytest.fixture(scope="session")
 def unfinished_run(policy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The classification as a killed driver leaves it: the log ends at step 8, within a line; no result."""
+    """The classification as a killed driver leaves it: the log ends at step 12, within a line; no result."""
     folder = tmp_path_factory.mktemp("unfinished") / "reviews"
     folder.mkdir()
     for name in ("metrics.jsonl", "config.yaml"):
         shutil.copy(policy_run / name, folder / name)
-    MetricsLog(folder / "metrics.jsonl").truncate(8)
+    MetricsLog(folder / "metrics.jsonl").truncate(12)
     with (folder / "metrics.jsonl").open("a") as log:
         log.write('{"event": "step", "st')
     return folder
