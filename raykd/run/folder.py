@@ -60,8 +60,9 @@ class RunFolder:
         try:
             return configuration.load(path)
         except ConfigError as error:
-            what = f"holds a run of another version of raykd, or its config.yaml was changed: {error.what}"
-            raise ConfigError(str(self.path), what, "give another --output") from None
+            key = error.where.rpartition(": ")[2]
+            what = f"holds a run of another version of raykd, or its config.yaml was changed: {key} {error.what}"
+            raise ConfigError(str(self.path), what, f"{error.mend}; give another --output") from None
 
     def run_result(self) -> RunResult | None:
         """The result of a finished run or trial; None while it is not finished.
