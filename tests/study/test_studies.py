@@ -87,7 +87,7 @@ def test_a_grid_where_some_trials_fail(configure: Configure, tmp_path: Path) -> 
         assert (best / name).exists(), name
     assert not list((tmp_path / "study").glob("trials/*/student"))
     page = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
-    for text in ("not a multiple of heads 3", "Search history", "Spread over seeds", "5 trials"):
+    for text in ("not a multiple of heads 3", "Search history", "Spread over seeds", "once for 5 trials"):
         assert text in page
     assert list((tmp_path / "study" / "tune").rglob("events.out.tfevents*"))
     stamp = (tmp_path / "study" / "result.json").stat().st_mtime_ns
