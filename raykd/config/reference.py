@@ -38,7 +38,7 @@ Every key of a configuration file, its type, default and bounds. This page is wr
 
 A file may have `extends: OTHER.yaml`, and every command takes `KEY=VALUE` with dotted keys (`train.epochs=2`,
 `teachers.0.replicas=2`). Where a section chooses among types, a bare name is enough (`weighting: oracle`), and another
-type drops the keys that only the old one has.
+type drops the keys that only the old one has; the same type keeps them all.
 """
 
 
