@@ -39,7 +39,6 @@ from raykd.config.weighting import (
     UniformConfig,
     WeightingConfig,
     baseline_rules,
-    fitted_rules,
 )
 
 __all__ = [
@@ -84,7 +83,6 @@ __all__ = [
     "WeightingConfig",
     "baseline_rules",
     "changed_key",
-    "fitted_rules",
     "load",
     "load_implementation",
     "parse",

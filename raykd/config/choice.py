@@ -112,7 +112,7 @@ def load_implementation(config: Choice) -> Any:
     module, _, name = config.implementation.partition(":")
     try:
         return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # another package's import may raise anything
         where = f"{type(config).__module__}.{type(config).__name__}"
         what = f"its implementation {config.implementation!r} cannot be loaded: {_one_line(error)}"
         raise ConfigError(where, what, "write it as module:Class") from None

@@ -1,4 +1,4 @@
-"""Where things run: the section `cluster`; and where metrics are sent: the section `trackers`."""
+"""Where things run: the section `cluster`."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from raykd.config.choice import Choice
 from raykd.config.keys import (
     family_of,
     field_in,
+    is_key,
     names_in,
     nearest,
     nearest_of,
@@ -36,7 +37,8 @@ def refuse_renamed(raw: dict[str, Any], where: str) -> None:
     searched = {f"study.space.{key}": str(key).split(".") for key in space} if isinstance(space, dict) else {}
     for place, key in [*((".".join(key), key) for key in _keys(raw)), *searched.items()]:
         renamed = new_name(key)
-        if renamed is not None:
+        # A type of another package may have a field of such a name.
+        if renamed is not None and not is_key(RunConfig, key):
             raise ConfigError(f"{where}: {place}", "has another name now", f"write {renamed}")
 
 

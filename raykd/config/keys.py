@@ -44,6 +44,11 @@ Key = Sequence[str | int]
 """A dotted key by its parts; an item of a list is a number, or digits."""
 
 
+def named_parts(key: Key) -> list[str]:
+    """A key's parts that name fields: without the places of items in lists."""
+    return [part for part in key if isinstance(part, str) and not part.isdigit()]
+
+
 def new_name(key: Key) -> str | None:
     """What a key of before is called now."""
     return RENAMED.get(re.sub(r"\.\d+(?=\.)", "[]", ".".join(map(str, key))))
@@ -79,9 +84,7 @@ def family_of(annotation: Any) -> type[Choice] | None:
 def fields_along(root: type[Section], key: Key) -> Iterator[list[FieldInfo]]:
     """The fields at each part of a key that names one, of every type that may be there; ends where there is none."""
     sections: Sequence[type[Section]] = [root]
-    for part in key:
-        if isinstance(part, int) or part.isdigit():
-            continue
+    for part in named_parts(key):
         fields = [field for section in sections if (field := field_in(section, part)) is not None]
         if not fields:
             return
@@ -91,21 +94,25 @@ def fields_along(root: type[Section], key: Key) -> Iterator[list[FieldInfo]]:
 
 def sections_at(root: type[Section], key: Key) -> list[type[Section]]:
     """The sections that may be at a key; none where it is no section."""
-    sections: list[type[Section]] = [root]
-    named = [part for part in key if not (isinstance(part, int) or part.isdigit())]
-    levels = list(fields_along(root, key))
-    if len(levels) < len(named):
-        return []
-    return [section for field in levels[-1] for section in sections_of(field.annotation)] if levels else sections
+    if not named_parts(key):
+        return [root]
+    return [section for field in _last_fields(root, key) for section in sections_of(field.annotation)]
 
 
 def family_at(root: type[Section], key: Key) -> type[Choice] | None:
     """The family at a key: of `weighting`, of `teachers.0`."""
+    return next((family for field in _last_fields(root, key) if (family := family_of(field.annotation))), None)
+
+
+def is_key(root: type[Section], key: Key) -> bool:
+    """Whether a key names a field of some type that may be there."""
+    return bool(_last_fields(root, key))
+
+
+def _last_fields(root: type[Section], key: Key) -> list[FieldInfo]:
+    """The fields that a whole key names; none where a part of it names none."""
     levels = list(fields_along(root, key))
-    named = [part for part in key if not (isinstance(part, int) or part.isdigit())]
-    if not levels or len(levels) < len(named):
-        return None
-    return next((family for field in levels[-1] if (family := family_of(field.annotation))), None)
+    return levels[-1] if levels and len(levels) == len(named_parts(key)) else []
 
 
 def fields_at(root: type[Section], key: str) -> list[FieldInfo]:
@@ -114,16 +121,22 @@ def fields_at(root: type[Section], key: str) -> list[FieldInfo]:
     Raises:
         ValueError: there is none; the message names the nearest that there is, or the key's new name.
     """
-    parts = key.split(".")
-    levels = list(fields_along(root, parts))
-    if len(levels) == len(parts):
-        return levels[-1]
-    renamed = new_name(parts)
+    fields = _last_fields(root, key.split("."))
+    if fields:
+        return fields
+    renamed = new_name(key.split("."))
     if renamed is not None:
         raise ValueError(f"{key} has another name now: {renamed}")
-    above = parts[: len(levels)]
+    parts = named_parts(key.split("."))
+    known = len(list(fields_along(root, parts)))
+    above, unknown = parts[:known], parts[known]
     sections = sections_at(root, above) or [root]
-    raise ValueError(f"no configuration key is named {key!r}: {nearest(sections, parts[len(levels)], above)}")
+    families = {
+        name: family_of(field.annotation) for section in sections for name, field in section.model_fields.items()
+    }
+    owner = next((name for name, family in families.items() if family and unknown in family.types()), None)
+    hint = f"it is a type of {'.'.join([*above, owner])}" if owner else nearest(sections, unknown, above)
+    raise ValueError(f"no configuration key is named {key!r}: {hint}")
 
 
 def nearest(sections: Sequence[type[Section]], name: str, above: Sequence[str] = ()) -> str:
@@ -134,7 +147,7 @@ def nearest(sections: Sequence[type[Section]], name: str, above: Sequence[str] =
 
 def nearest_of(names: Sequence[str], name: str, above: Sequence[str] = ()) -> str:
     """The nearest of these names as a question, or all of them."""
-    near = difflib.get_close_matches(name, names, 1, 0.5)
+    near = difflib.get_close_matches(name, names, 1)
     return f"did you mean {'.'.join([*above, near[0]])}?" if near else f"known here: {', '.join(names)}"
 
 

@@ -16,6 +16,7 @@ from raykd.config.overlay import merge, put
 from raykd.config.run import RunConfig
 from raykd.config.yaml_file import read_yaml, read_yaml_file, yaml_text
 from raykd.errors import ConfigError
+from raykd.files import write_text
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -59,23 +60,24 @@ def parse(raw: dict[str, Any], overrides: Sequence[str] = (), where: str = "conf
 
 def save(config: RunConfig, path: Path) -> None:
     """Writes the resolved configuration as YAML."""
-    path.write_text(yaml_text(config.model_dump(mode="json", by_alias=True)), encoding="utf-8")
+    write_text(path, yaml_text(config.model_dump(mode="json", by_alias=True)))
 
 
 def changed_key(before: RunConfig, after: RunConfig) -> str | None:
     """The first dotted key in which two configurations differ; where things run and are cached does not count."""
-    old, new = (dict(_flat(config.model_dump(mode="json", by_alias=True))) for config in (before, after))
+    old, new = (dict(flat(config.model_dump(mode="json", by_alias=True))) for config in (before, after))
     changed = (key for key in [*new, *old] if old.get(key) != new.get(key))
     return next((key for key in changed if not marked(RunConfig, key.split("."), Mark.PLACEMENT)), None)
 
 
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of a mapping and their values; a list of sections by place, one of plain values whole."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
+            yield from flat(item, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
         for k, item in enumerate(value):
-            yield from _flat(item, f"{prefix}.{k}")
+            yield from flat(item, f"{prefix}.{k}")
     else:
         yield prefix, value
 

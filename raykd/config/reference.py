@@ -84,7 +84,7 @@ def reference(key: str = "") -> list[Table]:
         return _without_repetition(_tables("", RunConfig))
     plain = key.replace("[]", "")
     try:
-        fields = fields_at(RunConfig, ".".join(part for part in plain.split(".") if not part.isdigit()))
+        fields = fields_at(RunConfig, plain)
     except ValueError as error:
         raise ConfigError(key, str(error), "`raykd config` lists all keys") from None
     below = [table for field in fields for table in _below(plain, field)]
@@ -118,7 +118,12 @@ def schema(key: str = "") -> dict[str, Any]:
     reference(key)
     if not key:
         return RunConfig.model_json_schema()
-    return _adapter(fields_at(RunConfig, key.replace("[]", ""))[0]).json_schema()
+    forms: list[dict[str, Any]] = []
+    for field in fields_at(RunConfig, key.replace("[]", "")):
+        form = _adapter(field).json_schema()
+        if form not in forms:
+            forms.append(form)
+    return forms[0] if len(forms) == 1 else {"anyOf": forms}
 
 
 def _tables(key: str, section: type[Section]) -> Iterator[Table]:

@@ -95,15 +95,15 @@ class RunConfig(Section):
             raise ValueError("baselines: one is named twice")
 
     def _check_weighting(self) -> None:
-        weighting, names, types = self.weighting, self.teacher_names, WeightingConfig.types()
-        for rule in (weighting.type, *self.baselines):
-            if self.task.type == "regression" and rule in types and types[rule].classes_only:
-                raise ValueError(f"weighting: {rule} compares probabilities of classes; a regression has none")
+        weighting, names, baselines = self.weighting, self.teacher_names, self.baseline_weightings
+        for rule in (weighting, *baselines.values()):
+            if self.task.type == "regression" and rule.classes_only:
+                raise ValueError(f"weighting: {rule.type} compares probabilities of classes; a regression has none")
         if weighting.needs_reward_split and self.data.reward == 0:
             raise ValueError("data.reward: the weighting needs rows that the student is not trained on: give a share")
-        for rule in self.baselines:
-            if rule in types and types[rule].fitted and not self.rows.reward:
-                raise ValueError(f"baselines: {rule} is fitted on the reward split: set data.reward to a share above 0")
+        for name, rule in baselines.items():
+            if rule.fitted and not self.rows.reward:
+                raise ValueError(f"baselines: {name} is fitted on the reward split: set data.reward to a share above 0")
         if isinstance(weighting, FixedConfig) and len(weighting.weights) != len(names):
             raise ValueError(f"weighting.weights: {len(weighting.weights)} weights for {len(names)} teachers")
         if isinstance(weighting, PolicyConfig):
@@ -122,8 +122,10 @@ class RunConfig(Section):
         feedback, names = self.feedback, self.teacher_names
         if feedback.needs_quiz and self.data.quiz == 0:
             raise ValueError("data.quiz: feedback needs rows that the student is not trained on: give a share above 0")
-        if not isinstance(feedback, CotangentFeedbackConfig):
+        if isinstance(feedback, NoFeedbackConfig):
             return
+        if not isinstance(feedback, CotangentFeedbackConfig):
+            raise ValueError(f"feedback: the class of {feedback.type} is not derived from CotangentFeedbackConfig")
         for name in feedback.teachers or []:
             if name not in names:
                 raise ValueError(f"feedback.teachers: no teacher is named {name!r}: they are {', '.join(names)}")
@@ -173,6 +175,11 @@ class RunConfig(Section):
         held = {"quiz": self.feedback.needs_quiz, "reward": self.weighting.needs_reward_split}
         decided = {key: HELD_OUT for key, needed in held.items() if needed and getattr(self.data, key) is None}
         return self.data.model_copy(update=decided)
+
+    @property
+    def baseline_weightings(self) -> dict[str, WeightingConfig]:
+        """The baselines that are rules, each with the default values of its rule."""
+        return {name: WeightingConfig.of(name) for name in self.baselines if name not in BASELINES}
 
     @property
     def trainable_teachers(self) -> list[bool]:

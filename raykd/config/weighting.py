@@ -16,7 +16,7 @@ class WeightingConfig(Choice):
     Attributes:
         classes_only: it has no meaning in a regression.
         fitted: it is fitted on the reward split before the student begins.
-        baseline: its name alone says all, so that it can stand under `baselines`.
+        baseline: it can stand under `baselines`, where its name must say all: not where a field is required.
     """
 
     shorthand = "type"
@@ -48,7 +48,6 @@ class FixedConfig(WeightingConfig):
 
     title = "a fixed weight for each teacher"
     implementation = "raykd.weighting.rules:Fixed"
-    baseline = False
 
     type: Literal["fixed"] = "fixed"
     weights: list[float] = Field(
@@ -199,9 +198,8 @@ AnyWeighting = Annotated[WeightingConfig, OneOf()]
 
 def baseline_rules() -> tuple[str, ...]:
     """Rules whose name is all that they need: as `weighting`, and as baselines."""
-    return tuple(name for name, kind in WeightingConfig.types().items() if kind.baseline)
+    return tuple(name for name, kind in WeightingConfig.types().items() if kind.baseline and not _required(kind))
 
 
-def fitted_rules() -> tuple[str, ...]:
-    """Rules that are fitted on the reward split before the student begins."""
-    return tuple(name for name, kind in WeightingConfig.types().items() if kind.fitted)
+def _required(kind: type[WeightingConfig]) -> bool:
+    return any(field.is_required() for field in kind.model_fields.values())

@@ -6,13 +6,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from raykd.config import WeightingConfig, fitted_rules
 from raykd.records.result import RunResult
 from raykd.run.context import RunContext
 from raykd.run.result import Arm, teacher_result
 from raykd.run.targets import choose_overlap, compute_targets, rows_of_run, teacher_session
 from raykd.run.trackers import RunTrackers
-from raykd.run.train import all_rows, distill_step, finish_student, initial_student, rule_step, train_student
+from raykd.run.train import (
+    all_rows,
+    baseline_splits,
+    distill_step,
+    finish_student,
+    initial_student,
+    rule_step,
+    train_student,
+)
 from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.student.factory import WeightingSources
 from raykd.teachers import finetune
@@ -68,21 +75,16 @@ def prepare_teachers(context: RunContext) -> tuple[list[TeacherModel], list[str]
 def _baseline(
     context: RunContext, name: str, start: Path, sources: Sequence[TargetSource], weighting_inputs: WeightingSources
 ) -> Arm:
-    """The same student from the same weights: without a teacher, with its teachers in its own loop, or by a rule.
-
-    A baseline has no use for a quiz or a reward: it trains on their rows too (docs/design.md, "Baselines"). A
-    rule's teachers are frozen, and one that is fitted on the reward split leaves that out.
-    """
+    """The same student from the same weights: without a teacher, with its teachers in its own loop, or by a rule, whose
+    teachers are frozen."""
     step: StepFactory
-    held_out = ["quiz", "reward"]
     match name:
         case "alone":
             step = SupervisedStepFactory()
         case "in_loop":
             step = rule_step(context, sources, weighting_inputs, context.config.weighting, in_loop=True)
         case _:
-            step = rule_step(context, sources, weighting_inputs, WeightingConfig.of(name))
-            if name in fitted_rules():
-                held_out = ["quiz"]
-    rows, folder = all_rows(context.corpus, held_out), context.folder.baseline(name)
+            step = rule_step(context, sources, weighting_inputs, context.config.baseline_weightings[name])
+    rows = all_rows(context.corpus, baseline_splits(context.config, name))
+    folder = context.folder.baseline(name)
     return train_student(context, f"baseline {name}", start, step, folder, rows)

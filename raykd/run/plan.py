@@ -21,13 +21,13 @@ from raykd.config import (
     PolicyConfig,
     RunConfig,
     TeacherConfig,
+    load_implementation,
 )
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.errors import ConfigError
 from raykd.models import CheckpointInfo
-from raykd.models.describe import count
-from raykd.models.truncate import which_layers
+from raykd.run.train import baseline_splits
 from raykd.teachers import finetune
 from raykd.training.optim import steps_per_epoch, total_steps
 from raykd.weighting.policy.model import StateSpec, load_for
@@ -47,10 +47,10 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
     Raises:
         ConfigError, DataError, ModelError: what the run would stop at.
     """
+    for choice in (config.objective, config.weighting, config.feedback, *config.baseline_weightings.values()):
+        load_implementation(choice)
     inspect = functools.cache(models.inspect)
     rows = {purpose: len(ids) for purpose, ids in corpus.ids.items() if len(ids)}
-    # A baseline has no use for a quiz or a reward, and trains on those rows too.
-    corpus_rows = sum(rows.get(purpose, 0) for purpose in ("train", "quiz", "reward"))
     warnings = list(corpus.warnings)
     teachers = []
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
@@ -69,9 +69,7 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         "student": student,
         "weighting": _policy(config, task, rows["train"], inspect),
         "feedback": _feedback(config, teachers, rows["train"], inspect),
-        "baselines": {
-            name: student | {"name": name, **_steps("train", config.train, corpus_rows)} for name in config.baselines
-        },
+        "baselines": {name: student | _baseline(name, config, rows) for name in config.baselines},
         "study": _study(config),
         "warnings": warnings,
     }
@@ -190,12 +188,7 @@ def _trained(
 ) -> dict[str, Any]:
     """What is trained, for how many steps, on how much: a student or a teacher."""
     info = inspect(model.from_) if model.from_ is not None else None
-    models.planned_layout(model, info, max_length)
-    if info is None:
-        parameters = _fresh_parameters(model)
-    else:
-        kept = None if model.layers is None else which_layers(model.layers, info.layers or 0, info.name)
-        parameters = count(info.shapes, kept)
+    parameters = models.planned_layout(model, info, max_length).num_parameters()
     return {
         "name": name,
         **_steps(section, settings, rows),
@@ -206,6 +199,12 @@ def _trained(
     }
 
 
+def _baseline(name: str, config: RunConfig, rows: dict[str, int]) -> dict[str, Any]:
+    """What is another in a baseline's plan than in the student's."""
+    trained_on = sum(rows.get(split, 0) for split in ("train", *baseline_splits(config, name)))
+    return {"name": name, **_steps("train", config.train, trained_on)}
+
+
 def _steps(section: str, settings: OptimConfig, rows: int) -> dict[str, int]:
     passes = settings.epochs * steps_per_epoch(rows, settings)
     if not math.isfinite(passes) or (settings.max_steps is None and passes > MOST_STEPS):
@@ -214,12 +213,3 @@ def _steps(section: str, settings: OptimConfig, rows: int) -> dict[str, int]:
         )
         raise ConfigError(f"{section}.epochs", what, "lower epochs, or set max_steps")
     return {"steps_per_epoch": steps_per_epoch(rows, settings), "steps": total_steps(rows, settings)}
-
-
-def _fresh_parameters(model: ModelConfig) -> int:
-    """Of a BERT encoder: embeddings, and per layer attention (4 H²) and feed-forward (2 H F); small terms left out."""
-    assert isinstance(model.layers, int)
-    assert model.hidden_size is not None
-    wide = model.intermediate_size or 4 * model.hidden_size
-    layer = 4 * model.hidden_size**2 + 2 * model.hidden_size * wide
-    return model.vocab_size * model.hidden_size + model.layers * layer

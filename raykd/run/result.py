@@ -16,7 +16,7 @@ import torch
 from sklearn.metrics import confusion_matrix
 
 from raykd import __version__, models
-from raykd.config import RunConfig, fitted_rules
+from raykd.config import RunConfig
 from raykd.data.corpus import Corpus
 from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
@@ -197,7 +197,7 @@ def _splits(corpus: Corpus, config: RunConfig) -> dict[str, SplitUse]:
 
 
 def _reward_used_for(config: RunConfig) -> list[str]:
-    fits = [name for name in (config.weighting.type, *config.baselines) if name in fitted_rules()]
+    fits = [rule.type for rule in (config.weighting, *config.baseline_weightings.values()) if rule.fitted]
     used = [f"fitting {', '.join(dict.fromkeys(fits))}"] if fits else []
     if config.weighting.type == "policy" and config.weighting.needs_reward_split:
         used.append("the policy's reward")

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from raykd.config import baseline_rules, fitted_rules
 from raykd.run.context import RunContext
 from raykd.run.train import all_rows
 from raykd.teachers.serving import parity
@@ -38,8 +37,8 @@ def rows_of_run(context: RunContext) -> np.ndarray:
     """Ids of the training split whose soft targets the student or a baseline uses: held-out rows too, where a rule
     trains on them or is fitted on them."""
     config = context.config
-    by_rule = any(name in baseline_rules() for name in config.baselines)
-    used = {"quiz": by_rule, "reward": by_rule or config.weighting.type in fitted_rules()}
+    by_rule = bool(config.baseline_weightings)
+    used = {"quiz": by_rule, "reward": by_rule or config.weighting.fitted}
     return all_rows(context.corpus, [split for split, needed in used.items() if needed]).ids
 
 

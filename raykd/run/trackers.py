@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from raykd.config import RunConfig, TrackersConfig
+from raykd.config.load import flat
 from raykd.errors import ConfigError, RunError
 from raykd.files import write_json
 from raykd.records.events import EvalEvent, Event, StepEvent
@@ -158,7 +159,8 @@ def scalars(event: Event) -> dict[str, float]:
 def parameters(config: RunConfig) -> dict[str, Any]:
     """What decides the student, by dotted key; lists of plain values as JSON."""
     raw = config.model_dump(mode="json", by_alias=True)
-    return dict(_flat({key: value for key, value in raw.items() if key not in NOT_PARAMS}))
+    kept = flat({key: value for key, value in raw.items() if key not in NOT_PARAMS})
+    return {key: json.dumps(value) if isinstance(value, list) else value for key, value in kept}
 
 
 def final_scores(result: RunResult) -> dict[str, float]:
@@ -167,16 +169,3 @@ def final_scores(result: RunResult) -> dict[str, float]:
     groups |= {f"{name}/validation": baseline.scores for name, baseline in result.baselines.items()}
     named = {f"final/{group}/{name}": value for group, scores in groups.items() for name, value in scores.items()}
     return {name: value for name, value in named.items() if value is not None}
-
-
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if _has_sections(value) else None
-    if items is None:
-        yield prefix, json.dumps(value) if isinstance(value, list) else value
-        return
-    for key, item in items:
-        yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
-
-
-def _has_sections(value: Any) -> bool:
-    return isinstance(value, list) and any(isinstance(item, dict) for item in value)

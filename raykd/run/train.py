@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from raykd import models
-from raykd.config import CotangentFeedbackConfig, WeightingConfig
+from raykd.config import CotangentFeedbackConfig, RunConfig, WeightingConfig
 from raykd.data.corpus import Corpus
 from raykd.errors import Interrupted
 from raykd.files import replacing_folder
@@ -30,6 +30,13 @@ def all_rows(corpus: Corpus, held_out: Sequence[str]) -> Subset:
     parts = [corpus.ids[split] for split in ("train", *held_out) if split in corpus.ids]
     # The rows of train keep their order where nothing was held out.
     return Subset(corpus.splits["train"], parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)))
+
+
+def baseline_splits(config: RunConfig, name: str) -> list[str]:
+    """The held-out splits that a baseline trains on too: it has no use for a quiz or a reward (docs/design.md,
+    "Baselines"), but a rule that is fitted on the reward split leaves that out."""
+    rule = config.baseline_weightings.get(name)
+    return ["quiz"] if rule is not None and rule.fitted else ["quiz", "reward"]
 
 
 def initial_student(context: RunContext, folder: Path | None = None) -> Path:

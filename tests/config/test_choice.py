@@ -170,6 +170,8 @@ def test_a_key_of_before_is_refused_with_its_new_name(old: str) -> None:
         ("study={space: {seed: {chioce: [1]}}}", "study.space.seed.chioce: unknown key (did you mean choice?)"),
         ("study={space: {weighting.type: {choice: [polcy]}}}", "there is no type 'polcy': did you mean policy?"),
         ("study={space: {weighting: {choice: [polcy]}}}", "there is no type 'polcy': did you mean policy?"),
+        ("weighting={type: policy, temp: 2}", "weighting.temp: unknown key (known here: type, mode, reward"),
+        ("study={space: {teachers.0.num_cpsu: {choice: [1]}}}", "did you mean teachers.num_cpus?"),
         ("study={space: {trackers.mlflow: {choice: [a]}}}", "all trials of a study share it"),
     ],
 )

@@ -57,6 +57,10 @@ def test_one_key(key: str, parts: list[str]) -> None:
         ("weightng", "did you mean weighting?"),
         ("weighting.entropy", "did you mean weighting.entropy_bonus?"),
         ("feedback.teacher_clip", "feedback.teacher_max_grad_norm"),
+        ("teachers.0.finetune.clip", "finetune.max_grad_norm"),
+        ("weighting.temp", "known here: type, weights"),
+        ("oracle", "is a type of weighting"),
+        ("study.asha", "is a type of study.scheduler"),
     ],
 )
 def test_a_mistyped_key_is_one_line(key: str, says: str) -> None:
@@ -72,6 +76,8 @@ def test_the_schema_is_json_and_has_every_type() -> None:
     assert {kind.__name__ for kind in WeightingConfig.types().values()} <= set(whole["$defs"])
     assert schema("train.lr")["exclusiveMinimum"] == 0
     assert {"type": "string"} in schema("weighting")["anyOf"]  # the bare name
+    assert schema("teachers.0.replicas") == {"minimum": 1, "type": "integer"}
+    assert [form["const"] for form in schema("weighting.type")["anyOf"]] == list(WeightingConfig.types())
 
 
 def test_what_pbt_may_change_is_marked_in_the_models() -> None:

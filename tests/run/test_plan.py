@@ -6,11 +6,12 @@ import copy
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import TINY_TEACHER, Configure
 
 from raykd import api, models
-from raykd.config import ModelConfig
+from raykd.config import ModelConfig, WeightingConfig
 from raykd.data.tasks import Task
 from raykd.errors import ConfigError, ModelError
 
@@ -39,6 +40,33 @@ def test_a_teacher_of_other_classes_is_refused_before_anything_runs(configure: C
         api.check(configure(teachers=[str(tmp_path / "three")]))
     with pytest.raises(ModelError, match="layers"):
         api.check(configure(f"student={{from: {tmp_path / 'three'}, layers: [0, 7]}}"))
+
+
+def test_a_fresh_model_is_counted_as_it_is_built(configure: Configure) -> None:
+    config = configure()
+    letters = np.random.default_rng(0).choice(list("abcdefghij"), (400, 6))
+    texts = [f"{word} {word}" for word in map("".join, letters)]
+    model, tokenizer = models.build(config.student, TASK, texts, 0, 24)
+    assert len(tokenizer) == config.student.vocab_size
+    assert api.check(config)["student"]["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+def test_a_baseline_is_planned_on_the_rows_that_it_trains_on(configure: Configure) -> None:
+    plan = api.check(configure("data.reward=0.25", "train.batch_size=10", baselines=["alone", "oracle", "best"]))
+    assert plan["rows"]["train"] == 180
+    assert {name: arm["steps_per_epoch"] for name, arm in plan["baselines"].items()} == {
+        "alone": 24, "oracle": 24, "best": 18,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [{"weighting": "oracle"}, {"baselines": ["oracle"]}])
+def test_an_implementation_that_cannot_be_loaded_is_known_at_once(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, place: dict[str, object]
+) -> None:
+    config = configure(**place)
+    monkeypatch.setattr(WeightingConfig.types()["oracle"], "implementation", "no_such_package.rules:Oracle")
+    with pytest.raises(ConfigError, match=r"implementation 'no_such_package.rules:Oracle' cannot be loaded"):
+        api.check(config)
 
 
 @pytest.fixture
