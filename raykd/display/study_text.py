@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from raykd.display.text import article, count, margin, metric_name, number, share
+from raykd.display.text import article, margin, metric_name, number, plural, share
 from raykd.records.durations import duration
-from raykd.records.result import BestResult, StudyResult
+from raykd.records.result import StudyResult
 
 SEARCHERS = {"random": "at random", "grid": "over the whole grid", "optuna": "by Optuna"}
 MOST_KEYS = 3
@@ -86,8 +86,8 @@ def trials_text(result: StudyResult) -> str:
         sentence += f", {trials.stopped} were stopped early ({result.scheduler})"
     if trials.failed:
         sentence += f", {trials.failed} failed (the table gives the reasons)"
-    at_once = f"{result.concurrency} ran at once" if result.concurrency else "They ran side by side"
-    return f"{sentence}. {at_once}; the study took {duration(result.seconds)}."
+    at_once = f"With {plural(result.concurrency, 'trial')} at a time the" if result.concurrency else "The"
+    return f"{sentence}. {at_once} study took {duration(result.seconds)}."
 
 
 def sharing_text(result: StudyResult) -> str:
@@ -102,10 +102,3 @@ def sharing_text(result: StudyResult) -> str:
         text += f" The other {sharing.rows_wanted - sharing.rows_computed:,} rows were stored by earlier runs."
     text += f" Trials with a teacher of their own would have computed {sharing.rows_apart:,}"
     return text + (f", {duration(sharing.saved_s)} more of the teachers' time." if sharing.saved_s else ".")
-
-
-def size_text(best: BestResult) -> str:
-    """`31 k parameters, 0.8 ms a row`."""
-    parts = [f"{count(best.parameters)} parameters"] if best.parameters else []
-    parts += [f"{best.latency_ms:.1f} ms a row"] if best.latency_ms else []
-    return ", ".join(parts)

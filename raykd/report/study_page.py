@@ -64,11 +64,12 @@ def _tiles(study: Study) -> list[Tile]:
     spread = "1 seed" if best.deviation is None else f"± {number(best.deviation)} over {len(best.values)} seeds"
     ended = ((trials.done, "finished"), (trials.stopped, "stopped early"), (trials.failed, "failed"))
     used = f"{sharing.rows_used:,} used by {sharing.trials} trials"
-    at_once = f"{result.concurrency} trials at once" if result.concurrency else ""
+    at_once = f"{plural(result.concurrency, 'trial')} at a time" if result.concurrency else ""
+    latency = f"{best.latency_ms:.1f} ms a row on the CPU" if best.latency_ms else ""
     return [
         Tile(f"best, {metric_name(result.metric)}", number(best.mean), spread),
         Tile("trials", f"{trials.total}", ", ".join(f"{number_of} {how}" for number_of, how in ended if number_of)),
-        Tile("parameters of the best student", count(best.parameters), study_text.size_text(best)),
+        Tile("parameters of the best student", count(best.parameters), latency),
         Tile("teacher rows computed", f"{sharing.rows_computed:,}", used),
         Tile("total time", duration(result.seconds), at_once),
     ]

@@ -82,7 +82,7 @@ def test_an_unfinished_study_has_a_page(tmp_path: Path) -> None:
     write_log(tmp_path)
     page = study_page.render(tmp_path).read_text(encoding="utf-8")
     text, _ = read(page)
-    for part in ("not finished", "--resume", "out of memory", "t09 with 0.820"):
+    for part in ("not finished", "--resume", "out of memory", "t08 with 0.810"):
         assert part in text
     assert "<b>policy</b>" not in page
     assert pictures(tmp_path) == {"history", "trial_curves", "parallel"}
