@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from raykd.records.feedback_state import PolicyState
-from raykd.records.result import TeacherWeights, WeightingResult
+from raykd.records.result import TeacherWeights, WeightGroup, WeightingResult
 from raykd.report.run_files import Run
 
 GROUPS = {"class": "class", "domain": "domain", "length": "length in characters"}
@@ -47,6 +47,12 @@ class WeightingData:
         if self.result is not None and self.result.updates is not None:
             return self.result.updates
         return self.policy.updates if self.policy else 0
+
+    @property
+    def groups(self) -> dict[str, list[WeightGroup]]:
+        """The weights by class, domain and length, where there are any groups of that kind."""
+        groups = self.weights.groups if self.weights else {}
+        return {kind: members for kind, members in groups.items() if members}
 
     @property
     def teachers(self) -> list[str]:

@@ -73,7 +73,7 @@ def _weights(data: WeightingData) -> str:
 def _groups(data: WeightingData) -> list[str]:
     """Where a teacher's weight differs much between groups of rows."""
     sentences = []
-    for key, groups in (data.weights.groups if data.weights else {}).items():
+    for key, groups in data.groups.items():
         spread = {teacher: _spread([group.weight[teacher] for group in groups]) for teacher in data.teachers}
         teacher = max(data.teachers, key=lambda name: spread[name])
         if spread[teacher] < NOTABLE:
@@ -121,10 +121,10 @@ def _against_rules(run: Run, data: WeightingData) -> str:
 
 def _table(data: WeightingData) -> Table | None:
     """Every group's weights; the largest groups where there are very many."""
-    if not data.weights or not data.weights.groups:
+    if not data.groups:
         return None
     rows = []
-    for key, groups in data.weights.groups.items():
+    for key, groups in data.groups.items():
         for group in (
             sorted(groups, key=lambda group: -group.rows)[:MOST_GROUPS] if len(groups) > MOST_GROUPS else groups
         ):

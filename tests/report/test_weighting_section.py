@@ -12,6 +12,7 @@ from reading import LONG, assert_readable, pictures, series, text_in, text_of
 from raykd.records.result import BaselineResult, RunResult, TeacherWeights, WeightGroup, WeightingResult
 from raykd.records.series import Series
 from raykd.report.figures.canvas import DARK, LIGHT, Theme
+from raykd.report.figures.run_pictures import run_pictures
 from raykd.report.figures.weighting_figures import policy_curves, shares_over_steps, weights_by_group
 from raykd.report.run_files import Run, read_run
 from raykd.report.weighting_data import WeightingData
@@ -118,6 +119,16 @@ def test_without_a_weighting_by_row_there_is_no_section(regression_run: Path) ->
 @pytest.mark.parametrize("weighting", [WeightingResult(), WeightingResult(updates=0, mode="greedy")])
 def test_the_barest_weighting_is_enough(run: Run, weighting: WeightingResult) -> None:
     assert "Weighting of the teachers" in text_of(with_weighting(run, weighting))
+
+
+def test_a_kind_of_group_without_members_is_left_out(run: Run) -> None:
+    """As where all rows have one length."""
+    weighting = WeightingResult(teacher_weights=weights().model_copy(update={"groups": {"length": []}}))
+    section = weighting_section(with_weighting(run, weighting), [])
+    assert section is not None
+    assert section.table is None
+    names = {picture.name for picture in run_pictures(with_weighting(run, weighting))}
+    assert "weights_by_group" not in names
 
 
 def test_names_do_not_become_markup(run: Run) -> None:

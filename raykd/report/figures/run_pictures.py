@@ -120,10 +120,10 @@ def _weighting(run: Run) -> list[Picture]:
         uniform = data.result.entropy_uniform if data.result else None
         draw = partial(policy_curves, data.policy.entropy, uniform, data.policy.reward)
         pictures.append(Picture("policy", "Entropy and reward of the policy", caption, draw, "weighting"))
-    if data.weights and data.weights.groups:
+    if data.groups:
         what = "how likely each teacher is to be chosen" if data.by_policy else "each teacher's weight"
         caption = f"In per cent, {what} at the end, on the rows of a class, a domain, a length (in characters)."
-        draw = partial(weights_by_group, data.weights.groups, data.teachers)
+        draw = partial(weights_by_group, data.groups, data.teachers)
         pictures.append(Picture("weights_by_group", "Weights by group of rows", caption, draw, "weighting"))
     return pictures
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -63,7 +62,7 @@ def policy_curves(entropy: Series, uniform: float | None, rewards: Series, theme
 
 
 def weights_by_group(
-    groups: Mapping[Literal["class", "domain", "length"], list[WeightGroup]],
+    groups: Mapping[str, Sequence[WeightGroup]],
     teachers: Sequence[str],
     theme: Theme = LIGHT,
 ) -> Figure:
