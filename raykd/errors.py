@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def one_line(error: object, most: int | None = None) -> str:
+    """The text of an error of somebody else's on one line, at most so many characters of it."""
+    return " ".join(str(error).split())[:most]
+
+
 class RaykdError(Exception):
     """Base of all errors that raykd raises on purpose.
 

@@ -34,7 +34,7 @@ for _name, _value in {
 import ray  # noqa: E402
 
 from raykd.config import FinetunedTeacherConfig, RunConfig  # noqa: E402
-from raykd.errors import RunError  # noqa: E402
+from raykd.errors import RunError, one_line  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def connected(config: RunConfig) -> Iterator[bool]:
                 ray.init(address=address, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             mend = "is the cluster up, and RAY_AUTH_MODE (token or disabled) the same on both sides?"
-            raise RunError(f"Ray at {address}", " ".join(str(error).split()), mend) from None
+            raise RunError(f"Ray at {address}", one_line(error), mend) from None
         log.info("joined the Ray cluster at %s", address)
     else:
         # A Ray of our own listens on this machine only and ends with the run: no token to write into a home folder.

@@ -16,3 +16,9 @@ def events(folder: Path, kind: str) -> list[Any]:
 def losses(folder: Path) -> list[float]:
     """The student's loss of every logged step."""
     return [event.loss for event in events(folder, "step")]
+
+
+def step_times(folder: Path) -> list[float]:
+    """When each logged step was written. A run that starts over writes them all again; a resumed one keeps those that
+    its checkpoint has seen."""
+    return [event.time for event in events(folder, "step")]

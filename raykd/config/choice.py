@@ -18,7 +18,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticUndefined
 
 from raykd.config.base import Section
-from raykd.errors import ConfigError
+from raykd.errors import ConfigError, one_line
 
 
 class Choice(Section):
@@ -164,4 +164,4 @@ def _where(family: type[Choice], point: EntryPoint) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}: {one_line(error)}"

@@ -42,11 +42,6 @@ def _grouped(places: np.ndarray, lengths: np.ndarray, batch_size: int, rng: np.r
     return np.concatenate([batches[rng.permutation(len(batches))].reshape(-1), rest])
 
 
-def batches_per_epoch(rows: int, batch_size: int) -> int:
-    """Number of global batches of an epoch, the short last one included."""
-    return -(-rows // batch_size)
-
-
 def batch(order: np.ndarray, k: int, batch_size: int) -> np.ndarray:
     """The ids of global batch k."""
     return order[k * batch_size : (k + 1) * batch_size]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
-from raykd.errors import DataError
+from raykd.errors import DataError, one_line
 
 FINGERPRINT = b"raykd.fingerprint"
 """Key in the file's schema metadata."""
@@ -44,7 +44,7 @@ class Rows:
             mend = "the cache must be on storage shared by all nodes: set `cache` to such a folder"
             raise DataError(path, "this corpus is not in the cache that this node sees", mend) from None
         except (pa.ArrowInvalid, OSError) as error:
-            what = f"is damaged: {' '.join(str(error).split())}"
+            what = f"is damaged: {one_line(error)}"
             raise DataError(path, what, "delete it and start again, it is then written again") from None
         written = (table.schema.metadata or {}).get(FINGERPRINT, b"").decode()
         if written != fingerprint:

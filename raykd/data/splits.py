@@ -13,7 +13,7 @@ import pyarrow.ipc
 from filelock import FileLock
 
 from raykd.data.rows import FINGERPRINT, Rows
-from raykd.errors import DataError
+from raykd.errors import DataError, one_line
 from raykd.files import replacing
 
 FORMAT = b"raykd corpus 1"
@@ -51,7 +51,7 @@ def write_split(name: str, table: pa.Table, cache: Path) -> Split:
             if not _whole(path, fingerprint):
                 _write(path, table.combine_chunks().replace_schema_metadata({FINGERPRINT: fingerprint.encode()}))
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or one_line(error)
         mend = "set `cache` to a folder on a disk with room that you can write"
         raise DataError(f"cache {cache}", f"cannot be written: {reason:.200}", mend) from None
     return Split(name, str(path), fingerprint, table.num_rows)

@@ -16,8 +16,8 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.logging import RichHandler
 
+from raykd.display.durations import clock, duration
 from raykd.display.run_view import RunView, feedback_texts, policy_text
-from raykd.records.durations import clock, duration
 from raykd.records.events import EvalEvent, Event, PhaseEvent, TargetsEvent, TeacherEvalEvent
 from raykd.records.log import Tail
 from raykd.records.run_state import RunState, TrainingState, logs

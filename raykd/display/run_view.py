@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from raykd.records.durations import clock
+from raykd.display.durations import clock
 from raykd.records.run_state import TEACHER, Phase, RunState, TargetsState, TrainingState
 
 WIDEST = 100

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from raykd.display.durations import duration
 from raykd.display.text import article, margin, metric_name, number, plural, share
-from raykd.records.durations import duration
 from raykd.records.result import StudyResult
 
 SEARCHERS = {"random": "at random", "grid": "over the whole grid", "optuna": "by Optuna"}

@@ -11,9 +11,9 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from raykd.display.durations import clock, duration
 from raykd.display.progress import RunProgress
 from raykd.display.run_view import RunView
-from raykd.records.durations import clock, duration
 from raykd.records.events import Event, TrialEndedEvent
 from raykd.records.study_state import StudyState, TrialState
 

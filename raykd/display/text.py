@@ -129,8 +129,8 @@ def before_and_after(result: RunResult, teacher: str) -> tuple[float, float] | N
 
 
 def number(value: float | None) -> str:
-    """A metric's value; a dash when there is none."""
-    return "-" if value is None else f"{value:.3f}"
+    """A metric's value; a dash when there is none. What rounds to 0 has no sign, so that equal values have one text."""
+    return "-" if value is None else f"{value:z.3f}"
 
 
 def difference(value: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,12 +20,10 @@ from raykd.config import ModelConfig
 from raykd.errors import ModelError
 from raykd.models.checkpoint import (
     check_vocabulary,
-    load,
     read_config,
     read_model,
     resolve,
     resolve_tokenizer,
-    save,
 )
 from raykd.models.length import check_length
 from raykd.models.tokenizers import KINDS, read_tokenizer, train_tokenizer
@@ -34,10 +31,6 @@ from raykd.models.truncate import truncate
 
 if TYPE_CHECKING:
     from raykd.data.tasks import Task
-
-__all__ = ["build", "load", "resolve", "save"]
-
-logger = logging.getLogger(__name__)
 
 DROPOUTS = ("dropout", "dropout_prob", "dropout_rate", "pdrop")
 """How the names of dropout shares end in the configurations of transformers."""

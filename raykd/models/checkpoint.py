@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -65,7 +65,7 @@ def _folder(name: str) -> Path:
     except HfHubHTTPError as error:
         status = error.response.status_code
         raise ModelError(name, f"the hub refused it (HTTP {status})", "check the name and your access to it") from None
-    except OSError:
+    except (HTTPError, OSError):  # what the client's HTTP library raises is no OSError
         raise ModelError(
             name, "no such folder, and the hub could not be asked or does not have it", "check the name or the network"
         ) from None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,6 @@ from safetensors import safe_open
 
 from raykd.models.checkpoint import INDEX, SINGLE, read_config
 from raykd.models.hub_errors import reading
-
-LAYER = re.compile(r"\.(?:layer|layers|h|block)\.(\d+)\.")
-"""How architectures name the layers of their one stack."""
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -32,23 +27,18 @@ def describe(folder: Path) -> dict[str, Any]:
     }
 
 
-def parameter_count(folder: Path, layers: Collection[int] | None = None) -> int:
-    """How many numbers a checkpoint's weights are; of `layers` only, where a truncation keeps those.
+def parameter_count(folder: Path) -> int:
+    """How many numbers a checkpoint's weights are.
 
     Raises:
         ModelError: the weights cannot be read.
     """
-    return count(stored_shapes(folder, str(folder)), layers)
+    return count(stored_shapes(folder, str(folder)))
 
 
-def count(shapes: dict[str, tuple[int, ...]], layers: Collection[int] | None = None) -> int:
-    """Numbers in tensors of these shapes, as `parameter_count` counts those of a folder."""
-    total = 0
-    for name, shape in shapes.items():
-        layer = LAYER.search(name)
-        if layer is None or layers is None or int(layer[1]) in layers:
-            total += math.prod(shape)
-    return total
+def count(shapes: dict[str, tuple[int, ...]]) -> int:
+    """Numbers in tensors of these shapes, by name."""
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def stored_shapes(folder: Path, where: str) -> dict[str, tuple[int, ...]]:

@@ -12,7 +12,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from raykd.errors import ModelError
+from raykd.errors import ModelError, one_line
+from raykd.files import sha256
 from raykd.models.tokenizers import read_tokenizer
 
 NO_ARCHITECTURE = {
@@ -39,11 +40,9 @@ def weights_fingerprint(folder: Path | str) -> str:
     try:
         config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
         for file in files:
-            with file.open("rb") as stream:
-                whole.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+            whole.update(f"{file.name} {sha256(file)}\n".encode())
     except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(str(folder), f"cannot be read: {reason}", "download or save it again") from None
+        raise ModelError(str(folder), f"cannot be read: {one_line(error)}", "download or save it again") from None
     whole.update(_canonical({key: value for key, value in config.items() if key not in NO_ARCHITECTURE}))
     return whole.hexdigest()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
-from raykd.errors import ConfigError, ModelError
+from raykd.errors import ConfigError, ModelError, one_line
 
 
 def push(folders: Sequence[Path], repository: str) -> str:
@@ -36,6 +36,6 @@ def push(folders: Sequence[Path], repository: str) -> str:
     except (HTTPError, OSError):  # what the client's HTTP library raises is no OSError
         raise ModelError(repository, "the hub could not be reached", "check the network") from None
     except ValueError as error:
-        what = f"the hub does not take its card ({' '.join(str(error).split())[:200]})"
+        what = f"the hub does not take its card ({one_line(error, 200)})"
         raise ModelError(str(folders[0] / "README.md"), what, "correct the lines between ---") from None
     return str(address)

@@ -7,6 +7,7 @@ that names which it changes or adds are judged as in the run.
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,15 @@ from raykd.models.checkpoint import (
     resolve,
     resolve_tokenizer,
 )
-from raykd.models.describe import LAYER, count, stored_shapes
+from raykd.models.describe import count, stored_shapes
 from raykd.models.hub_errors import reading
 from raykd.models.labels import model_labels
 from raykd.models.length import check_length
 from raykd.models.tokenizers import KINDS, check_vocab_size, read_tokenizer
 from raykd.models.truncate import layer_stack, which_layers
 
+LAYER = re.compile(r"\.(?:layer|layers|h|block)\.(\d+)\.")
+"""How architectures name the layers of their one stack."""
 SLACK = 10**8
 """Parameters that a model may have beyond twice those of its weights: more is a config.json of another model."""
 

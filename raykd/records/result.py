@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from raykd.errors import RunError
+from raykd.errors import RunError, one_line
 
 SCHEMA_VERSION: Literal[1] = 1
 Scores = dict[str, float | None]
@@ -313,7 +313,7 @@ def read_result(path: Path) -> RunResult | StudyResult | None:
         raw = json.loads(path.read_bytes())
         version = raw.get("schema_version")
     except (ValueError, AttributeError, RecursionError) as error:
-        raise RunError(str(path), f"is damaged: {' '.join(str(error).split())[:200]}", mend) from None
+        raise RunError(str(path), f"is damaged: {one_line(error, 200)}", mend) from None
     if version != SCHEMA_VERSION:
         what = f"was written by another version of raykd (schema {version}, this one has {SCHEMA_VERSION})"
         raise RunError(str(path), what, "use that version, or give another --output")

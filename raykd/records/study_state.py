@@ -77,14 +77,12 @@ class StudyState:
     Attributes:
         metric: empty before the plan: then the log is no study's.
         trials: planned.
-        concurrency: trials at once.
         keys: the searched ones.
         all: by name.
     """
 
     metric: str = ""
     trials: int = 0
-    concurrency: int = 0
     keys: list[str] = field(default_factory=list)
     all: dict[str, TrialState] = field(default_factory=dict)
 
@@ -100,8 +98,7 @@ class StudyState:
         """Takes in one event of the study's log; others than its own are passed over."""
         match event:
             case StudyPlanEvent():
-                self.metric, self.trials = event.metric, event.trials
-                self.concurrency, self.keys = event.concurrency, event.keys
+                self.metric, self.trials, self.keys = event.metric, event.trials, event.keys
             case TrialStartedEvent() | TrialReportEvent() | TrialEndedEvent():
                 self.all.setdefault(event.trial, TrialState(event.trial, len(self.all))).apply(event)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
+from raykd.display.verdict import Verdict, verdict
 from raykd.records.feedback_state import FeedbackState, TrainedTeacherState
 from raykd.records.result import FeedbackResult
-from raykd.records.verdict import Verdict, verdict
 from raykd.report.run_files import Run
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from raykd.display.durations import duration
 from raykd.display.text import (
     difference,
     margin,
@@ -16,7 +17,6 @@ from raykd.display.text import (
     short_name,
     size,
 )
-from raykd.records.durations import duration
 from raykd.report.feedback_data import FeedbackData, TrainedTeacher
 from raykd.report.figures.picture import DrawnPicture
 from raykd.report.run_files import Run

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from raykd.display.durations import duration
 from raykd.display.text import caution, count, difference, layers, metric_name, number, reached, share, verdict
-from raykd.records.durations import duration
 from raykd.records.result import RunResult
 from raykd.report.run_files import Run
 from raykd.report.views import Headline, Mark, Meter, Tile

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from raykd.errors import ConfigError
+from raykd.errors import ConfigError, one_line
 from raykd.records.result import RunResult, read_result
 from raykd.records.run_state import RunState
 
@@ -104,6 +104,6 @@ def _predictions(path: Path) -> tuple[tuple[np.ndarray, np.ndarray] | None, list
         table = pq.read_table(path, columns=["label", "prediction"])
         true, predicted = (table[name].to_numpy().astype(np.float64) for name in ("label", "prediction"))
     except (OSError, ValueError, pa.ArrowException) as error:
-        return None, [f"predictions.parquet cannot be read: {' '.join(str(error).split())[:200]}"]
+        return None, [f"predictions.parquet cannot be read: {one_line(error, 200)}"]
     known = np.isfinite(true) & np.isfinite(predicted)
     return (true[known], predicted[known]), []

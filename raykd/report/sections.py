@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raykd.display.durations import duration
 from raykd.display.text import (
     BASELINES,
     before_and_after,
@@ -12,7 +13,6 @@ from raykd.display.text import (
     share,
     short_name,
 )
-from raykd.records.durations import duration
 from raykd.records.result import RunResult, Scores, TeacherResult
 from raykd.report.run_files import Run
 from raykd.report.views import Column, Reproduction, Row, Section, Table

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raykd.display import study_text
+from raykd.display.durations import duration
 from raykd.display.text import count, metric_name, number, plural
-from raykd.records.durations import duration
 from raykd.records.study_state import TrialState
 from raykd.report.figures.picture import DrawnPicture, draw
 from raykd.report.figures.study_pictures import study_pictures

@@ -9,6 +9,8 @@ from raykd.records.result import TeacherWeights, WeightGroup, WeightingResult
 from raykd.report.run_files import Run
 
 GROUPS = {"class": "class", "domain": "domain", "length": "length in characters"}
+MOST_GROUPS = 12
+"""Groups of a kind that the picture and the table show."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,16 @@ class WeightingData:
         """The weights by class, domain and length, where there are any groups of that kind."""
         groups = self.weights.groups if self.weights else {}
         return {kind: members for kind, members in groups.items() if members}
+
+    @property
+    def largest_groups(self) -> dict[str, list[WeightGroup]]:
+        """The largest of `groups` by rows, where a kind has too many to show."""
+        return {
+            kind: sorted(members, key=lambda group: -group.rows)[:MOST_GROUPS]
+            if len(members) > MOST_GROUPS
+            else members
+            for kind, members in self.groups.items()
+        }
 
     @property
     def teachers(self) -> list[str]:

@@ -24,7 +24,6 @@ LOW, HIGH = 0.25, 0.95
 """Shares of a uniform policy's entropy."""
 NOTABLE = 0.1
 """The difference between groups from which a sentence names them."""
-MOST_GROUPS = 12
 
 
 def weighting_section(run: Run, pictures: Sequence[DrawnPicture]) -> Section | None:
@@ -124,10 +123,8 @@ def _table(data: WeightingData) -> Table | None:
     if not data.groups:
         return None
     rows = []
-    for key, groups in data.groups.items():
-        for group in (
-            sorted(groups, key=lambda group: -group.rows)[:MOST_GROUPS] if len(groups) > MOST_GROUPS else groups
-        ):
+    for key, groups in data.largest_groups.items():
+        for group in groups:
             shares = [share(group.weight[name]) for name in data.teachers]
             rows.append(Row([f"{key} {group.group}", f"{group.rows:,}", *shares]))
     return Table.of(["Rows", "number", *data.teachers], rows, text=(0,))

@@ -58,7 +58,7 @@ class Arm:
 
 def teacher_result(served: TeacherStatus, session: TeacherSession, task: Task) -> TeacherResult:
     """What a teacher is, how good it is on the validation rows, and what its soft targets cost."""
-    (source,) = [s for s in session.sources("validation") if s.teacher is served.teacher]
+    source = session.source(served, "validation")
     client = TeacherClient(source)
     ids = source.wanted
     logits = client.get(ids)

@@ -14,7 +14,7 @@ from typing import Any
 
 from raykd.config import RunConfig, TrackersConfig
 from raykd.config.load import flat
-from raykd.errors import ConfigError, RunError
+from raykd.errors import ConfigError, RunError, one_line
 from raykd.files import write_json
 from raykd.records.events import EvalEvent, Event, StepEvent
 from raykd.records.log import Tail
@@ -97,7 +97,7 @@ class RunTrackers:
             if wanted.wandb is not None:
                 yield WandB(wanted.wandb, config.name, run, self.folder, params)
         except Exception as error:  # whatever a foreign client raises: nothing has been trained yet
-            what = f"cannot be started: {' '.join(str(error).split())[:300]}"
+            what = f"cannot be started: {one_line(error, 300)}"
             raise RunError("trackers", what, "check the URI and the server, or leave the tracker out") from error
 
     def _follow(self) -> None:
@@ -139,7 +139,7 @@ class RunTrackers:
             try:
                 call(tracker)
             except Exception as error:  # whatever a foreign client raises: it must not end the run
-                log.warning("the tracker %s is given up: %s", type(tracker).__name__, " ".join(str(error).split()))
+                log.warning("the tracker %s is given up: %s", type(tracker).__name__, one_line(error))
                 self._trackers.remove(tracker)
 
 

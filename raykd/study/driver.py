@@ -19,7 +19,7 @@ from raykd.run.result import score_test
 from raykd.run.trackers import check_trackers
 from raykd.study import results, space, tuner
 from raykd.study.shared import Shared, prepare
-from raykd.study.trial import Setup
+from raykd.study.trial import Setup, trial_folder
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +41,14 @@ def run(context: RunContext) -> StudyResult:
     space.check(config, space.sample(config) if points is None else [point["params"] for point in points])
     check_trackers(config.trackers)
     shared = prepare(context)
-    at_once = tuner.concurrency(config, len(points or []) or study.trials, context.remote)
     trials = len(points or []) or study.trials
+    at_once = tuner.concurrency(config, trials, context.remote)
     context.metrics.write(
         StudyPlanEvent(metric=config.task.best_by, trials=trials, concurrency=at_once, keys=list(study.space))
     )
     setup = _setup(context, shared, at_once)
     context.phase("search")
-    if points is not None:
+    if points is not None and not setup.clones:  # PBT must have its whole population, and names its trials itself
         points = _valid(context, points)
     tuner.search(setup, points, context.stop)
     state = StudyState.read(context.folder.path)
@@ -82,7 +82,7 @@ def _valid(context: RunContext, points: list[dict[str, Any]]) -> list[dict[str, 
     kept, known = [], StudyState.read(context.folder.path).all
     for point in points:
         try:
-            space.trial_config(context.config, point["params"], point.get("name", "trial"))
+            space.trial_config(context.config, point["params"], point["name"])
             kept.append(point)
         except ConfigError as error:
             if point["name"] not in known:
@@ -137,7 +137,7 @@ def _keep_best(context: RunContext, name: str) -> dict[str, float] | None:
     best = folder / results.BEST
     if not best.exists():
         with replacing_folder(best) as draft:
-            shutil.copytree(folder / "trials" / name, draft, dirs_exist_ok=True)
+            shutil.copytree(trial_folder(folder, name), draft, dirs_exist_ok=True)
     test = score_test(context.corpus, context.task, best / "student", context.config.data.max_length)
     for heavy in (*folder.glob("trials/*/student"), *folder.glob("trials/*/checkpoints"), folder / "starts"):
         shutil.rmtree(heavy, ignore_errors=True)

@@ -28,6 +28,7 @@ from raykd.run.folder import RunFolder
 from raykd.run.result import versions
 from raykd.study.importance import importance
 from raykd.study.shared import Shared
+from raykd.study.trial import trial_folder
 
 TABLE, BEST = "trials.parquet", "best"
 
@@ -63,7 +64,7 @@ def table(state: StudyState, folder: Path) -> pd.DataFrame:
     """One row for each trial, repetitions too; written to trials.parquet."""
     rows = []
     for trial in state.all.values():
-        result = RunFolder(folder / "trials" / trial.name).run_result()
+        result = RunFolder(trial_folder(folder, trial.name)).run_result()
         row: dict[str, Any] = {
             "trial": trial.name, "of": trial.of, "state": trial.state, "reason": trial.reason, "value": trial.value,
             "step": trial.step, "epoch": trial.epoch, "evaluations": len(trial.values), "asked": trial.asked,

@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import dataclass, replace
 
-from raykd.files import write_text
+from raykd.files import write_json
 from raykd.records.result import TeacherResult
 from raykd.run.context import RunContext
 from raykd.run.driver import prepare_teachers
@@ -58,5 +58,5 @@ def _first_account(context: RunContext, fresh: Shared) -> Shared:
         entries = tuple(TeacherResult.model_validate(entry) for entry in first["teachers"])
         return replace(fresh, entries=entries, targets_s=first["targets_s"])
     content = {"teachers": [entry.model_dump() for entry in fresh.entries], "targets_s": fresh.targets_s}
-    write_text(path, json.dumps(content, indent=1))
+    write_json(path, content)
     return fresh

@@ -63,7 +63,7 @@ class Suggest:
     config: RunConfig
 
     def __call__(self, trial: optuna.Trial) -> dict[str, Any]:
-        """The point under the key `point`, beside what Ray Tune notes of each suggestion."""
+        """The point under the key `params`, beside what Ray Tune notes of each suggestion."""
         return {"params": _drawn(self.config, lambda key: self._suggest(trial, key))}
 
     def _suggest(self, trial: optuna.Trial, key: str) -> Any:

@@ -30,7 +30,7 @@ from raykd.config import RunConfig
 from raykd.data.corpus import Corpus
 from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
-from raykd.errors import Interrupted, RunError
+from raykd.errors import Interrupted, RaykdError, RunError, one_line
 from raykd.models import forward
 from raykd.records.log import MetricsLog
 from raykd.records.result import RunResult, TeacherResult
@@ -49,6 +49,16 @@ LATENCY_ROWS = 20
 FAILURE = "failure.txt"
 PAUSED = ".paused"
 """Marks a trial that has saved a checkpoint on request and may be ended."""
+
+
+def stop_file(study: Path) -> StopFile:
+    """The request to all trials of the study in this folder to save and end."""
+    return StopFile(study / "STOP")
+
+
+def trial_folder(study: Path, name: str) -> Path:
+    """The folder of a trial of the study in this folder."""
+    return study / "trials" / name
 
 
 @dataclass(frozen=True)
@@ -73,11 +83,11 @@ class Setup:
     @property
     def stop(self) -> StopFile:
         """The request to save and end, for all trials."""
-        return StopFile(self.folder / "STOP")
+        return stop_file(self.folder)
 
     def trial(self, name: str) -> Path:
         """The folder of the trial by this name."""
-        return self.folder / "trials" / name
+        return trial_folder(self.folder, name)
 
 
 def run_trial(config: dict[str, Any], setup: Setup) -> None:
@@ -86,7 +96,7 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
     Raises:
         Exception: the trial failed; the reason in one line is in its folder.
     """
-    name, params = name_of(config), params_of(config)
+    name, params = name_of(config, str(tune.get_context().get_trial_id())), params_of(config)
     folder = setup.trial(name)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FAILURE).unlink(missing_ok=True)
@@ -98,14 +108,13 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
         while setup.stop.is_set():  # the driver ends this process; to return would be to be finished
             time.sleep(0.2)
     except Exception as error:
-        (folder / FAILURE).write_text(one_line(error), encoding="utf-8")
+        (folder / FAILURE).write_text(_reason(error), encoding="utf-8")
         raise
 
 
-def name_of(config: Mapping[str, Any]) -> str:
+def name_of(config: Mapping[str, Any], trial_id: str) -> str:
     """The name of a trial's folder: listed with its values, else Ray Tune's own."""
-    spec = config.get("trial", {})
-    return str(spec["name"]) if "name" in spec else str(tune.get_context().get_trial_id())
+    return str(config.get("trial", {}).get("name", trial_id))
 
 
 def params_of(config: Mapping[str, Any]) -> space.Params:
@@ -113,10 +122,10 @@ def params_of(config: Mapping[str, Any]) -> space.Params:
     return dict(config.get("trial", config)["params"])
 
 
-def one_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """An error as one line: its text, after its class where it is none of ours."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, RunError) or not text else f"{type(error).__name__}: {text}"
+    text = one_line(error)
+    return text if isinstance(error, RaykdError) or not text else f"{type(error).__name__}: {text}"
 
 
 class _Trial:

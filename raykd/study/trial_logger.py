@@ -13,8 +13,7 @@ from raykd.errors import Interrupted
 from raykd.ray_errors import first_line
 from raykd.records.events import Event, TrialEndedEvent, TrialReportEvent, TrialStartedEvent
 from raykd.records.log import MetricsLog
-from raykd.study.trial import FAILURE, PAUSED
-from raykd.training.interrupt import StopFile
+from raykd.study.trial import FAILURE, PAUSED, name_of, params_of, stop_file, trial_folder
 
 PATIENCE_S = 60.0
 """How long running trials may take to save a checkpoint when the user stops the study."""
@@ -30,14 +29,15 @@ class TrialLogger(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Logs that a trial begins or resumes."""
-        self._write(TrialStartedEvent(trial=_name(trial), params=_params(trial), of=_spec(trial).get("of")))
+        of = trial.config.get("trial", {}).get("of")
+        self._write(TrialStartedEvent(trial=_name(trial), params=params_of(trial.config), of=of))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Logs an evaluation of a trial's student."""
         reported = {key: result[key] for key in REPORTED if key in result}
-        self._write(TrialReportEvent(trial=_name(trial), params=_params(trial), **reported))
+        self._write(TrialReportEvent(trial=_name(trial), params=params_of(trial.config), **reported))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Logs that a trial is finished, or that its scheduler or the time has ended it."""
@@ -63,7 +63,7 @@ class TrialLogger(tune.Callback):
         Raises:
             Interrupted: it is ended; Ray Tune's last snapshot has the running trials as unfinished.
         """
-        stop = StopFile(self.folder / "STOP")
+        stop = stop_file(self.folder)
         if not stop.is_set():
             return
         self._asked = self._asked or time.monotonic()
@@ -76,19 +76,11 @@ class TrialLogger(tune.Callback):
             raise Interrupted("study", what, "the same command with --resume goes on")
 
     def _folder(self, trial: Trial) -> Path:
-        return self.folder / "trials" / _name(trial)
+        return trial_folder(self.folder, _name(trial))
 
     def _write(self, event: Event) -> None:
         MetricsLog(self.folder / "metrics.jsonl").write(event)
 
 
-def _spec(trial: Trial) -> dict[str, Any]:
-    return dict(trial.config.get("trial", {}))
-
-
 def _name(trial: Trial) -> str:
-    return str(_spec(trial).get("name", trial.trial_id))
-
-
-def _params(trial: Trial) -> dict[str, Any]:
-    return dict(trial.config.get("trial", trial.config)["params"])
+    return name_of(trial.config, str(trial.trial_id))

@@ -24,11 +24,12 @@ from ray.tune.schedulers import (
 from ray.tune.search.optuna import OptunaSearch
 
 from raykd.config import ASHAConfig, MedianConfig, PBTConfig, RangeConfig, RunConfig, StudyConfig
-from raykd.errors import RaykdError, RunError
+from raykd.errors import RaykdError, RunError, one_line
 from raykd.run.tracker_backends import stay_offline
 from raykd.study import space
 from raykd.study.trial import Setup, run_trial
 from raykd.study.trial_logger import TrialLogger
+from raykd.training.interrupt import in_thread
 from raykd.training.optim import steps_per_epoch, total_steps
 
 log = logging.getLogger(__name__)
@@ -187,28 +188,12 @@ def _fit(name: str, setup: Setup, tuning: tune.TuneConfig, params: dict[str, Any
 
 def _watched(tuner: tune.Tuner, setup: Setup, stop: threading.Event) -> None:
     """Waits for the search, and hands a request to stop on to the trials."""
-    raised: list[Exception] = []
-
-    def fit() -> None:
-        try:
-            tuner.fit()
-        except Exception as error:  # carried over to the waiting thread, which raises it
-            raised.append(error)
-
-    # In a thread of its own: Ray Tune would otherwise take Ctrl-C for itself, and no trial would save a checkpoint.
-    thread = threading.Thread(target=fit, daemon=True)
-    thread.start()
-    passed_on = False
-    while thread.is_alive():
-        thread.join(0.2)
-        if stop.is_set() and not passed_on:
-            passed_on = True
-            setup.stop.set()
-    if raised:
-        error = raised[0]
-        if isinstance(error, RaykdError):
-            raise error
-        raise RunError("study", " ".join(str(error).split())[:500], "see the log above") from error
+    try:
+        in_thread(tuner.fit, stop, setup.stop.set)
+    except RaykdError:
+        raise
+    except Exception as error:
+        raise RunError("study", one_line(error, 500), "see the log above") from error
 
 
 def _trackers(setup: Setup) -> list[tune.Callback]:

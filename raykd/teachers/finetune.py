@@ -21,7 +21,7 @@ from raykd.data.corpus import Corpus
 from raykd.data.holdout import in_domains
 from raykd.data.tasks import Task
 from raykd.errors import Interrupted
-from raykd.files import replacing_folder
+from raykd.files import replacing_folder, write_json
 from raykd.models import forward
 from raykd.models.checkpoint import read_config
 from raykd.records.events import PhaseEvent
@@ -127,7 +127,7 @@ def _finetuned(name: str, config: FinetunedTeacherConfig, max_length: int, prep:
         best = Path(outcome.best)
         (best / "logits.npy").unlink()
         summary = {"name": name, "scores": outcome.best_scores, "step": outcome.best_step, "made_of": _made_of(config)}
-        (best / "teacher.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        write_json(best / "teacher.json", summary)
         best.rename(folder)
         shutil.rmtree(work)
     return folder

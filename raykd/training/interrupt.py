@@ -6,11 +6,14 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 log = logging.getLogger(__name__)
+POLL_S = 0.2
+T = TypeVar("T")
 
 
 class StopFile(threading.Event):
@@ -31,6 +34,33 @@ class StopFile(threading.Event):
     def clear(self) -> None:
         """Withdraws the request: removes the file."""
         self.path.unlink(missing_ok=True)
+
+
+def in_thread(work: Callable[[], T], stop: threading.Event, pass_on: Callable[[], None]) -> T:
+    """What `work` returns or raises; once `stop` is set, `pass_on` hands the request to it.
+
+    In a thread of its own: Ray Train and Ray Tune would otherwise take Ctrl-C for themselves and save no checkpoint.
+    """
+    done: list[T] = []
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except Exception as error:  # carried over to the waiting thread, which raises it
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    passed_on = False
+    while thread.is_alive():
+        thread.join(POLL_S)
+        if stop.is_set() and not passed_on:
+            passed_on = True
+            pass_on()
+    if raised:
+        raise raised[0]
+    return done[0]
 
 
 @contextlib.contextmanager

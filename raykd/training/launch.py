@@ -21,6 +21,7 @@ from raykd.errors import RaykdError, RunError, TrainerLost
 from raykd.models import forward
 from raykd.ray_errors import last_line
 from raykd.training import loop
+from raykd.training.interrupt import StopFile, in_thread
 from raykd.training.job import Job, Outcome, WorkerContext
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,8 @@ def _place(settings: OptimConfig, rank: int, world: int, shared: bool) -> Worker
     return WorkerContext(rank, world, device, threads)
 
 
-def _stop_file(job: Job) -> Path:
-    return Path(job.folder) / "STOP"
+def _stop_file(job: Job) -> StopFile:
+    return StopFile(Path(job.folder) / "STOP")
 
 
 def _worker(config: dict[Any, Any]) -> dict[str, Any]:
@@ -75,15 +76,14 @@ def _worker(config: dict[Any, Any]) -> dict[str, Any]:
     context = ray.train.get_context()
     worker = _place(job.settings, context.get_world_rank(), context.get_world_size(), shared=config["remote"])
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    stop_file = _stop_file(job)
-    outcome = loop.train(job, worker, report=ray.train.report, stop=stop_file.exists)
+    outcome = loop.train(job, worker, report=ray.train.report, stop=_stop_file(job).is_set)
     return outcome.as_dict()
 
 
 def _through_train(job: Job, stop: threading.Event, remote: bool, in_trial: bool) -> Outcome:
     settings, folder = job.settings, Path(job.folder)
-    storage = folder / "ray_train"
-    _stop_file(job).unlink(missing_ok=True)
+    storage, stop_file = folder / "ray_train", _stop_file(job)
+    stop_file.clear()
     resources = {"CPU": settings.worker_cpus, **settings.worker_resources}
     if settings.worker_gpus:
         resources["GPU"] = settings.worker_gpus
@@ -102,26 +102,14 @@ def _through_train(job: Job, stop: threading.Event, remote: bool, in_trial: bool
             failure_config=FailureConfig(max_failures=settings.max_failures, controller_failure_limit=3),  # type: ignore[call-arg]
         ),
     )
-    done: dict[str, Any] = {}
-
-    def fit() -> None:
-        try:
-            done["result"] = trainer.fit()
-        except Exception as error:  # carried over to the waiting thread, which raises it
-            done["error"] = error
-
-    # In a thread of its own: Train would otherwise take Ctrl-C for itself and abort without a checkpoint.
-    thread = threading.Thread(target=fit, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.2)
-        if stop.is_set():
-            _stop_file(job).touch()
-    _stop_file(job).unlink(missing_ok=True)
-    shutil.rmtree(storage, ignore_errors=True)
-    if "error" in done:
-        raise _failure(done["error"]) from done["error"]
-    return Outcome.from_dict(done["result"].return_value)
+    try:
+        result: Any = in_thread(trainer.fit, stop, stop_file.set)
+    except Exception as error:
+        raise _failure(error) from error
+    finally:
+        stop_file.clear()
+        shutil.rmtree(storage, ignore_errors=True)
+    return Outcome.from_dict(result.return_value)
 
 
 def _failure(error: Exception) -> RaykdError:

@@ -75,6 +75,12 @@ def test_texts(write: Write, load_written: Load, texts: Any, said: str, role: st
     assert f"train.parquet, column {role!r}, {said}" in refusal(load_written, **keys)
 
 
+def test_a_domain_that_is_not_utf_8(write: Write, load_written: Load) -> None:
+    write("train.parquet", {**reviews(), "domain": bad_text(b"caf\xe9")})
+    write("validation.parquet", {**reviews(), "domain": ["x"] * 8})
+    assert "train.parquet, column 'domain', row 4: is not UTF-8" in refusal(load_written)
+
+
 BAD_FILES = [
     ("csv", b"", "train.csv: has no rows"),
     ("csv", b"text,label\n", "train.csv: has no rows"),

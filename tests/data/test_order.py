@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from raykd.data.order import WINDOW, batch, batches_per_epoch, epoch_order, share
+from raykd.data.order import WINDOW, batch, epoch_order, share
 
 IDS = np.arange(100, 1103, dtype=np.int64) * 3
 LENGTHS = np.random.default_rng(0).integers(5, 128, size=len(IDS))
@@ -17,7 +19,7 @@ def test_every_id_once(lengths: np.ndarray | None, batch_size: int) -> None:
     order = epoch_order(1, 2, IDS, batch_size, lengths)
     assert order.dtype == np.int64
     assert np.array_equal(np.sort(order), IDS)
-    batches = [batch(order, k, batch_size) for k in range(batches_per_epoch(len(IDS), batch_size))]
+    batches = [batch(order, k, batch_size) for k in range(math.ceil(len(IDS) / batch_size))]
     assert np.array_equal(np.concatenate(batches), order)
     assert all(len(ids) == batch_size for ids in batches[:-1])
     assert 0 < len(batches[-1]) <= batch_size
@@ -36,7 +38,7 @@ def test_seed_and_epoch_fix_the_order(lengths: np.ndarray | None) -> None:
 @pytest.mark.parametrize("world", [1, 2, 3, 5, 40])
 def test_shares_cover_each_batch_exactly(world: int) -> None:
     order = epoch_order(0, 0, IDS, 32, LENGTHS)
-    for k in range(batches_per_epoch(len(IDS), 32)):
+    for k in range(math.ceil(len(IDS) / 32)):
         whole = batch(order, k, 32)
         parts = [share(whole, rank, world) for rank in range(world)]
         assert np.array_equal(np.sort(np.concatenate(parts)), np.sort(whole))
@@ -46,7 +48,7 @@ def test_shares_cover_each_batch_exactly(world: int) -> None:
 def padded(order: np.ndarray) -> int:
     """Tokens of an epoch when each batch is padded to its longest row."""
     by_id = dict(zip(IDS.tolist(), LENGTHS.tolist(), strict=True))
-    batches = [batch(order, k, 32).tolist() for k in range(batches_per_epoch(len(order), 32))]
+    batches = [batch(order, k, 32).tolist() for k in range(math.ceil(len(order) / 32))]
     return sum(len(ids) * max(by_id[i] for i in ids) for ids in batches)
 
 

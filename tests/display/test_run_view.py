@@ -3,7 +3,7 @@
 import pytest
 from logged import evaluation, feedback, plan, policy, step, targets, teacher_evaluation, view
 
-from raykd.records.durations import clock, duration
+from raykd.display.durations import clock, duration
 from raykd.records.events import FeedbackEvent, PhaseEvent
 from raykd.records.run_state import STUDENT, RunState
 
@@ -38,8 +38,10 @@ def test_training_that_stopped_early_is_done_when_the_next_phase_begins() -> Non
     state = RunState()
     state.apply(STUDENT, plan(time=1.0))
     state.apply(STUDENT, step(40, loss=None, time=2.0))
+    assert not state.training[STUDENT].done
     assert "epoch 2 of 4" in view(state)
     state.apply(STUDENT, PhaseEvent(phase="baseline alone", time=3.0))
+    assert state.training[STUDENT].done
     assert "epoch" not in view(state)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from logs import losses
+from logs import losses, step_times
 from processes import finish, kill_9, result_of, start, wait_for, write_config
 
 from raykd import api
@@ -37,11 +37,19 @@ def test_a_request_to_stop_saves_and_the_same_command_goes_on(tmp_path: Path, st
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert len([line for line in stderr.splitlines() if line.startswith("raykd: ")]) == 1
-    stopped_at = len(losses(tmp_path / "parts"))
+    before = step_times(tmp_path / "parts")
+    stopped_at = len(before)
     assert stopped_at < 45
+    assert (tmp_path / "parts" / "checkpoints" / f"step-{stopped_at:08d}").exists()
     result = finish("distill", config, tmp_path / "parts")
+    assert step_times(tmp_path / "parts")[:stopped_at] == before, "its steps were made again"
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     assert result["value"] == json.loads((tmp_path / "whole" / "result.json").read_text(encoding="utf-8"))["value"]
+
+
+def newest_checkpoint(run: Path) -> int:
+    """The step of the newest checkpoint; there must be one."""
+    return max(int(path.name.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*"))
 
 
 def sha256(student: Path) -> str:
@@ -57,8 +65,11 @@ def test_kill_9_and_the_same_command_ends_with_the_same_student(tmp_path: Path) 
     wait_for(lambda: len(losses(tmp_path / "parts")) >= 8, process)
     kill_9(process)
     assert not (tmp_path / "parts" / "result.json").exists()
+    saved_at, before = newest_checkpoint(tmp_path / "parts"), step_times(tmp_path / "parts")
+    assert 5 <= saved_at < 6 * 15
     result = finish("distill", config, tmp_path / "parts")
     assert result["steps"] == 6 * 15
+    assert step_times(tmp_path / "parts")[:saved_at] == before[:saved_at], "steps of the checkpoint were made again"
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     assert sha256(tmp_path / "parts" / "student") == sha256(tmp_path / "whole" / "student")
 
@@ -93,8 +104,11 @@ def test_a_killed_worker_sends_the_group_back_to_the_last_cut(tmp_path: Path) ->
         if "RayTrainWorker" in " ".join(child.cmdline())
     ]
     assert len(workers) >= 2
+    saved_at, before = newest_checkpoint(tmp_path / "parts"), step_times(tmp_path / "parts")
+    assert 10 <= saved_at < 300
     workers[-1].kill()
     assert result_of(process, 200)["steps"] == 300
+    assert step_times(tmp_path / "parts")[:saved_at] == before[:saved_at], "steps of the checkpoint were made again"
     np.testing.assert_array_equal(losses(tmp_path / "parts"), losses(tmp_path / "whole"))
 
 

@@ -34,6 +34,7 @@ def test_what_is_written_is_read_at_once(path: Path) -> None:
     assert isinstance(read[1], EvalEvent)
     assert isinstance(read[2], StepEvent)
     assert (read[2].step, read[2].epoch, read[2].loss) == (3, 0.5, 0.5)
+    assert read[0].time <= read[1].time <= read[2].time
 
 
 def test_numbers_that_json_lacks_become_null_at_any_depth(path: Path) -> None:
@@ -56,11 +57,12 @@ def test_a_value_that_is_no_plain_one_is_refused_and_leaves_no_line(path: Path) 
 
 
 def test_an_event_costs_microseconds(path: Path) -> None:
-    """Of a step of milliseconds; the measure is 1 ms, twenty times what a write takes on an idle machine."""
-    log, begun = MetricsLog(path), time.perf_counter()
+    """Of a step of milliseconds; the measure is 1 ms, twenty times what a write takes. Of this process alone: what else
+    the machine does is not the log's."""
+    log, begun = MetricsLog(path), time.process_time()
     for number in range(500):
         log.write(step(number))
-    assert (time.perf_counter() - begun) / 500 < 1e-3
+    assert (time.process_time() - begun) / 500 < 1e-3
 
 
 def test_a_half_last_line_is_not_read_and_the_next_writer_drops_it(path: Path) -> None:

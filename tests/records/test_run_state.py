@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from logged import evaluation, feedback, plan, policy, step, targets, teacher_evaluation, view
 
+from raykd.display.verdict import verdict
 from raykd.records.events import DoneEvent, PhaseEvent, TeacherStep
 from raykd.records.log import MetricsLog
 from raykd.records.run_state import STUDENT, RunState
 from raykd.records.series import Series
-from raykd.records.verdict import verdict
 
 
 def test_a_series_keeps_the_last_value_of_a_step_and_rises() -> None:
@@ -138,6 +138,7 @@ def test_a_resumed_training_continues_without_a_new_plan() -> None:
     assert state.training[STUDENT].done
     state.apply(STUDENT, step(50, time=12.0))
     assert not state.training[STUDENT].done
+    assert "step 50 of 100" in view(state)
 
 
 def test_the_last_lines_of_a_baseline_do_not_bring_it_back() -> None:

@@ -40,7 +40,7 @@ def test_a_log_becomes_trials(tmp_path: Path) -> None:
         log.write(event)
     state = StudyState.read(tmp_path)
     first, failed, again = state.all.values()
-    assert (state.metric, state.trials, state.concurrency, state.keys) == ("accuracy", 3, 2, list(PARAMS))
+    assert (state.metric, state.trials, state.keys) == ("accuracy", 3, list(PARAMS))
     assert (first.state, first.value, first.step, first.seconds, first.asked) == ("done", 0.8, 20, 10, 640)
     assert first.values == [(10, 0.7), (20, 0.8)]
     assert (first.parameters, first.latency_ms, first.params) == (1000, 2.5, PARAMS)

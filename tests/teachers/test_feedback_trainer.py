@@ -10,16 +10,21 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from stand_ins import SEAT
 from tiny import generated_corpus
+from transformers import PreTrainedModel
 
 from raykd import models
-from raykd.config import MetaDistilConfig, ModelConfig
+from raykd.config import DataConfig, MetaDistilConfig, ModelConfig, TaskConfig
+from raykd.data import corpus as corpora
+from raykd.data.corpus import Corpus
+from raykd.data.splits import Split
+from raykd.data.tasks import Task
 from raykd.errors import ModelError, TeacherError
 from raykd.models import forward
 from raykd.teachers.feedback import trainer as learner
 from raykd.teachers.feedback.message import TeacherFeedback
 from raykd.teachers.feedback.trainer import TeacherTrainer, TeacherTrainerSpec
-from raykd.teachers.serving.replica import ActorResources
 from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.job import Subset
 
@@ -30,17 +35,32 @@ KEY = (0, 0, 0)
 def spec(tmp_path_factory: pytest.TempPathFactory) -> TeacherTrainerSpec:
     folder = tmp_path_factory.mktemp("learner")
     corpus, task = generated_corpus(folder / "cache", rows=100, validation_rows=50)
+    global SPLIT
+    SPLIT = corpus.splits["train"]
+    return spec_of(corpus, task, (1, 0), folder / "teacher")
+
+
+@pytest.fixture
+def regression(tmp_path: Path) -> tuple[TeacherTrainerSpec, Split]:
+    """A teacher of one logit, and rows whose labels are no whole numbers."""
+    for name in ("train", "validation"):
+        lines = [f"word{k % 7} word{k % 5},{k / 8}" for k in range(60)]
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    corpus = corpora.load(DataConfig(source=str(tmp_path)), TaskConfig(type="regression"), tmp_path / "cache")
+    return spec_of(corpus, Task("regression", "pearson"), (0,), tmp_path / "teacher"), corpus.splits["train"]
+
+
+def spec_of(corpus: Corpus, task: Task, columns: tuple[int, ...], folder: Path) -> TeacherTrainerSpec:
+    """A trainer, by plain SGD, of a random teacher in float64."""
     shape = ModelConfig(layers=2, hidden_size=16, heads=2, vocab_size=300, dropout=0.1)
     model, tokenizer = models.build(shape, task, Subset.of(corpus, "train").texts(), 0, 24)
-    models.save(model.double(), tokenizer, folder / "teacher")
+    models.save(model.double(), tokenizer, folder)
     prepared = TeacherModel(
-        name="one", folder=str(folder / "teacher"), columns=(1, 0), labels=task.labels, max_length=24,
+        name="one", folder=str(folder), columns=columns, labels=task.labels, max_length=24,
         dtype="float64", weights="w", tokenizer="t", parameters=1,
     )  # fmt: skip
     feedback = MetaDistilConfig(teacher_optimizer="sgd", teacher_lr=0.5, teacher_max_grad_norm=None)
-    global SPLIT
-    SPLIT = corpus.splits["train"]
-    return TeacherTrainerSpec(prepared, task, feedback, 2.0, 4, ActorResources(1, 0, 1, {}, {}))
+    return TeacherTrainerSpec(prepared, task, feedback, 2.0, 4, SEAT)
 
 
 SPLIT: Any = None
@@ -52,31 +72,48 @@ def changed(spec: TeacherTrainerSpec, **settings: Any) -> TeacherTrainerSpec:
 
 
 def trained(
-    spec: TeacherTrainerSpec, message: TeacherFeedback, measure: bool = False
+    spec: TeacherTrainerSpec, message: TeacherFeedback, measure: bool = False, split: Split | None = None
 ) -> tuple[TeacherTrainer, dict[str, float]]:
+    """A trainer after one step on rows of `SPLIT`, or of another."""
     learner = TeacherTrainer(spec)
-    learner.serve(0, SPLIT, IDS, KEY)
+    learner.serve(0, split or SPLIT, IDS, KEY)
     learner.feedback(0, KEY, message)
     return learner, learner.step(0, measure)
 
 
-def random_feedback(seed: int = 0) -> TeacherFeedback:
-    draw = np.random.default_rng(seed).normal
-    return TeacherFeedback(draw(size=(4, 2)), 6, draw(size=(4, 2)), draw(size=(4, 2)), draw(size=(4, 2)))
+def random_feedback(seed: int = 0, classes: int = 2) -> TeacherFeedback:
+    draw, shape = np.random.default_rng(seed).normal, (4, classes)
+    return TeacherFeedback(draw(size=shape), 6, draw(size=shape), draw(size=shape), draw(size=shape))
+
+
+ALL_TERMS = {"weight": 0.7, "teacher_ce": 0.4, "teacher_kd": 0.3, "teacher_reference_kl": 0.2}
+
+
+def gradients_of(output: torch.Tensor, model: PreTrainedModel, slope: torch.Tensor | None = None) -> list[torch.Tensor]:
+    """Of the output, or of ⟨slope, output⟩, for every parameter; 0 where it plays no part."""
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(output, parameters, slope, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
+
+
+def assert_stepped_by(
+    gradients: dict[str, list[torch.Tensor]], model: PreTrainedModel, learner: TeacherTrainer, metrics: dict[str, float]
+) -> None:
+    """θ₁ = θ₀ − μ Σ of these gradients by term, of the parameters of `model`; and their norms are measured."""
+    for name, parts in gradients.items():
+        norm = torch.stack([part.norm() for part in parts]).norm()
+        assert metrics[f"norm_{name}"] == pytest.approx(float(norm), rel=1e-9)
+    sums = [torch.stack(parts).sum(0) for parts in zip(*gradients.values(), strict=True)]
+    for before, after, gradient in zip(model.parameters(), learner._model.parameters(), sums, strict=True):
+        torch.testing.assert_close(after.detach(), before.detach() - 0.5 * gradient, rtol=1e-9, atol=1e-12)
+    assert (metrics["version"], learner.version) == (1, 1)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_every_term_is_the_gradient_of_its_loss(spec: TeacherTrainerSpec, recompute: bool) -> None:
     """θ₁ = θ₀ − μ ∇(ω⟨c, z⟩ + γ CE + κ τ² KL(S ‖ T) + a KL(reference ‖ T)), rows weigh 1/6, columns are swapped."""
-    settings = {
-        "weight": 0.7,
-        "teacher_ce": 0.4,
-        "teacher_kd": 0.3,
-        "teacher_reference_kl": 0.2,
-        "recompute": recompute,
-    }
     message = random_feedback()
-    learner, metrics = trained(changed(spec, **settings), message, measure=True)
+    learner, metrics = trained(changed(spec, recompute=recompute, **ALL_TERMS), message, measure=True)
     model, _ = models.load(spec.teacher.folder, torch.float64)
     encoder = learner._local.encoder(SPLIT)
     z = forward.logits(model, encoder.encode(IDS))[:, [1, 0]]
@@ -92,15 +129,30 @@ def test_every_term_is_the_gradient_of_its_loss(spec: TeacherTrainerSpec, recomp
         "kd": 0.3 * kd / 6,
         "reference": 0.2 * reference_kl / 6,
     }
-    for name, term in terms.items():
-        grads = torch.autograd.grad(term, list(model.parameters()), retain_graph=True, allow_unused=True)
-        norm = torch.stack([g.norm() for g in grads if g is not None]).norm()
-        assert metrics[f"norm_{name}"] == pytest.approx(float(norm), rel=1e-9)
-    gradients = torch.autograd.grad(sum(terms.values()), list(model.parameters()), allow_unused=True)  # type: ignore[arg-type]
-    for before, after, gradient in zip(model.parameters(), learner._model.parameters(), gradients, strict=True):
-        wanted = before.detach() - 0.5 * (torch.zeros_like(before) if gradient is None else gradient)
-        torch.testing.assert_close(after.detach(), wanted, rtol=1e-9, atol=1e-12)
-    assert (metrics["version"], learner.version) == (1, 1)
+    gradients = {name: gradients_of(term, model) for name, term in terms.items()}
+    assert_stepped_by(gradients, model, learner, metrics)
+
+
+def test_every_term_of_a_regression_is_a_squared_difference(regression: tuple[TeacherTrainerSpec, Split]) -> None:
+    """θ₁ = θ₀ − μ Jᵀ(ω c + 2γ(z − y)/6 + 2κ(z − s)/6 + 2a(z − r)/6): no temperature, and slopes written out by hand."""
+    spec, split = regression
+    message = random_feedback(classes=1)
+    learner, metrics = trained(changed(spec, **ALL_TERMS), message, measure=True, split=split)
+    model, _ = models.load(spec.teacher.folder, torch.float64)
+    encoder = learner._local.encoder(split)
+    z = forward.logits(model, encoder.encode(IDS))
+    assert z.shape == (4, 1)
+    assert message.student is not None
+    assert message.reference is not None
+    own, labels = z.detach().numpy(), IDS[:, None] / 8
+    slopes = {
+        "feedback": 0.7 * message.cotangent,
+        "ce": 0.4 * 2 * (own - labels) / 6,
+        "kd": 0.3 * 2 * (own - message.student) / 6,
+        "reference": 0.2 * 2 * (own - message.reference) / 6,
+    }
+    gradients = {name: gradients_of(z, model, torch.from_numpy(slope)) for name, slope in slopes.items()}
+    assert_stepped_by(gradients, model, learner, metrics)
 
 
 def test_measuring_changes_nothing_and_noise_is_distinguished_from_signal(spec: TeacherTrainerSpec) -> None:

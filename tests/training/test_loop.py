@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from logs import events, losses
+from logs import events, losses, step_times
 from tiny import generated_corpus
 
 from raykd import models
@@ -75,10 +75,16 @@ def assert_same_run(run: Path, other: Path) -> None:
 def test_stopped_and_resumed_is_bit_equal(base: Job, tmp_path: Path, stops: list[int]) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(at(base, whole)).step == 14
+    before: list[float] = []
     for count in stops:
         assert train(at(base, parts), stop_after=count).interrupted
+        kept, before = before, step_times(parts)
+        assert before[: len(kept)] == kept, "its steps were made again"
+        assert len(before) == len(kept) + count
+        assert (parts / "checkpoints" / f"step-{len(before):08d}").exists()
     outcome = train(at(base, parts))
     assert (outcome.step, outcome.interrupted) == (14, False)
+    assert step_times(parts)[: len(before)] == before, "its steps were made again"
     assert_same_run(whole, parts)
 
 
@@ -100,7 +106,12 @@ def test_killed_and_resumed_is_bit_equal(base: Job, tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(tmp_path / "job.pickle")], env=dict(os.environ), check=False
     )
     assert done.returncode == -signal.SIGKILL
+    assert sorted(path.name for path in (parts / "checkpoints").glob("step-*")) == ["step-00000004", "step-00000008"]
+    before = step_times(parts)
+    assert len(before) == 11
     assert train(at(base, parts)).step == 14
+    after = step_times(parts)
+    assert [then == now for then, now in zip(before, after[:11], strict=True)] == [True] * 8 + [False] * 3
     assert_same_run(whole, parts)
 
 
@@ -110,7 +121,11 @@ def test_a_damaged_checkpoint_sends_the_run_to_the_one_before(base: Job, tmp_pat
     train(at(base, parts), stop_after=9)
     newest = sorted((parts / "checkpoints").glob("step-*"))[-1] / "state.pt"
     newest.write_bytes(newest.read_bytes()[:1000])
+    before = step_times(parts)
+    assert len(before) == 9
     train(at(base, parts))
+    after = step_times(parts)
+    assert [then == now for then, now in zip(before, after[:9], strict=True)] == [True] * 8 + [False]
     assert_same_run(whole, parts)
 
 

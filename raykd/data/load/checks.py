@@ -46,11 +46,7 @@ def text(source: RawSplit, role: str) -> pa.Array:
         raise DataError(
             source.place(role, 0), f"holds {column.type}, not text", f"set data.{role} to a column of strings"
         )
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        raise DataError(source.place(role, _undecodable(column)), "is not UTF-8", "save the text as UTF-8") from None
-    column = column.cast(pa.large_string())
+    column = _decoded(source, role, column)
     row = first(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True))
     if row >= 0:
         what = "the text is empty" if column[row].is_valid else "the text is missing"
@@ -65,11 +61,20 @@ def domain(source: RawSplit) -> pa.Array:
         raise DataError(
             source.place("domain", 0), f"holds {column.type}, no names", "set data.domain to a column of strings"
         )
-    column = column.cast(pa.large_string())
+    column = _decoded(source, "domain", column)
     row = first(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True))
     if row >= 0:
         raise DataError(source.place("domain", row), "the domain is missing", "give every row one, or none at all")
     return column
+
+
+def _decoded(source: RawSplit, role: str, column: pa.Array) -> pa.Array:
+    """As large strings whose bytes are UTF-8."""
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        raise DataError(source.place(role, _undecodable(column)), "is not UTF-8", "save the text as UTF-8") from None
+    return column.cast(pa.large_string())
 
 
 def _undecodable(column: pa.Array) -> int:

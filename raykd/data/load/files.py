@@ -13,7 +13,7 @@ from raykd.config import DataConfig
 from raykd.data.load.columns import RawSplit, choose, class_names, pick
 from raykd.data.load.delimited import read_delimited
 from raykd.data.load.jsonl import read_jsonl
-from raykd.errors import DataError
+from raykd.errors import DataError, one_line
 
 
 def find(source: Path, split: str, signal: str) -> Path:
@@ -55,7 +55,7 @@ def read(path: Path, config: DataConfig) -> RawSplit:
     try:
         return reader(path, config)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise DataError(str(path), f"cannot be read: {reason:.300}", f"is it really {path.suffix[1:]}?") from None
     except UnicodeDecodeError:
         raise _undecodable(path) from None

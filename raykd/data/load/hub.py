@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datasets
 from datasets.exceptions import DatasetsError
+from huggingface_hub.errors import HTTPError
 
 from raykd.config import DataConfig
 from raykd.data.load.columns import RawSplit, choose, class_names, pick
-from raykd.errors import DataError
+from raykd.errors import DataError, one_line
 
 
 def read(config: DataConfig, split: str) -> RawSplit:
@@ -20,10 +21,9 @@ def read(config: DataConfig, split: str) -> RawSplit:
     where = f"{name}, split {split!r}"
     try:
         data = datasets.load_dataset(config.source, config.subset, split=split)
-    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+    except (DatasetsError, HTTPError, OSError, ValueError, RuntimeError) as error:
         mend = "check the name, data.subset and the network; for local files, data.source is an existing folder"
-        raise DataError(where, f"cannot be fetched from the hub: {reason:.300}", mend) from None
+        raise DataError(where, f"cannot be fetched from the hub: {one_line(error, 300)}", mend) from None
     names = choose(config, data.column_names, where)
     schema = data.features.arrow_schema
     return RawSplit(

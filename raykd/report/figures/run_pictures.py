@@ -123,7 +123,7 @@ def _weighting(run: Run) -> list[Picture]:
     if data.groups:
         what = "how likely each teacher is to be chosen" if data.by_policy else "each teacher's weight"
         caption = f"In per cent, {what} at the end, on the rows of a class, a domain, a length (in characters)."
-        draw = partial(weights_by_group, data.groups, data.teachers)
+        draw = partial(weights_by_group, data.largest_groups, data.teachers)
         pictures.append(Picture("weights_by_group", "Weights by group of rows", caption, draw, "weighting"))
     return pictures
 

@@ -13,7 +13,6 @@ from raykd.report.figures.canvas import LIGHT, SMALL, Theme, end_labels, new_fig
 from raykd.report.figures.feedback_figures import MOST_LABELS, STYLES, teacher_colours
 from raykd.report.figures.training_figures import limits, smoothed
 
-MOST_GROUPS = 12
 CELL = 0.34
 
 
@@ -67,11 +66,10 @@ def weights_by_group(
     theme: Theme = LIGHT,
 ) -> Figure:
     """A panel for each way of grouping; a row for each group, a column for each teacher, darker is more."""
-    shown = {key: list(members)[:MOST_GROUPS] for key, members in groups.items()}
-    tallest = max(len(members) for members in shown.values())
+    tallest = max(len(members) for members in groups.values())
     figure = new_figure(9.2, 1.5 + CELL * tallest, theme)
-    panels = figure.subplots(1, len(shown), squeeze=False)[0]
-    for axes, (key, members) in zip(panels, shown.items(), strict=True):
+    panels = figure.subplots(1, len(groups), squeeze=False)[0]
+    for axes, (key, members) in zip(panels, groups.items(), strict=True):
         style_axes(axes, theme, f"By {key}", grid=None)
         values = np.array([[group.weight[name] for name in teachers] for group in members])
         colour = np.array([int(theme.student[k : k + 2], 16) / 255 for k in (1, 3, 5)])
@@ -83,7 +81,7 @@ def weights_by_group(
             axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=SMALL, color=ink)
         axes.set_yticks(range(len(members)), [short(group.group, 14) for group in members], parse_math=False)
         axes.set_xticks(range(len(teachers)), [short(name, 12) for name in teachers], parse_math=False)
-        axes.tick_params(axis="x", rotation=90 if len(teachers) > 3 or len(shown) > 2 else 0)
+        axes.tick_params(axis="x", rotation=90 if len(teachers) > 3 or len(groups) > 2 else 0)
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)

@@ -22,7 +22,7 @@ from raykd.ray_errors import cause_of, first_line
 from raykd.records.events import TargetsEvent
 from raykd.records.log import MetricsLog
 from raykd.teachers.serving.client import TargetSource, register
-from raykd.teachers.serving.replica import ActorResources, ModelReplica, Replica
+from raykd.teachers.serving.replica import ActorResources, ModelReplica
 from raykd.teachers.serving.service import TeacherServiceSpec, connect
 from raykd.teachers.serving.store import Store
 from raykd.teachers.teacher_model import TeacherModel
@@ -67,8 +67,8 @@ class TeacherStatus:
     service: ActorHandle | None = None
     pid: int = 0
     logged_rows: int = -1
-    cost_before: Counters = field(default_factory=lambda: Counters())
-    cost_now: Counters = field(default_factory=lambda: Counters())
+    cost_before: Counters = field(default_factory=Counters)
+    cost_now: Counters = field(default_factory=Counters)
 
     @property
     def cost(self) -> Counters:
@@ -89,6 +89,7 @@ class TeacherSession:
     def __init__(self, specs: Sequence[TeacherServiceSpec], requests: dict[str, TargetRequest], run: str) -> None:
         self.requests, self.run = requests, run
         self.served = [TeacherStatus(spec.teacher, spec) for spec in specs]
+        self._whole: dict[tuple[str, str], TargetSource] = {}  # a look at a table hashes all of it
         self._watcher: threading.Thread | None = None
         self._ended = threading.Event()
         self._failure: RaykdError | None = None
@@ -118,7 +119,19 @@ class TeacherSession:
 
     def sources(self, split: str) -> list[TargetSource]:
         """Every teacher's source of the soft targets for one split (train, validation)."""
-        return [self._source(served, split) for served in self.served]
+        return [self.source(served, split) for served in self.served]
+
+    def source(self, served: TeacherStatus, split: str) -> TargetSource:
+        """One teacher's source of the soft targets for one split; without a service where the store has them all."""
+        request, teacher, spec = self.requests[split], served.teacher, served.spec
+        key = (teacher.name, split)
+        if key not in self._whole:
+            store = Store(Path(spec.cache), teacher.address(request.split.fingerprint), teacher.classes, teacher.wire)
+            table = store.sealed()
+            if table is None or not table.covers(request.ids).all():
+                return TargetSource(teacher, request.split, spec.cache, self.run, request.ids, spec)
+            self._whole[key] = TargetSource(teacher, request.split, spec.cache, self.run, request.ids, None)
+        return self._whole[key]
 
     def start(self, metrics: MetricsLog) -> None:
         """Starts (or joins) the services of teachers with missing rows; they begin to fill them at once.
@@ -201,28 +214,16 @@ class TeacherSession:
         return sum(len(np.unique(np.concatenate(parts))) for parts in by_split.values())
 
     def _sources(self, served: TeacherStatus) -> list[TargetSource]:
-        return [self._source(served, split) for split in self.requests]
-
-    def _source(self, served: TeacherStatus, split: str) -> TargetSource:
-        request, teacher, spec = self.requests[split], served.teacher, served.spec
-        store = Store(Path(spec.cache), teacher.address(request.split.fingerprint), teacher.classes, teacher.wire)
-        table = store.sealed()
-        whole = table is not None and bool(table.covers(request.ids).all())
-        return TargetSource(teacher, request.split, spec.cache, self.run, request.ids, None if whole else spec)
+        return [self.source(served, split) for split in self.requests]
 
 
 def service_spec(
-    teacher: TeacherModel,
-    config: TeacherConfig,
-    cache: Path,
-    threads: int,
-    lease_s: float | None,
-    replica: type[Replica] = ModelReplica,
+    teacher: TeacherModel, config: TeacherConfig, cache: Path, threads: int, lease_s: float | None
 ) -> TeacherServiceSpec:
-    """A service as the configuration asks for it, whose replicas are of this class."""
+    """A service as the configuration asks for it."""
     actor_resources = ActorResources(config.num_cpus, config.num_gpus, threads, config.resources, config.node_labels)
     tokens = config.batch_tokens or (GPU_TOKENS if config.num_gpus else CPU_TOKENS)
-    return TeacherServiceSpec(teacher, str(cache), config.replicas, actor_resources, tokens, lease_s, replica)
+    return TeacherServiceSpec(teacher, str(cache), config.replicas, actor_resources, tokens, lease_s, ModelReplica)
 
 
 def choose_threads(configs: Sequence[TeacherConfig], students: int, remote: bool, overlap: bool) -> list[int]:

@@ -57,7 +57,7 @@ class SelectorClient:
         """The weights of a version, waiting until it is made; None: the newest there is.
 
         Raises:
-            LearnerLost: the selector has died.
+            TrainerLost: the selector has died.
             RunError: it does not get there.
         """
         deadline, pause = time.monotonic() + PATIENCE_S, 0.002

@@ -1,7 +1,7 @@
 """The policy of RL-KD in plain torch: π(a_ik = 1 | s_ik) = sigmoid(A_k · s_ik + b_k), teachers chosen independently.
 
 Yuan et al., "Reinforced Multi-Teacher Selection for Knowledge Distillation" (AAAI 2021), section 3.2; weights per
-teacher. What a student acts with, what RLlib trains (see `weighting.reinforce`) and what an export loads are this.
+teacher. What a student acts with, what RLlib trains (see `rllib`) and what an export loads are this.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from raykd.errors import ConfigError
+from raykd.errors import ConfigError, one_line
 
 WEIGHTS, DESCRIPTION = "policy.safetensors", "policy.json"
 Mode = Literal["sample", "prob", "greedy"]
@@ -114,7 +114,7 @@ class Exported:
     """A policy with what is needed to act without Ray and without the run that trained it.
 
     Attributes:
-        scaling: the standardisation of the states, see `weighting.states`.
+        scaling: the standardisation of the states, see `state`.
     """
 
     layout: StateSpec
@@ -162,7 +162,7 @@ def load(folder: Path) -> Exported:
         policy.load_state_dict({name: tensors[f"policy.{name}"] for name in policy.state_dict()})
         version = int(description["version"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        what = f"holds no exported policy that can be read ({' '.join(str(error).split())[:120]})"
+        what = f"holds no exported policy that can be read ({one_line(error, 120)})"
         raise ConfigError(str(folder), what, "give the folder `policy` of a finished run") from None
     scaling = {name.removeprefix("scaling."): value for name, value in tensors.items() if name.startswith("scaling.")}
     return Exported(layout, policy, scaling, version)

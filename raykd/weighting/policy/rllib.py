@@ -1,7 +1,7 @@
 """The policy as RLlib sees it: distribution, RLModule, REINFORCE Learner and its configuration (docs/ray.md, "RLlib").
 
 Nobody steps an environment here: experience comes from students. The same module trains under RLlib's own PPO, see
-`SelectorWithValue`.
+`PolicyModuleWithValue`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class IndependentBernoulli(TorchDistribution):
 
 
 class PolicyModule(TorchRLModule):
-    """`weighting.policy.Policy` as an RLModule; observations [B, K, F], actions MultiBinary(K)."""
+    """`model.Policy` as an RLModule; observations [B, K, F], actions MultiBinary(K)."""
 
     def setup(self) -> None:
         """Widths are those of the observation space."""

@@ -32,8 +32,8 @@ class StateEncoder:
 
     Args:
         sentences: R, the frozen sentence vectors of rows.
-        honest: teachers' logits that were not fitted on the row that they are asked for, in place of those that the
-            student learns from (`cross_fit`); None: these.
+        cross_fitted: teachers' logits that were not fitted on the row that they are asked for, in place of those that
+            the student learns from (`cross_fit`); None: these.
     """
 
     def __init__(self, layout: StateSpec, task: Task, sentences: Rows, cross_fitted: Rows | None = None) -> None:

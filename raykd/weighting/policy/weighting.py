@@ -11,7 +11,7 @@ import logging
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,25 +36,6 @@ from raykd.weighting.policy.state import StateEncoder
 
 log = logging.getLogger(__name__)
 STATE, TALLY = "selector.zip", "selection.json"
-
-
-class Selector(Protocol):
-    """The policy trainer as a worker calls it; `client.SelectorClient` is the real one."""
-
-    def push(self, step: int, experience: Experience) -> None:
-        """Sends what this worker saw in a rewarded step, without waiting."""
-
-    def weights(self, version: int | None) -> PolicyVersion:
-        """The weights of a version, waiting until it exists; None: the newest."""
-
-    def state(self, step: int) -> bytes:
-        """The trainer's state after a rewarded step, packed for a checkpoint."""
-
-    def restore(self, packed: bytes) -> None:
-        """Restores what `state` has packed."""
-
-    def close(self) -> None:
-        """Ends a private trainer, keeps a shared one."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +94,7 @@ class PolicyWeighting(Weighting):
         self,
         config: PolicyConfig,
         states: StateEncoder,
-        line: Selector,
+        line: SelectorClient,
         reward: Reward,
         worker: WorkerContext,
         seed: int,
