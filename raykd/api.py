@@ -16,7 +16,8 @@ from raykd.display.study_view import StudyProgress
 from raykd.errors import ConfigError
 from raykd.records.events import DoneEvent
 from raykd.records.log import MetricsLog
-from raykd.records.result import RunResult, StudyResult
+from raykd.records.run_result import RunResult
+from raykd.records.study_result import StudyResult
 from raykd.report import card, page, study_page
 from raykd.run import driver as trainer
 from raykd.run.context import RunContext, open_corpus

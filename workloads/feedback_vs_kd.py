@@ -24,7 +24,7 @@ from typing import Any
 
 from raykd import config as configuration
 from raykd import runtime
-from raykd.records.result import RunResult
+from raykd.records.run_result import RunResult
 
 from .kd_vs_alone import choose, comparison, listed, run, summary
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from raykd import api, runtime
 from raykd import config as configuration
-from raykd.records.result import RunResult
+from raykd.records.run_result import RunResult
 
 log = logging.getLogger(__name__)
 ARMS = {"alone": ["objective.alpha=0"], "kd": list[str]()}

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from raykd.display import study_text
 from raykd.display.text import count, metric_name, number
-from raykd.records.result import ConfigurationResult, StudyResult
+from raykd.records.study_result import ConfigurationResult, StudyResult
 
 
 def study_table(result: StudyResult) -> Table:

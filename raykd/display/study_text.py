@@ -7,7 +7,7 @@ from typing import Any
 
 from raykd.display.durations import duration
 from raykd.display.text import article, margin, metric_name, number, plural, share
-from raykd.records.result import StudyResult
+from raykd.records.study_result import StudyResult
 
 SEARCHERS = {"random": "at random", "grid": "over the whole grid", "optuna": "by Optuna"}
 MOST_KEYS = 3

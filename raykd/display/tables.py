@@ -18,7 +18,7 @@ from raykd.display.text import (
     share,
     verdict,
 )
-from raykd.records.result import RunResult
+from raykd.records.run_result import RunResult
 
 TONES = {"good": "green", "even": "yellow", "bad": "yellow", "unknown": "dim"}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raykd.config import baseline_rules, title_of
-from raykd.records.result import RunResult
+from raykd.records.run_result import RunResult
 
 METRICS = {
     "accuracy": "accuracy",

@@ -21,7 +21,7 @@ from raykd.feedback.context import FeedbackContext
 from raykd.feedback.cotangent import Micro, Outputs, Params
 from raykd.models import forward
 from raykd.records.events import FeedbackEvent, TeacherEvalEvent, TeacherScores, TeacherStep
-from raykd.records.result import FeedbackResult, TrainedTeacherResult
+from raykd.records.run_result import FeedbackResult, TrainedTeacherResult
 from raykd.teachers.feedback.message import TeacherFeedback
 from raykd.training import collective
 from raykd.training.dropout import DropoutReplay, dropout_seed

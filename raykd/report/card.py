@@ -23,7 +23,8 @@ from raykd.display.text import (
     reached,
     verdict,
 )
-from raykd.records.result import RunResult, Scores, TeacherResult
+from raykd.records.events import Scores
+from raykd.records.run_result import RunResult, TeacherResult
 
 Config = dict[str, Any]
 

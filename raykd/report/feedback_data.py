@@ -7,7 +7,7 @@ from statistics import fmean
 
 from raykd.display.verdict import Verdict, verdict
 from raykd.records.feedback_state import FeedbackState, TrainedTeacherState
-from raykd.records.result import FeedbackResult
+from raykd.records.run_result import FeedbackResult
 from raykd.report.run_files import Run
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from raykd.display.durations import duration
 from raykd.display.text import caution, count, difference, layers, metric_name, number, reached, share, verdict
-from raykd.records.result import RunResult
+from raykd.records.run_result import RunResult
 from raykd.report.run_files import Run
 from raykd.report.views import Headline, Mark, Meter, Tile
 

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from raykd.errors import ConfigError, one_line
-from raykd.records.result import RunResult, read_result
+from raykd.records.result import read_result
+from raykd.records.run_result import RunResult
 from raykd.records.run_state import RunState
 
 EXAMPLE = "give the folder of a run, for example runs/NAME"

@@ -13,7 +13,8 @@ from raykd.display.text import (
     share,
     short_name,
 )
-from raykd.records.result import RunResult, Scores, TeacherResult
+from raykd.records.events import Scores
+from raykd.records.run_result import RunResult, TeacherResult
 from raykd.report.run_files import Run
 from raykd.report.views import Column, Reproduction, Row, Section, Table
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raykd.errors import ConfigError
-from raykd.records.result import StudyResult, read_result
+from raykd.records.result import read_result
+from raykd.records.study_result import StudyResult
 from raykd.records.study_state import StudyState, TrialState
 from raykd.report.run_files import read_text
 

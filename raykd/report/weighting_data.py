@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from raykd.records.feedback_state import PolicyState
-from raykd.records.result import TeacherWeights, WeightGroup, WeightingResult
+from raykd.records.run_result import TeacherWeights, WeightGroup, WeightingResult
 from raykd.report.run_files import Run
 
 GROUPS = {"class": "class", "domain": "domain", "length": "length in characters"}

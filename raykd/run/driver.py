@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from raykd.records.result import RunResult
+from raykd.records.run_result import RunResult
 from raykd.run.context import RunContext
 from raykd.run.result import Arm, teacher_result
 from raykd.run.targets import choose_overlap, compute_targets, rows_of_run, teacher_session

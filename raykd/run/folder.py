@@ -12,7 +12,9 @@ from raykd import config as configuration
 from raykd.config import RunConfig
 from raykd.errors import ConfigError, RunError
 from raykd.files import write_text
-from raykd.records.result import RunResult, StudyResult, read_result
+from raykd.records.result import read_result
+from raykd.records.run_result import RunResult
+from raykd.records.study_result import StudyResult
 
 
 class RunFolder:

@@ -20,7 +20,7 @@ from raykd.config import RunConfig
 from raykd.data.corpus import Corpus
 from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
-from raykd.records.result import (
+from raykd.records.run_result import (
     BaselineResult,
     DataResult,
     Efficiency,

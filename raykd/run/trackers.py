@@ -18,13 +18,13 @@ from raykd.errors import ConfigError, RunError, one_line
 from raykd.files import write_json
 from raykd.records.events import EvalEvent, Event, StepEvent
 from raykd.records.log import Tail
-from raykd.records.result import RunResult
+from raykd.records.run_result import RunResult
+from raykd.records.run_state import STUDENT
 from raykd.run.tracker_backends import MLflow, TensorBoard, Tracker, WandB
 
 log = logging.getLogger(__name__)
 FILE = "trackers.json"
 SECONDS_BETWEEN_LOOKS = 1.0
-STUDENT = "student"
 NOT_PARAMS = ("cache", "cluster", "study", "trackers")
 """Sections that decide nothing about the student."""
 

@@ -14,7 +14,7 @@ from raykd.config import CotangentFeedbackConfig, RunConfig, WeightingConfig
 from raykd.data.corpus import Corpus
 from raykd.errors import Interrupted
 from raykd.files import replacing_folder
-from raykd.records.result import RunResult, TeacherResult
+from raykd.records.run_result import RunResult, TeacherResult
 from raykd.run.context import RunContext
 from raykd.run.result import Arm, run_result, save_predictions, score_test
 from raykd.student.factory import DistillStepFactory, FeedbackSetup, WeightingSources

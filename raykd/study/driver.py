@@ -12,7 +12,8 @@ from raykd.config import RunConfig
 from raykd.errors import ConfigError
 from raykd.files import replacing_folder
 from raykd.records.events import StudyPlanEvent, TrialEndedEvent, TrialStartedEvent
-from raykd.records.result import StudyResult, TeacherResult
+from raykd.records.run_result import TeacherResult
+from raykd.records.study_result import StudyResult
 from raykd.records.study_state import StudyState
 from raykd.run.context import RunContext
 from raykd.run.result import score_test

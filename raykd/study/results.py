@@ -15,14 +15,8 @@ import pandas as pd
 from raykd.config import RunConfig
 from raykd.errors import RunError
 from raykd.files import replacing
-from raykd.records.result import (
-    BestResult,
-    ConfigurationResult,
-    RunResult,
-    Sharing,
-    StudyResult,
-    TrialCounts,
-)
+from raykd.records.run_result import RunResult
+from raykd.records.study_result import BestResult, ConfigurationResult, Sharing, StudyResult, TrialCounts
 from raykd.records.study_state import StudyState, TrialState
 from raykd.run.folder import RunFolder
 from raykd.run.result import versions

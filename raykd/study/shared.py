@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from raykd.files import write_json
-from raykd.records.result import TeacherResult
+from raykd.records.run_result import TeacherResult
 from raykd.run.context import RunContext
 from raykd.run.driver import prepare_teachers
 from raykd.run.result import teacher_result

@@ -33,7 +33,7 @@ from raykd.data.tasks import Task
 from raykd.errors import Interrupted, RaykdError, RunError, one_line
 from raykd.models import forward
 from raykd.records.log import MetricsLog
-from raykd.records.result import RunResult, TeacherResult
+from raykd.records.run_result import RunResult, TeacherResult
 from raykd.run.context import RunContext
 from raykd.run.folder import RunFolder
 from raykd.run.targets import rows_of_trials, stored_sources

@@ -16,7 +16,7 @@ from raykd.data.batch import Batch
 from raykd.data.rows import Rows
 from raykd.data.tasks import Task
 from raykd.models import forward
-from raykd.records.result import TeacherWeights, WeightGroup
+from raykd.records.run_result import TeacherWeights, WeightGroup
 from raykd.training.encoder import student_encoder
 from raykd.training.job import Job
 from raykd.weighting.base import Weighting

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from raykd.errors import RunError
-from raykd.records.result import (
+from raykd.records.result import read_result
+from raykd.records.run_result import (
     DataResult,
     Efficiency,
     FeedbackResult,
@@ -18,7 +19,6 @@ from raykd.records.result import (
     SplitUse,
     TeacherResult,
     TrainedTeacherResult,
-    read_result,
 )
 
 

@@ -16,7 +16,7 @@ from tiny import TINY_TEACHER, tiny_config
 from raykd import api
 from raykd import config as configuration
 from raykd.records.log import MetricsLog
-from raykd.records.result import RunResult
+from raykd.records.run_result import RunResult
 from raykd.report.run_files import read_run
 
 TEACHERS = ("wordpiece", "bpe")

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 
 from raykd.display.tables import final_table, plan_table, scores_table, teachers_table
 from raykd.display.text import count, difference, interval, margin, number, share
-from raykd.records.result import Gap, RunResult
+from raykd.records.run_result import Gap, RunResult
 from raykd.report.card import model_card
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from raykd.display.tables import final_table
 from raykd.display.text import number, percent, size
-from raykd.records.result import FeedbackResult, RunResult, TrainedTeacherResult
+from raykd.records.run_result import FeedbackResult, RunResult, TrainedTeacherResult
 from raykd.records.series import Series
 from raykd.report.card import model_card
 from raykd.report.feedback_data import FeedbackData

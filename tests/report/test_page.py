@@ -13,7 +13,7 @@ from reading import pictures, read, text_of
 
 from raykd.display.text import interval, number
 from raykd.errors import ConfigError, RunError
-from raykd.records.result import BaselineResult, Gap, RunResult, SplitUse
+from raykd.records.run_result import BaselineResult, Gap, RunResult, SplitUse
 from raykd.report import page
 from raykd.report.run_files import Run, read_run
 from raykd.report.sections import classes, models

@@ -17,7 +17,7 @@ from raykd.display.text import number
 from raykd.errors import ConfigError
 from raykd.records.events import StudyPlanEvent, TrialEndedEvent, TrialReportEvent, TrialStartedEvent
 from raykd.records.log import MetricsLog
-from raykd.records.result import BestResult, ConfigurationResult, StudyResult, TrialCounts
+from raykd.records.study_result import BestResult, ConfigurationResult, StudyResult, TrialCounts
 from raykd.report import study_page
 from raykd.report.figures.study_pictures import study_pictures
 from raykd.report.study_files import Study, read_study

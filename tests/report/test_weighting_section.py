@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from reading import LONG, assert_readable, pictures, series, text_in, text_of
 
-from raykd.records.result import BaselineResult, RunResult, TeacherWeights, WeightGroup, WeightingResult
+from raykd.records.run_result import BaselineResult, RunResult, TeacherWeights, WeightGroup, WeightingResult
 from raykd.records.series import Series
 from raykd.report.figures.canvas import DARK, LIGHT, Theme
 from raykd.report.figures.run_pictures import run_pictures

@@ -19,7 +19,7 @@ from raykd import api
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
 from raykd.records.log import MetricsLog
-from raykd.records.result import BaselineResult, DataResult, Efficiency, Gap, ModelSize, RunResult
+from raykd.records.run_result import BaselineResult, DataResult, Efficiency, Gap, ModelSize, RunResult
 from raykd.run import trackers
 from raykd.run.tracker_backends import TensorBoard
 from raykd.run.trackers import RunTrackers

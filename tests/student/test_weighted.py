@@ -21,7 +21,7 @@ from tiny import Configure
 from raykd import api
 from raykd.config import RunConfig, baseline_rules
 from raykd.errors import ConfigError, Interrupted
-from raykd.records.result import RunResult, SplitUse, WeightingResult
+from raykd.records.run_result import RunResult, SplitUse, WeightingResult
 from raykd.weighting.policy import model as policy
 
 pytestmark = pytest.mark.usefixtures("ray_local")

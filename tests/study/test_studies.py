@@ -17,7 +17,7 @@ from tiny import Configure, easy_rows
 from raykd import api, models
 from raykd.config import RunConfig
 from raykd.errors import ConfigError
-from raykd.records.result import TrialCounts
+from raykd.records.study_result import TrialCounts
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 

@@ -12,7 +12,7 @@ from planted import Answers, expert, guesser, held_out_choices, noise, plant
 
 from raykd import api
 from raykd.config import RunConfig
-from raykd.records.result import RunResult
+from raykd.records.run_result import RunResult
 from raykd.weighting.policy.model import load
 
 pytestmark = pytest.mark.usefixtures("ray_local")

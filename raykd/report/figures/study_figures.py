@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from raykd.display.text import count, metric_name, number, share
-from raykd.records.result import ConfigurationResult
+from raykd.records.study_result import ConfigurationResult
 from raykd.records.study_state import TrialState
 from raykd.report.figures.canvas import BODY, LIGHT, SMALL, Theme, end_labels, new_figure, short, style_axes
 

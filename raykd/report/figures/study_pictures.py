@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from raykd.records.result import StudyResult
+from raykd.records.study_result import StudyResult
 from raykd.report.figures.picture import Picture
 from raykd.report.figures.study_figures import costs, history, importances, parallel, seeds, trial_curves
 from raykd.report.study_files import Study

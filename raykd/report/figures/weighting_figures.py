@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from raykd.records.result import WeightGroup
+from raykd.records.run_result import WeightGroup
 from raykd.records.series import Series
 from raykd.report.figures.canvas import LIGHT, SMALL, Theme, end_labels, new_figure, short, style_axes
 from raykd.report.figures.feedback_figures import MOST_LABELS, STYLES, teacher_colours

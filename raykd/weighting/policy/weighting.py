@@ -21,7 +21,7 @@ from raykd.config import PolicyConfig
 from raykd.data.batch import Batch
 from raykd.records.events import PolicyEvent
 from raykd.records.log import MetricsLog
-from raykd.records.result import PolicyUpdate, WeightingResult
+from raykd.records.run_result import PolicyUpdate, WeightingResult
 from raykd.training import collective
 from raykd.training.job import WorkerContext
 from raykd.training.optim import steps_per_epoch

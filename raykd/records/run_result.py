@@ -1,0 +1,211 @@
+"""What a finished run or trial came to, as typed records; result.json holds a `RunResult`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from raykd.records.events import Scores
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class Record(BaseModel):
+    """A part of a result."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class TeacherResult(Record):
+    """A teacher on the validation rows, and what its soft targets cost this run.
+
+    Attributes:
+        metric: the task's metric on the validation rows.
+        version: 0 for a frozen teacher.
+        forwards: rows that its replicas forwarded for anybody; `rows_computed` those for this run.
+        seconds: of forward passes.
+        address: content address of its soft targets.
+    """
+
+    name: str
+    metric: float | None
+    scores: Scores
+    version: int
+    forwards: int
+    rows_computed: int
+    rows_reused: int
+    seconds: float
+    parameters: int
+    address: str
+
+
+class BaselineResult(Record):
+    """A baseline's best value on validation and its speed."""
+
+    value: float | None
+    scores: Scores
+    seconds: float
+    samples_per_s: float
+
+
+class Gap(Record):
+    """How much of the way from the student alone to the best teacher was made; None where one of them is not known."""
+
+    teacher: float | None
+    alone: float | None
+    student: float | None
+    closed: float | None
+
+
+class Efficiency(Record):
+    """Where the student's time went.
+
+    Attributes:
+        student_only_samples_per_s: the speed without the time spent on targets and feedback.
+        ratio: the share of its time that was its own.
+        wait_share: the share spent waiting for soft targets.
+        hit_rate: the share of rows times teachers that were available when asked for.
+        targets_s: seconds of the teachers' pass.
+        asked: rows times teachers asked for.
+    """
+
+    samples_per_s: float
+    student_only_samples_per_s: float
+    ratio: float
+    wait_share: float
+    hit_rate: float
+    train_s: float
+    feedback_s: float
+    targets_s: float | None = None
+    asked: int = 0
+
+
+class ModelSize(Record):
+    """Parameters, layers and width; milliseconds a row on the CPU where they were measured."""
+
+    parameters: int
+    layers: int | None = None
+    hidden_size: int | None = None
+    latency_ms: float | None = None
+
+
+class SplitUse(Record):
+    """The rows of a subset, the split that they come from, and what used them."""
+
+    split: str
+    rows: int
+    used_for: list[str]
+
+
+class DataResult(Record):
+    """Validation rows that are also in train, and the fingerprint of the training split."""
+
+    overlap: int
+    fingerprint: str
+
+
+class TrainedTeacherResult(Record):
+    """A teacher under feedback: scores on validation before and after, distance from the reference, exported folder."""
+
+    began: Scores
+    ended: Scores
+    drift: float | None
+    versions: int
+    folder: str
+
+
+class FeedbackResult(Record):
+    """A whole run's feedback; means over its measured rounds."""
+
+    type: str
+    route: str
+    route_reason: str
+    surrogate: str | None
+    split: str
+    rounds: int
+    seconds: float
+    wire_bytes: int
+    quiz_before: float | None
+    quiz_after: float | None
+    cosine_quiz: float | None
+    teachers: dict[str, TrainedTeacherResult]
+
+
+class PolicyUpdate(Record):
+    """The metrics of one update of the policy, see `events.PolicyEvent`."""
+
+    reward: float | None = None
+    entropy: float | None = None
+    rows: float | None = None
+    share: dict[str, float | None] = Field(default_factory=dict)
+
+
+class WeightGroup(Record):
+    """Rows of one class, domain or length, and each teacher's mean weight on them."""
+
+    group: str
+    rows: int
+    weight: dict[str, float]
+
+
+class TeacherWeights(Record):
+    """Mean weight of each teacher over training rows: over all of them, and by class, domain and length."""
+
+    rows: int
+    all: dict[str, float]
+    groups: dict[Literal["class", "domain", "length"], list[WeightGroup]] = Field(default_factory=dict)
+
+
+class WeightingResult(Record):
+    """What the weighting did; the policy's fields are None for a rule."""
+
+    mode: str | None = None
+    reward: str | None = None
+    updates: int | None = None
+    began: PolicyUpdate | None = None
+    ended: PolicyUpdate | None = None
+    entropy_uniform: float | None = None
+    teacher_weights: TeacherWeights | None = None
+
+
+class RunResult(Record):
+    """A finished run (`distill`) or trial.
+
+    Attributes:
+        value: the best on validation of `metric`, which also chose the checkpoint.
+        test: scores on the test split, scored once at the end; None where there is none.
+        splits: which split fed what.
+        confusion: [C][C] counts on validation, rows are true classes; None for a regression.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    kind: Literal["distill", "trial"] = "distill"
+    name: str
+    metric: str
+    value: float | None
+    scores: Scores
+    test: Scores | None = None
+    best_step: int
+    steps: int
+    epochs: float
+    teachers: list[TeacherResult]
+    baselines: dict[str, BaselineResult]
+    gap: Gap
+    efficiency: Efficiency
+    student: ModelSize
+    splits: dict[str, SplitUse]
+    data: DataResult
+    feedback: FeedbackResult | None = None
+    weighting: WeightingResult | None = None
+    warnings: list[str]
+    confusion: list[list[int]] | None = None
+    labels: list[str] | None = None
+    seed: int
+    versions: dict[str, str]
+    seconds: float = 0.0
+
+    @property
+    def validation_rows(self) -> int:
+        """Rows that every value was measured on; 0 where the result has no such split."""
+        return self.splits["validation"].rows if "validation" in self.splits else 0
