@@ -3,7 +3,7 @@
 from raykd.config.base import Mark
 from raykd.config.choice import load_implementation
 from raykd.config.cluster import ClusterConfig
-from raykd.config.data import DataConfig, GeneratorConfig
+from raykd.config.data import DataConfig, GeneratorConfig, UnlabeledConfig
 from raykd.config.feedback import (
     CotangentFeedbackConfig,
     FeedbackConfig,
@@ -80,6 +80,7 @@ __all__ = [
     "TrackersConfig",
     "TrainConfig",
     "UniformConfig",
+    "UnlabeledConfig",
     "WeightingConfig",
     "baseline_rules",
     "changed_key",

@@ -76,7 +76,7 @@ def teacher_result(served: TeacherStatus, session: TeacherSession, task: Task) -
         rows_reused=session.rows_wanted() - cost.rows_computed,
         seconds=cost.seconds,
         parameters=served.teacher.parameters,
-        address=served.teacher.address(source.split.fingerprint).digest,
+        address=served.teacher.address(source.split.texts).digest,
     )
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock
 
@@ -141,8 +140,8 @@ def teacher_rows(split: str, config: TeacherConfig, corpus: Corpus) -> Subset:
     """
     subset = Subset.of(corpus, split)
     domains = config.domains if isinstance(config, FinetunedTeacherConfig) else None
-    kept = in_domains(subset.rows(), domains, f"split {corpus.source[split]}", "domains of a teacher")
-    return Subset(subset.split, np.intersect1d(subset.ids, kept))
+    where = f"split {corpus.source[split]}"
+    return Subset(subset.split, in_domains(subset.rows(), subset.ids, domains, where, "domains of a teacher"))
 
 
 def _made_of(config: TeacherConfig) -> dict[str, Any]:
@@ -158,9 +157,8 @@ def _fingerprint(config: TeacherConfig, max_length: int, prep: TeacherPrepContex
         **_made_of(config),
         "weights": models.weights_fingerprint(models.resolve(source)) if source else None,
         "tokenizer": models.tokenizer_fingerprint(models.resolve(source)) if source else None,
-        "corpus": Subset.of(prep.corpus, "train").split.fingerprint,
-        "train": hashlib.sha256(teacher_rows("train", config, prep.corpus).ids.tobytes()).hexdigest(),
-        "validation": hashlib.sha256(teacher_rows("validation", config, prep.corpus).ids.tobytes()).hexdigest(),
+        "train": teacher_rows("train", config, prep.corpus).digest(),
+        "validation": teacher_rows("validation", config, prep.corpus).digest(),
         "task": [prep.task.type, prep.task.best_by, list(prep.task.labels)],
         "max_length": max_length,
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 import torch
 from transformers import PreTrainedModel
 
@@ -16,7 +17,7 @@ from raykd.data import order
 from raykd.data.batch import Batch
 from raykd.data.corpus import Corpus
 from raykd.data.rows import Rows
-from raykd.data.splits import Split
+from raykd.data.splits import Split, content_digest
 from raykd.data.tasks import Task
 
 
@@ -40,6 +41,16 @@ class Subset:
         """The ids in the order in which an epoch of training sees them."""
         lengths = self.rows().lengths[self.ids] if settings.group_by_length else None
         return order.epoch_order(seed, epoch, self.ids, settings.batch_size, lengths)
+
+    def labeled(self) -> Subset:
+        """Those of its rows that have a label."""
+        return Subset(self.split, self.ids[self.rows().labeled(self.ids)])
+
+    def digest(self) -> str:
+        """sha256 of the texts and labels of these rows, in this order: where in a file they stand plays no part."""
+        rows = self.rows()
+        content = {"text": rows.sentences(self.ids), "label": pa.array(rows.labels(self.ids))}
+        return content_digest(pa.table(content))
 
     def texts(self) -> list[str]:
         """All sentences, first and second ones: what a tokenizer is trained on."""

@@ -34,7 +34,7 @@ def test_mistakes_are_one_line(changes: dict[str, Any], said: str) -> None:
 
 
 def test_the_quiz_is_held_out_where_one_is_needed() -> None:
-    def share(**changes: Any) -> float | None:
+    def share(**changes: Any) -> float | str | None:
         return configuration.parse(tiny_config(changes, Path("unused"))).rows.quiz
 
     assert share() is None
