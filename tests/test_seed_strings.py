@@ -13,7 +13,7 @@ import torch
 from raykd.config import DataConfig
 from raykd.data import order
 from raykd.data.batch import Batch
-from raykd.data.holdout import draw, holdout
+from raykd.data.holdout import draw_budget, holdout
 from raykd.training.dropout import dropout_seed
 from raykd.training.job import WorkerContext
 from raykd.training.replacement_sampler import ReplacementSampler
@@ -67,7 +67,7 @@ class LabelledRows:
 def test_the_budget_and_its_parts_are_keyed_by_their_names() -> None:
     rows: Any = LabelledRows(200)
     config = DataConfig(source="generated", seed=9, validation_from_train=0.1, quiz=0.2, reward=0.3, fraction=0.5)
-    budget, rest = draw(rows, np.arange(200), config, "here")
+    budget, rest = draw_budget(rows, np.arange(200), config, "here")
     assert np.array_equal(budget, np.sort(generator(9, zlib.crc32(b"train")).permutation(200)[:100]))
     assert np.array_equal(rest, np.setdiff1d(np.arange(200), budget))
     parts, left = holdout(rows, budget, config, "here"), budget

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from raykd.config import DataConfig, TaskConfig
 from raykd.data.generated import generator
-from raykd.data.holdout import draw, holdout, in_domains
+from raykd.data.holdout import draw_budget, holdout, in_domains
 from raykd.data.load import checks, files, labels
 from raykd.data.load.columns import ColumnNames, RawSplit
 from raykd.data.pool import Pool, in_memory, pool
@@ -92,7 +92,7 @@ def _divide(
     """Signal → ids, and how many rows without labels are dropped."""
     rows, where = together.rows, sources["train"].where
     labeled = in_domains(rows, together.ids["train"], data.domains, where)
-    budget, rest = draw(rows, labeled, data, where)
+    budget, rest = draw_budget(rows, labeled, data, where)
     ids, held_out = holdout(rows, budget, data, where), []
     for name, table in scored.items():
         own = in_memory(table)

@@ -35,7 +35,7 @@ def in_domains(
     return ids[np.isin(np.array(domains), wanted)]
 
 
-def draw(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> tuple[np.ndarray, np.ndarray]:
+def draw_budget(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> tuple[np.ndarray, np.ndarray]:
     """The rows whose labels may be read (the budget), and the rest; stratified.
 
     Raises:

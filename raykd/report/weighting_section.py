@@ -13,7 +13,8 @@ from raykd.report.weighting_data import GROUPS, WeightingData
 REWARDS = {
     "r1": "the negative of the student's loss against the label after its step",
     "r2": "the negative of the student's loss against the label and the teachers after its step",
-    "r3": "the negative of the student's loss after its step, blended with its accuracy on the reward split",
+    "r3": "the negative of the student's loss after its step, blended with its accuracy on the reward split (in a "
+    "regression: minus its squared error)",
 }
 MODES = {
     "sample": "At every step the teachers were drawn from its probabilities",

@@ -43,7 +43,8 @@ def policy_run(ray_local: None, shared_cache: Path, tmp_path_factory: pytest.Tem
         "feedback": {"type": "metadistil", "teachers": ["wordpiece"], "every": 2, "teacher_lr": 1e-3},
         "baselines": ["alone", "uniform"],
     }
-    api.distill(configuration.parse(tiny_config(changes, shared_cache), ["train.lr=5e-3"]), folder / "run")
+    overrides = ["train.lr=5e-3", "feedback.measure_every=3"]
+    api.distill(configuration.parse(tiny_config(changes, shared_cache), overrides), folder / "run")
     return folder / "run"
 
 

@@ -135,6 +135,18 @@ def test_names_cannot_break_the_cards_table_or_front_matter(result: RunResult, c
     assert card_data(read_card(text)).library_name == "transformers"
 
 
+def test_the_card_says_how_much_of_the_gap_was_closed(result: RunResult, config: dict[str, Any]) -> None:
+    closed = (0.834 - 0.798) / (0.891 - 0.798)
+    gap = Gap(teacher=0.891, alone=0.798, student=0.834, closed=closed)
+    text = model_card(result.model_copy(update={"value": 0.834, "gap": gap}), config)
+    results = text.split("## Results")[1].split("## ")[0]
+    assert f"closed {share(closed)} of the gap" in results
+    assert "closed 39 %" in results
+    assert "trained without a teacher (0.798)" in results
+    assert "best teacher (0.891)" in results
+    assert "| **this student** | **0.834** |" in results
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_table_has_teachers_baselines_student_gap_and_efficiency(result: RunResult, width: int) -> None:
     gap = Gap(teacher=0.891, alone=0.798, student=0.834, closed=(0.834 - 0.798) / (0.891 - 0.798))

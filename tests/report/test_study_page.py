@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from raykd.display import study_text
 from raykd.display.study_table import study_table
-from raykd.display.text import number
+from raykd.display.text import interval, number, share
 from raykd.errors import ConfigError
 from raykd.records.events import StudyPlanEvent, TrialEndedEvent, TrialReportEvent, TrialStartedEvent
 from raykd.records.log import MetricsLog
@@ -62,6 +63,12 @@ def repeated(best: ConfigurationResult, trial: str, *values: float, deviation: f
     return best.model_copy(update=changes)
 
 
+def summary(study: Study) -> str:
+    section = study_page.study_page(study, []).summary
+    assert section is not None
+    return " ".join(section.paragraphs)
+
+
 def test_a_finished_study(tiny_study: Path, result: StudyResult) -> None:
     text, reader = read((tiny_study / "report.html").read_text(encoding="utf-8"))
     best = result.best
@@ -86,6 +93,51 @@ def test_an_unfinished_study_has_a_page(tmp_path: Path) -> None:
         assert part in text
     assert "<b>policy</b>" not in page
     assert pictures(tmp_path) == {"history", "trial_curves", "parallel"}
+
+
+def test_what_the_teachers_computed_and_the_students_used(tiny_study: Path, result: StudyResult) -> None:
+    sharing = result.sharing
+    study = read_study(tiny_study)
+    assert sharing.rows_used > sharing.rows_computed  # so that no number stands for the other
+    tile = {tile.title: tile for tile in study_page.study_page(study, []).tiles}["teacher rows computed"]
+    assert tile.value == f"{sharing.rows_computed:,}"
+    assert tile.note == f"{sharing.rows_used:,} used by {sharing.trials} trials"
+    text = summary(study)
+    for part in (
+        f"computed {sharing.rows_computed:,} rows",
+        f"once for {sharing.trials} trials",
+        f"used {sharing.rows_used:,}.",
+        f"would have computed {sharing.rows_apart:,}",
+    ):
+        assert part in text
+    assert "earlier runs" not in text
+    reused = sharing.model_copy(update={"rows_computed": 200, "rows_wanted": 320})
+    text = summary(replace(study, result=result.model_copy(update={"sharing": reused})))
+    assert "computed 200 rows" in text
+    assert "The other 120 rows" in text
+
+
+def test_the_page_says_how_sure_the_best_is_and_which_keys_mattered(tiny_study: Path, result: StudyResult) -> None:
+    best = repeated(result.best, "t08", 0.81, 0.83, deviation=0.014)
+    importance = {"objective.temperature": 0.6, "student.layers": 0.25, "train.lr": 0.15}
+    changes = {
+        "best": BestResult.model_validate(result.best.model_dump() | best.model_dump()),
+        "value": best.mean,
+        "repeated": [best, repeated(best, "t07", 0.815, 0.819, deviation=0.003)],
+        "importance": importance,
+    }
+    study = replace(read_study(tiny_study), result=result.model_copy(update=changes))
+    headline = study_page.study_page(study, []).headline
+    assert f"{number(best.mean)} ± {number(best.deviation)} over 2 seeds" in headline.lead
+    for part in ("0.003 ahead", "(t07)", "deviation of 0.014", "not settled"):
+        assert part in headline.caution
+    low, high = interval(best.mean, result.validation_rows)
+    assert f"On {result.validation_rows} validation rows" in headline.caution
+    assert f"±{number((high - low) / 2)}" in headline.caution
+    text = summary(study)
+    assert f"objective.temperature mattered most ({share(0.6)}" in text
+    for key in ("student.layers", "train.lr"):
+        assert f"{key} ({share(importance[key])})" in text
 
 
 def test_every_picture_of_a_study(tmp_path: Path, result: StudyResult) -> None:
