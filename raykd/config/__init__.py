@@ -13,7 +13,7 @@ from raykd.config.feedback import (
 )
 from raykd.config.load import changed_key, load, parse, save
 from raykd.config.model import ModelConfig
-from raykd.config.objective import KLConfig, MSEConfig, ObjectiveConfig
+from raykd.config.objective import KLConfig, MSEConfig, ObjectiveConfig, PseudoLabelConfig
 from raykd.config.run import RunConfig
 from raykd.config.search import (
     ASHAConfig,
@@ -67,6 +67,7 @@ __all__ = [
     "OptunaSearchConfig",
     "PBTConfig",
     "PolicyConfig",
+    "PseudoLabelConfig",
     "RandomSearchConfig",
     "RangeConfig",
     "RepeatConfig",

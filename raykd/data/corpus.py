@@ -38,6 +38,8 @@ class Corpus:
         labels: class names, or None for a regression.
         named: False when the names are generic, since neither the configuration nor the data has any.
         overlap: rows of the validation that are in train as well (text and pair); they are kept.
+        teachable: ids of all rows with labels that are not held out, whatever the budget; the split `loaded` has their
+            labels, or `train` where that is not there.
         dropped: rows without labels that are not used, since their text stands in a split that is held out.
         warnings: what a person should know.
     """
@@ -48,6 +50,7 @@ class Corpus:
     labels: list[str] | None
     named: bool
     overlap: int
+    teachable: np.ndarray
     dropped: int
     warnings: list[str]
 
@@ -71,10 +74,12 @@ def load(data: DataConfig, task: TaskConfig, cache: Path) -> Corpus:
     tables = {name: _checked(source, classes, labeled=name != "unlabeled") for name, source in sources.items()}
     scored = {str(name): tables.pop(name) for name in ("validation", "test") if name in tables}
     together = pool(tables)
-    ids, dropped = _divide(together, scored, sources, data)
+    ids, teachable, dropped = _divide(together, scored, sources, data)
     kept_labels = together.rows.labels(ids["train"])
     _learnable(kept_labels, sources["train"], classes)
     splits = {"train": write_split("train", together.without_labels(ids.get("unlabeled")), cache)}
+    if data.unlabeled is not None and data.unlabeled.is_rest:
+        splits["loaded"] = write_split("loaded", together.table, cache)
     splits |= {name: write_split(name, table, cache) for name, table in scored.items()}
     origin = {signal: signal if signal in splits else "train" for signal in ids}
     opened = {name: Rows.open(split.path, split.fingerprint) for name, split in splits.items()}
@@ -83,13 +88,13 @@ def load(data: DataConfig, task: TaskConfig, cache: Path) -> Corpus:
     if dropped:
         warnings.append(f"{dropped} rows without labels are not used: their texts are in a split that is held out")
     names, named = (classes.names, classes.named) if classes else (None, False)
-    return Corpus(splits, ids, origin, names, named, overlap, dropped, warnings)
+    return Corpus(splits, ids, origin, names, named, overlap, teachable, dropped, warnings)
 
 
 def _divide(
     together: Pool, scored: dict[str, pa.Table], sources: dict[str, RawSplit], data: DataConfig
-) -> tuple[dict[str, np.ndarray], int]:
-    """Signal → ids, and how many rows without labels are dropped."""
+) -> tuple[dict[str, np.ndarray], np.ndarray, int]:
+    """Signal → ids, the rows that teachers may be fine-tuned on, and how many rows without labels are dropped."""
     rows, where = together.rows, sources["train"].where
     labeled = in_domains(rows, together.ids["train"], data.domains, where)
     budget, rest = draw_budget(rows, labeled, data, where)
@@ -101,9 +106,11 @@ def _divide(
     for name in ("quiz", "reward"):
         if name in together.ids:
             ids[name] = in_domains(rows, together.ids[name], data.domains, sources[name].where)
-    held_out += [rows.sentences(ids[name]) for name in HELD_OUT if name in ids and name not in scored]
+    parts = [ids[name] for name in HELD_OUT if name in ids and name not in scored]
+    held_out += [rows.sentences(part) for part in parts]
+    teachable = np.setdiff1d(labeled, np.concatenate([np.empty(0, np.int64), *parts]))
     if data.unlabeled is None:
-        return ids, 0
+        return ids, teachable, 0
     pooled = rest if data.unlabeled.is_rest else together.ids["unlabeled"]
     where = where if data.unlabeled.is_rest else sources["unlabeled"].where
     others = in_domains(rows, pooled, data.unlabeled.domains, where, "data.unlabeled.domains")
@@ -111,7 +118,8 @@ def _divide(
     if repeated.all():
         mend = "their texts are all in splits that are held out: see data.unlabeled"
         raise DataError(where, "no row without a label is left", mend)
-    return ids | {"unlabeled": _some(others[~repeated], data.unlabeled.max_rows, data.seed)}, int(repeated.sum())
+    ids["unlabeled"] = _some(others[~repeated], data.unlabeled.max_rows, data.seed)
+    return ids, teachable, int(repeated.sum())
 
 
 def _some(ids: np.ndarray, most: int | None, seed: int) -> np.ndarray:

@@ -44,8 +44,13 @@ def draw_budget(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> 
     keep = min(round(config.fraction * len(ids)), config.max_train_rows or len(ids))
     if keep < 2:
         raise DataError(where, f"data.fraction={config.fraction} leaves {keep} of {len(ids)} rows", "raise it")
-    kept = _choose(_strata(rows, ids), keep, config.seed, "train")
-    return ids[kept], ids[~kept]
+    kept = stratified(rows, ids, keep, config.seed, "train")
+    return kept, np.setdiff1d(ids, kept)
+
+
+def stratified(rows: Rows, ids: np.ndarray, count: int, seed: int, purpose: str) -> np.ndarray:
+    """So many of the ids, spread over labels and domains as they are; seed and purpose decide which."""
+    return ids[_choose(_strata(rows, ids), count, seed, purpose)]
 
 
 def holdout(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> dict[str, np.ndarray]:

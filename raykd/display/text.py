@@ -22,6 +22,9 @@ RULES = {rule: title_of("weighting", rule) for rule in baseline_rules()}
 BASELINES = {
     "alone": "the same student, trained without a teacher",
     "in_loop": "the same student, its teachers called in its own loop",
+    "labeled": "the same student, distilled on the rows with labels alone",
+    "pseudo": "the same student, trained on the teachers' answers as hard labels",
+    "quiz_student": "the same student, frozen teachers, trained on the quiz rows too",
     **{name: f"the same student, {title}" for name, title in RULES.items()},
 }
 

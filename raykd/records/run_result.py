@@ -98,6 +98,19 @@ class SplitUse(Record):
     used_for: list[str]
 
 
+class LabelBudget(Record):
+    """Labels that were read for one arm.
+
+    Attributes:
+        total: distinct ones, the teachers' fine-tuning and the choice of the checkpoint included; what teachers that
+            were given have read is not known.
+        read: by reader, distinct ones each.
+    """
+
+    total: int
+    read: dict[str, int]
+
+
 class DataResult(Record):
     """Validation rows that are also in train, and the fingerprint of the training split."""
 
@@ -176,6 +189,8 @@ class RunResult(Record):
         value: the best on validation of `metric`, which also chose the checkpoint.
         test: scores on the test split, scored once at the end; None where there is none.
         splits: which split fed what.
+        budgets: by arm (`student`, baselines by name) the labels that were read for it.
+        seen: by teacher's name the splits that it was fitted on.
         confusion: [C][C] counts on validation, rows are true classes; None for a regression.
     """
 
@@ -195,6 +210,8 @@ class RunResult(Record):
     efficiency: Efficiency
     student: ModelSize
     splits: dict[str, SplitUse]
+    budgets: dict[str, LabelBudget] = Field(default_factory=dict)
+    seen: dict[str, list[str]] = Field(default_factory=dict)
     data: DataResult
     feedback: FeedbackResult | None = None
     weighting: WeightingResult | None = None

@@ -32,6 +32,7 @@ from raykd.records.run_result import (
     TeacherResult,
     WeightingResult,
 )
+from raykd.run.budget import label_budgets, teachers_seen
 from raykd.teachers.serving.client import TeacherClient
 from raykd.teachers.serving.session import TeacherSession, TeacherStatus
 from raykd.training.evaluate import predict
@@ -123,6 +124,8 @@ def run_result(
         efficiency=_efficiency(student, targets_s),
         student=ModelSize(**models.describe(Path(outcome.best)), latency_ms=latency_ms),
         splits=_splits(corpus, config),
+        budgets=label_budgets(config, corpus, arms),
+        seen=teachers_seen(config, corpus),
         data=DataResult(overlap=corpus.overlap, fingerprint=corpus.splits["train"].fingerprint),
         feedback=FeedbackResult(**extras["feedback"]) if "feedback" in extras else None,
         weighting=WeightingResult(**extras["weighting"]) if "weighting" in extras else None,
@@ -187,6 +190,7 @@ def _splits(corpus: Corpus, config: RunConfig) -> dict[str, SplitUse]:
         "validation": ["evaluation", "best checkpoint"],
         "quiz": ["feedback to the teachers"] if config.feedback.needs_quiz else [],
         "reward": _reward_used_for(config),
+        "unlabeled": ["student, by its teachers' answers"],
         "test": ["scored once, at the end"],
     }
     return {

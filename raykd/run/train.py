@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from raykd import models
-from raykd.config import CotangentFeedbackConfig, RunConfig, WeightingConfig
-from raykd.data.corpus import Corpus
+from raykd.config import CotangentFeedbackConfig, ObjectiveConfig, TrainConfig, WeightingConfig
 from raykd.errors import Interrupted
 from raykd.files import replacing_folder
 from raykd.records.run_result import RunResult, TeacherResult
+from raykd.run.arms import student_rows
 from raykd.run.context import RunContext
 from raykd.run.result import Arm, run_result, save_predictions, score_test
 from raykd.student.factory import DistillStepFactory, FeedbackSetup, WeightingSources
@@ -25,20 +23,6 @@ from raykd.training.launch import launch
 from raykd.training.loop import Report
 
 
-def all_rows(corpus: Corpus, held_out: Sequence[str]) -> Subset:
-    """The rows of train, and of what was held out of it for these purposes (quiz, reward), ids ascending."""
-    parts = [corpus.ids[split] for split in ("train", *held_out) if split in corpus.ids]
-    # The rows of train keep their order where nothing was held out.
-    return Subset(corpus.splits["train"], parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)))
-
-
-def baseline_splits(config: RunConfig, name: str) -> list[str]:
-    """The held-out splits that a baseline trains on too: it has no use for a quiz or a reward (docs/design.md,
-    "Baselines"), but a rule that is fitted on the reward split leaves that out."""
-    rule = config.baseline_weightings.get(name)
-    return ["quiz"] if rule is not None and rule.fitted else ["quiz", "reward"]
-
-
 def initial_student(context: RunContext, folder: Path | None = None) -> Path:
     """The student before its first step, on disk: workers and baselines all start from the same weights.
 
@@ -47,7 +31,7 @@ def initial_student(context: RunContext, folder: Path | None = None) -> Path:
     """
     folder = folder or context.folder.path / "start"
     if not folder.is_dir():
-        config, train = context.config, Subset.of(context.corpus, "train")
+        config, train = context.config, student_rows(context.config, context.corpus)
         model, tokenizer = models.build(
             config.student, context.task, train.texts(), config.seed, config.data.max_length
         )  # fmt: skip
@@ -79,9 +63,10 @@ def rule_step(
     weighting_inputs: WeightingSources,
     weighting: WeightingConfig,
     in_loop: bool = False,
+    objective: ObjectiveConfig | None = None,
 ) -> DistillStepFactory:
     """The same student's step with frozen teachers and another weighting; `in_loop`: it calls them itself."""
-    objective = context.config.objective
+    objective = objective or context.config.objective
     return DistillStepFactory(
         tuple(sources), objective, weighting, in_loop=in_loop, weighting_inputs=weighting_inputs
     )  # fmt: skip
@@ -94,6 +79,7 @@ def train_student(
     step: StepFactory,
     folder: Path | None = None,
     rows: Subset | None = None,
+    settings: TrainConfig | None = None,
     report: Report | None = None,
 ) -> Arm:
     """Trains a student from its last checkpoint, or else from `start`.
@@ -101,7 +87,8 @@ def train_student(
     Args:
         name: of the phase in the log.
         folder: holds its checkpoints and log; default the run's.
-        rows: that it is trained on; default `train`.
+        rows: that it is trained on; default the student's.
+        settings: how it is trained; default `train`.
         report: inside a study's trial, what is called at every evaluation; see `launch`.
 
     Raises:
@@ -117,13 +104,14 @@ def train_student(
         metrics=str(path / "metrics.jsonl"),
         model=str(start),
         task=context.task,
-        train=rows or Subset.of(context.corpus, "train"),
+        train=rows or student_rows(config, context.corpus),
         validation=validation,
-        settings=config.train,
+        settings=settings or config.train,
         seed=config.seed,
         max_length=config.data.max_length,
         step=step,
         ahead=config.train.prefetch,
+        labeled_share=config.train.labeled_share,
     )
     outcome: Outcome = launch(job, context.stop, context.remote, report)
     if outcome.interrupted:

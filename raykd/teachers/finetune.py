@@ -17,7 +17,7 @@ from filelock import FileLock
 from raykd import models
 from raykd.config import FinetunedTeacherConfig, GivenTeacherConfig, TeacherConfig
 from raykd.data.corpus import Corpus
-from raykd.data.holdout import in_domains
+from raykd.data.holdout import in_domains, stratified
 from raykd.data.tasks import Task
 from raykd.errors import Interrupted
 from raykd.files import replacing_folder, write_json
@@ -139,9 +139,16 @@ def teacher_rows(split: str, config: TeacherConfig, corpus: Corpus) -> Subset:
         DataError: there are no such domains.
     """
     subset = Subset.of(corpus, split)
-    domains = config.domains if isinstance(config, FinetunedTeacherConfig) else None
-    where = f"split {corpus.source[split]}"
-    return Subset(subset.split, in_domains(subset.rows(), subset.ids, domains, where, "domains of a teacher"))
+    if not isinstance(config, FinetunedTeacherConfig):
+        return subset
+    own = config.finetune.max_train_rows if split == "train" else None
+    if own is not None:
+        subset = Subset(corpus.splits.get("loaded", subset.split), corpus.teachable)
+    rows, where = subset.rows(), f"split {corpus.source[split]}"
+    ids = in_domains(rows, subset.ids, config.domains, where, "domains of a teacher")
+    if own is not None:
+        ids = stratified(rows, ids, min(own, len(ids)), config.finetune.seed, "teacher")
+    return Subset(subset.split, ids)
 
 
 def _made_of(config: TeacherConfig) -> dict[str, Any]:

@@ -37,10 +37,15 @@ class Subset:
         """The split's file, memory-mapped: all its rows, not only these."""
         return Rows.open(self.split.path, self.split.fingerprint)
 
-    def seen_in(self, epoch: int, settings: OptimConfig, seed: int) -> np.ndarray:
+    def seen_in(self, epoch: int, settings: OptimConfig, seed: int, labeled_share: float | None = None) -> np.ndarray:
         """The ids in the order in which an epoch of training sees them."""
-        lengths = self.rows().lengths[self.ids] if settings.group_by_length else None
-        return order.epoch_order(seed, epoch, self.ids, settings.batch_size, lengths)
+        rows, size = self.rows(), settings.batch_size
+        lengths = rows.lengths if settings.group_by_length else None
+        if labeled_share is not None:
+            has = rows.labeled(self.ids)
+            if has.any() and not has.all():
+                return order.mixed_order(seed, epoch, self.ids[has], self.ids[~has], size, labeled_share, lengths)
+        return order.epoch_order(seed, epoch, self.ids, size, None if lengths is None else lengths[self.ids])
 
     def labeled(self) -> Subset:
         """Those of its rows that have a label."""
@@ -146,6 +151,7 @@ class Job:
         model: folder of the checkpoint to start from.
         seed: of the order of rows and of dropout.
         ahead: batches whose rows `Step.prefetch` gets before their turn.
+        labeled_share: part of every batch that has labels; None, or rows of one kind alone: as the rows come.
     """
 
     folder: str
@@ -159,6 +165,7 @@ class Job:
     max_length: int
     step: StepFactory
     ahead: int = 0
+    labeled_share: float | None = None
 
 
 @dataclass

@@ -12,6 +12,8 @@ from raykd import config as configuration
 from raykd.errors import ConfigError
 
 BAD: list[tuple[dict[str, Any], str]] = [
+    ({"feedback": "metadistil", "objective": "pseudo_label"}, "pseudo_label has no gradient for teachers"),
+    ({"baselines": ["quiz_student"]}, "quiz_student is about the quiz of a feedback"),
     ({"feedback": {"type": "none", "every": 2}}, "`every` belongs to type metadistil, ikd (this is type: none)"),
     ({"feedback": {"type": "metadistil", "exam_source": "train"}}, "`exam_source` belongs to type ikd"),
     ({"feedback": {"type": "ikd", "rollback": False}}, "`rollback` belongs to type metadistil"),
