@@ -20,10 +20,10 @@ from raykd.records.run_result import RunResult
 from raykd.records.study_result import StudyResult
 from raykd.report import card, page, study_page
 from raykd.run import driver as trainer
+from raykd.run.answers import SPLITS, checkpoint_logits, scores_by_split
 from raykd.run.context import RunContext, open_corpus
 from raykd.run.folder import RunFolder
 from raykd.run.plan import make_plan
-from raykd.run.result import score
 from raykd.training.interrupt import interruptible
 from raykd.training.job import Subset
 
@@ -131,7 +131,7 @@ def teach(config: RunConfig, output: Path | None = None) -> list[dict[str, Any]]
     return [{"name": t.name, "folder": t.folder, "parameters": t.parameters} for t in teachers]
 
 
-def evaluate(checkpoint: Path, config: RunConfig) -> dict[str, Any]:
+def evaluate(checkpoint: Path, config: RunConfig) -> dict[str, dict[str, float]]:
     """A student's or teacher's scores on the validation rows, and on the test rows where the configuration has them.
 
     Raises:
@@ -141,8 +141,9 @@ def evaluate(checkpoint: Path, config: RunConfig) -> dict[str, Any]:
         raise ConfigError(str(checkpoint), "holds no checkpoint", "for example runs/NAME/student")
     corpus, task = open_corpus(config)
     length = config.data.max_length
-    purposes = [purpose for purpose in ("validation", "test") if purpose in corpus.ids]
-    return {purpose: score(checkpoint, Subset.of(corpus, purpose), task, length) for purpose in purposes}
+    subsets = {split: Subset.of(corpus, split) for split in SPLITS if split in corpus.ids}
+    logits = {split: checkpoint_logits(checkpoint, subset, length) for split, subset in subsets.items()}
+    return scores_by_split(logits, corpus, task)
 
 
 def export(checkpoint: Path, kind: str = "onnx", output: Path | None = None, push: str | None = None) -> dict[str, Any]:
