@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,11 @@ def edited(name: str, change: Callable[[dict[str, Any]], object]) -> Callable[[P
     return apply
 
 
+def heated(content: dict[str, Any], temperature: float) -> None:
+    """Another configuration: one of a different temperature."""
+    content["objective"]["temperature"] = temperature
+
+
 def frame_edited(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], object]:
     return lambda folder: change(pd.read_parquet(folder / PREDICTIONS)).to_parquet(folder / PREDICTIONS, index=False)
 
@@ -153,14 +159,10 @@ def test_every_arm_of_two_configurations(run: Run, runs: dict[str, Path]) -> Non
 def test_draws_of_equal_seeds_are_paired(runs: dict[str, Path], tmp_path: Path) -> None:
     """Of the same predictions nothing differs, whatever rows and draws are taken."""
 
-    def colder(content: dict[str, Any]) -> None:
-        content["objective"]["temperature"] = 9.0
-
-    copies = [
-        copy(runs[name], tmp_path / f"cold-{name[-1]}", edited("config.yaml", colder)) for name in ("soft-0", "soft-1")
-    ]
+    hot = edited("config.yaml", partial(heated, temperature=9.0))
+    copies = [copy(runs[name], tmp_path / f"hot-{name[-1]}", hot) for name in ("soft-0", "soft-1")]
     for path in copies:
-        edited("result.json", lambda content: content.update(name="cold"))(path)
+        edited("result.json", lambda content: content.update(name="hot"))(path)
     result = api.compare([runs["soft-0"], runs["soft-1"], *copies])
     (difference,) = result.differences
     assert difference.paired
@@ -168,6 +170,35 @@ def test_draws_of_equal_seeds_are_paired(runs: dict[str, Path], tmp_path: Path) 
     assert difference.verdict == "not settled"
     unpaired = api.compare([runs["soft-0"], copies[1]]).differences[0]
     assert not unpaired.paired
+
+
+@pytest.mark.parametrize(("compared", "verdict"), [(1, "higher"), (5, "not settled")])
+def test_a_difference_that_its_own_interval_settles_is_not_claimed_among_many(
+    runs: dict[str, Path], tmp_path: Path, compared: int, verdict: str
+) -> None:
+    """11 rows won and 3 lost of 90: z = 2.2, above 1.96 for one difference and below 2.58 for each of five."""
+
+    def answered(right_rows: np.ndarray) -> Callable[[pd.DataFrame], pd.DataFrame]:
+        def change(frame: pd.DataFrame) -> pd.DataFrame:
+            rows = frame[(frame["arm"] == "student") & (frame["split"] == "test")].sort_values("id")
+            return rows.assign(prediction=np.where(right_rows, rows["label"], 1 - rows["label"]))
+
+        return change
+
+    arm, reference = np.ones(90, bool), np.ones(90, bool)
+    arm[:3], reference[3:14] = False, False
+    base = copy(runs["hard"], tmp_path / "base", frame_edited(answered(reference)))
+    others = []
+    for k in range(compared):
+        others.append(copy(runs["hard"], tmp_path / f"other{k}", frame_edited(answered(arm))))
+        edited("config.yaml", partial(heated, temperature=3.0 + k))(others[-1])
+    differences = api.compare([base, *others]).differences
+    assert [difference.verdict for difference in differences] == [verdict] * compared
+    assert all(difference.interval[0] > 0 for difference in differences)
+    exact = stats.binomtest(3, 14).pvalue
+    assert [difference.mcnemar_holm for difference in differences] == pytest.approx(
+        [min(1.0, compared * exact)] * compared
+    )
 
 
 @pytest.mark.parametrize(
