@@ -1,7 +1,7 @@
 """The paired bootstrap over rows and draws: how far a difference moves with other rows and other seeds.
 
 Rows and draws are crossed: each resample takes rows with replacement, the same ones for both arms and all draws, and
-draws with replacement (Owen 2007, "The pigeonhole bootstrap", section 3; it errs towards wide intervals where rows and
+draws with replacement (Owen 2007, "The pigeonhole bootstrap"; it errs towards wide intervals where rows and
 draws interact). Of D draws D − 1 are taken (Rao and Wu 1988, "Resampling inference with complex survey data"): taking D
 understates the variance between draws by 1 / D. A single draw stays: the interval then covers chance in rows alone.
 """
