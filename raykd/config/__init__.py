@@ -11,7 +11,7 @@ from raykd.config.feedback import (
     MetaDistilConfig,
     NoFeedbackConfig,
 )
-from raykd.config.load import changed_key, load, parse, save
+from raykd.config.load import changed_key, load, parse, save, settings
 from raykd.config.model import ModelConfig
 from raykd.config.objective import KLConfig, MSEConfig, ObjectiveConfig, PseudoLabelConfig
 from raykd.config.run import RunConfig
@@ -89,5 +89,6 @@ __all__ = [
     "load_implementation",
     "parse",
     "save",
+    "settings",
     "title_of",
 ]

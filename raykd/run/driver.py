@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import cast
 
 from raykd.config import PseudoLabelConfig
-from raykd.records.run_result import RunResult
+from raykd.records.predictions import teacher_arm
+from raykd.records.run_result import RunResult, TeacherResult
+from raykd.run.answers import Logits, scores_by_split, teacher_logits
 from raykd.run.arms import (
     baseline_rows,
     baseline_training,
@@ -31,6 +33,7 @@ from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.student.factory import WeightingSources
 from raykd.teachers import finetune
 from raykd.teachers.serving.client import TargetSource
+from raykd.teachers.serving.session import TeacherSession
 from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.job import StepFactory
 from raykd.training.supervised import SupervisedStepFactory
@@ -62,11 +65,25 @@ def _distill(context: RunContext) -> RunResult:
         arms = {"student": train_student(context, "student", start, step)}
         if overlap:
             session.wait(context.stop)
-        teacher_results = [teacher_result(served, session, context.task) for served in session.served]
+        teacher_results, teacher_answers = _teachers(context, session)
         sources = session.sources("train")
     for name in context.config.baselines:
         arms[name] = _baseline(context, name, start, sources, weighting_inputs)
-    return finish_student(context, arms, teacher_results, warnings, begun=begun, targets_s=targets_s)
+    return finish_student(
+        context, arms, teacher_results, warnings,
+        begun=begun, teacher_answers=teacher_answers, targets_s=targets_s,
+    )  # fmt: skip
+
+
+def _teachers(context: RunContext, session: TeacherSession) -> tuple[list[TeacherResult], dict[str, Logits]]:
+    """What the teachers are and came to, and their logits by the names of their arms."""
+    results, answers = [], {}
+    for served in session.served:
+        logits = teacher_logits(served, session)
+        scores = scores_by_split(logits, context.corpus, context.task)
+        results.append(teacher_result(served, session, scores, context.task))
+        answers[teacher_arm(served.teacher.name, context.config.baselines)] = logits
+    return results, answers
 
 
 def prepare_teachers(context: RunContext) -> tuple[list[TeacherModel], list[str]]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from raykd.run.answers import SPLITS
 from raykd.run.arms import rows_of, student_signals
 from raykd.run.context import RunContext
 from raykd.teachers.serving import parity
@@ -22,14 +23,13 @@ log = logging.getLogger(__name__)
 def teacher_session(
     context: RunContext, teachers: Sequence[TeacherModel], train_ids: np.ndarray, overlap: bool = False
 ) -> TeacherSession:
-    """A session for these rows of the training split and all of the validation's; with `overlap` students train
-    meanwhile."""
+    """A session for these rows of the training split and all rows of validation and, where there is one, test; with
+    `overlap` students train meanwhile."""
     specs = context.services(teachers, context.config.teachers, overlap)
-    validation = Subset.of(context.corpus, "validation")
-    requests = {
-        "train": TargetRequest(context.corpus.splits["train"], train_ids),
-        "validation": TargetRequest(validation.split, validation.ids),
-    }
+    requests = {"train": TargetRequest(context.corpus.splits["train"], train_ids)}
+    for name in [name for name in SPLITS if name in context.corpus.ids]:
+        subset = Subset.of(context.corpus, name)
+        requests[name] = TargetRequest(subset.split, subset.ids)
     return TeacherSession(specs, requests, context.run)
 
 

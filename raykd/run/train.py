@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +11,12 @@ from raykd import models
 from raykd.config import CotangentFeedbackConfig, ObjectiveConfig, TrainConfig, WeightingConfig
 from raykd.errors import Interrupted
 from raykd.files import replacing_folder
+from raykd.records.predictions import FILE
 from raykd.records.run_result import RunResult, TeacherResult
+from raykd.run.answers import Logits, logits_on_test, save_predictions, scores_by_split
 from raykd.run.arms import student_rows
 from raykd.run.context import RunContext
-from raykd.run.result import Arm, run_result, save_predictions, score_test
+from raykd.run.result import Arm, run_result
 from raykd.student.factory import DistillStepFactory, FeedbackSetup, WeightingSources
 from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.serving.session import trainer_resources
@@ -127,26 +129,32 @@ def finish_student(
     *,
     begun: float,
     kind: Literal["distill", "trial"] = "distill",
+    teacher_answers: Mapping[str, Logits] | None = None,
     targets_s: float | None = None,
     latency_ms: float | None = None,
 ) -> RunResult:
-    """Keeps the best student in `student/` and its predictions beside it; returns the result of the run or trial.
+    """Keeps the best student in `student/` and every arm's predictions beside it; returns the result of the run or
+    trial.
 
     The test split, where there is one, is scored here for a run; a study scores it for its best trial alone.
 
     Args:
         arms: `student`, and the baselines by name.
+        teacher_answers: the teachers' logits by the names of their arms.
         begun, targets_s, latency_ms: see `run_result`.
     """
-    student, best = arms["student"], context.folder.path / "student"
+    corpus, task, best = context.corpus, context.task, context.folder.path / "student"
     with replacing_folder(best) as draft:
-        shutil.copytree(student.outcome.best, draft, dirs_exist_ok=True)
-    save_predictions(context.folder.path / "predictions.parquet", best, student.signal, context.task)
-    config, scored = context.config, kind == "distill"
-    test = score_test(context.corpus, context.task, best, config.data.max_length) if scored else None
-    result = run_result(
-        config, context.corpus, context.task, teachers, arms, test, warnings,
+        shutil.copytree(arms["student"].outcome.best, draft, dirs_exist_ok=True)
+    (best / "logits.npy").unlink(missing_ok=True)
+    logits: dict[str, Logits] = {name: {"validation": arm.logits} for name, arm in arms.items()}
+    if kind == "distill":
+        for name, arm in arms.items():
+            logits[name] |= logits_on_test(Path(arm.outcome.best), corpus, context.config.data.max_length)
+    save_predictions(context.folder.path / FILE, {**logits, **(teacher_answers or {})}, corpus, task)
+    scores = {name: scores_by_split(answers, corpus, task) for name, answers in logits.items()}
+    tests = {name: by_split["test"] for name, by_split in scores.items() if "test" in by_split}
+    return run_result(
+        context.config, corpus, task, teachers, arms, tests, warnings,
         begun=begun, targets_s=targets_s, kind=kind, latency_ms=latency_ms,
     )  # fmt: skip
-    (best / "logits.npy").unlink(missing_ok=True)
-    return result

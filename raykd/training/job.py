@@ -37,6 +37,10 @@ class Subset:
         """The split's file, memory-mapped: all its rows, not only these."""
         return Rows.open(self.split.path, self.split.fingerprint)
 
+    def labels(self) -> np.ndarray:
+        """The rows' labels, [N]: class ids int64, or float64 values of a regression."""
+        return self.rows().labels(self.ids)
+
     def seen_in(self, epoch: int, settings: OptimConfig, seed: int, labeled_share: float | None = None) -> np.ndarray:
         """The ids in the order in which an epoch of training sees them."""
         rows, size = self.rows(), settings.batch_size

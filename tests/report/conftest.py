@@ -89,7 +89,7 @@ def unfinished_run(policy_run: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def tiny_study(ray_local: None, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two temperatures, the better one with a second seed, on the embedded corpus."""
+    """Two temperatures, the better with a second seed, on the embedded corpus; tested on its validation rows."""
     folder = tmp_path_factory.mktemp("study") / "temperatures"
     study = {
         "space": {"objective.temperature": {"grid": [1.0, 4.0]}},
@@ -99,7 +99,7 @@ def tiny_study(ray_local: None, shared_cache: Path, tmp_path_factory: pytest.Tem
         "repeat": {"top_k": 1, "seeds": 2},
     }
     raw = tiny_config({"name": "temperatures", "study": study}, shared_cache)
-    api.study(configuration.parse(raw, ["train.epochs=1"]), folder)
+    api.study(configuration.parse(raw, ["train.epochs=1", "data.test=validation"]), folder)
     return folder
 
 

@@ -56,7 +56,9 @@ def test_the_hub_reads_the_scores_from_the_card(policy_run: Path, result: RunRes
 def test_the_card_has_results_how_it_was_made_and_how_to_use_it(policy_run: Path, result: RunResult) -> None:
     text = (policy_run / "student" / "README.md").read_text(encoding="utf-8")
     for part in (
-        f"| **this student** | **{number(result.value)}** |",
+        "| model | accuracy on test |",
+        f"| **this student** | **{number((result.test or {})['accuracy'])}** |",
+        f"on validation: accuracy {number(result.value)}",
         f"step {result.best_step:,} of {result.steps:,}",
         "AutoModelForSequenceClassification.from_pretrained",
         "max_length=24",
@@ -125,7 +127,7 @@ def test_a_score_that_is_no_number_is_left_out(result: RunResult, config: dict[s
 
 
 def test_names_cannot_break_the_cards_table_or_front_matter(result: RunResult, config: dict[str, Any]) -> None:
-    teacher = result.teachers[0].model_copy(update={"name": "a|b`c\nd", "metric": 0.891})
+    teacher = result.teachers[0].model_copy(update={"name": "a|b`c\nd", "test": {"accuracy": 0.891}})
     text = model_card(
         result.model_copy(update={"teachers": [teacher], "labels": ["---", "x: [y", "{{ card }}"], "feedback": None}),
         config,
@@ -158,6 +160,13 @@ def test_the_table_has_teachers_baselines_student_gap_and_efficiency(result: Run
     for part in ("0.834", "+0.036", "39 % of the gap", number(result.test["accuracy"]), number(alone)):
         assert part in flat
     assert f"{share(result.efficiency.ratio)} of the same student" in flat
+
+
+def test_the_table_has_the_test_values_first_and_those_that_chose_beside(result: RunResult) -> None:
+    gap = Gap(split="test", teacher=0.9, alone=0.70, student=0.75, closed=0.25)
+    changed = result.model_copy(update={"value": 0.83, "test": {"accuracy": 0.75}, "gap": gap})
+    (line,) = [line for line in printed(final_table(changed), 140).splitlines() if "student" in line[:12]]
+    assert line.split()[3:8:2] == ["0.750", "+0.050", "0.830"]
 
 
 def test_the_table_tells_a_loss_and_takes_names_as_text(result: RunResult) -> None:

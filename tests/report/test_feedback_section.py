@@ -238,7 +238,7 @@ def test_the_final_table_shows_a_teacher_before_and_after(
     result: RunResult, feedback: FeedbackResult, width: int
 ) -> None:
     changed = feedback.model_copy(update={"teachers": {"wordpiece": trained(0.891, 0.899)}})
-    gap = result.gap.model_copy(update={"alone": 0.798})
+    gap = result.gap.model_copy(update={"alone": 0.798, "split": "validation"})
     file = io.StringIO()
     table = final_table(result.model_copy(update={"feedback": changed, "gap": gap}))
     Console(file=file, width=width).print(table)
@@ -259,7 +259,7 @@ def test_the_card_cites_the_method(
     [line] = [line for line in card.splitlines() if line.startswith("- Feedback:")]
     assert "`wordpiece`" in line
     assert paper in line
-    assert "0.891 → 0.899, trained by feedback" in card
+    assert "before feedback; on validation 0.891 → 0.899" in card
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)

@@ -41,11 +41,16 @@ def test_a_finished_run(policy_run: Path, result: RunResult, tmp_path: Path) -> 
     source = path.read_text(encoding="utf-8")
     text, reader = read(source)
     assert "default-src 'none'" in source
-    for value in (result.value, *(baseline.value for baseline in result.baselines.values())):
-        assert number(value) in text
-    assert result.test is not None
-    assert f"Test (60 rows): accuracy {number(result.test['accuracy'])}" in text
-    for part in (f"on {result.validation_rows} validation rows", "teacher bpe", "baseline uniform", "torch"):
+    tests = [result.test, *(baseline.test for baseline in result.baselines.values())]
+    for scores in (*tests, *(teacher.test for teacher in result.teachers)):
+        assert number((scores or {})["accuracy"]) in text
+    assert f"on 60 test rows ({number(result.value)} on validation, which chose it)" in text
+    for part in (
+        "Results on test",
+        "Scores are of the test split (60 rows)",
+        "as they were served",
+        "baseline uniform",
+    ):
         assert part in text
     drawn = pictures(policy_run)
     assert drawn == {
@@ -138,17 +143,24 @@ def test_each_model_is_compared_with_the_student_alone(run: Run, result: RunResu
     assert section is not None
     assert section.table is not None
     rows = {row.cells[0]: row for row in section.table.rows}
-    alone = result.baselines["alone"].value
+    student, alone = ((model.test or {})["accuracy"] for model in (result, result.baselines["alone"]))
     assert alone is not None
-    assert result.value is not None
-    assert rows["student"].cells[1:3] == [number(result.value), f"{result.value - alone:+.3f}"]
+    assert student is not None
+    assert rows["student"].cells[1:4] == [number(student), f"{student - alone:+.3f}", number(result.value)]
     assert rows["student"].highlighted
     assert rows["baseline alone"].cells[2] == "-"
-    assert rows["baseline uniform"].cells[1] == number(result.baselines["uniform"].value)
-    assert result.feedback is not None
-    ended = result.feedback.teachers["wordpiece"].ended["accuracy"]
-    assert rows["teacher wordpiece"].cells[1] == f"{number(result.teachers[0].metric)} → {number(ended)}"
+    assert rows["teacher bpe"].cells[1] == number((result.teachers[1].test or {})["accuracy"])
+    assert "→" in rows["teacher wordpiece"].cells[3]  # trained by feedback: known on validation alone
     assert all(len(row.cells) == len(section.table.columns) for row in section.table.rows)
+
+
+def test_without_a_test_score_of_every_model_validation_is_shown(run: Run, result: RunResult) -> None:
+    section = models(changed(run, gap=result.gap.model_copy(update={"split": "validation", "alone": 0.5})))
+    assert section is not None
+    assert section.table is not None
+    assert [column.title for column in section.table.columns[1:3]] == ["accuracy", "against alone"]
+    assert section.table.rows[-1].cells[1] == number(result.value)
+    assert section.notes[0].startswith("Test (60 rows): accuracy")
 
 
 def test_how_much_of_its_speed_the_student_kept(run: Run, result: RunResult) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from reading import pictures, read
 from rich.console import Console
@@ -18,9 +19,11 @@ from raykd.display.text import interval, number, share
 from raykd.errors import ConfigError
 from raykd.records.events import StudyPlanEvent, TrialEndedEvent, TrialReportEvent, TrialStartedEvent
 from raykd.records.log import MetricsLog
+from raykd.records.predictions import read_predictions
 from raykd.records.study_result import BestResult, ConfigurationResult, StudyResult, TrialCounts
 from raykd.report import study_page
 from raykd.report.figures.study_pictures import study_pictures
+from raykd.report.run_files import read_run
 from raykd.report.study_files import Study, read_study
 
 KEYS = ["objective.temperature", "feedback.teacher_lr", "student.layers", "weighting"]
@@ -31,6 +34,28 @@ def result(tiny_study: Path) -> StudyResult:
     whole = read_study(tiny_study).result
     assert whole is not None
     return whole
+
+
+def test_the_best_run_and_its_teachers_are_scored_on_test_and_trials_are_not(
+    tiny_study: Path, result: StudyResult
+) -> None:
+    """The test rows are those of validation here: so are the scores, the teachers' too, taken from other answers."""
+    best = read_run(tiny_study / "best").result
+    assert best is not None
+    assert best.test == best.scores == result.best.test
+    assert [teacher.test for teacher in best.teachers] == [teacher.scores for teacher in best.teachers]
+    assert [teacher.test for teacher in result.teachers] == [teacher.scores for teacher in result.teachers]
+    assert (best.reported_split, best.gap.student) == ("test", best.test["accuracy"])
+    teacher = best.teachers[0].name
+    answers = read_predictions(tiny_study / "best")
+    assert set(answers) == {(arm, split) for arm in ("student", teacher) for split in ("validation", "test")}
+    for arm in ("student", teacher):
+        np.testing.assert_array_equal(answers[arm, "test"].predicted, answers[arm, "validation"].predicted)
+    for name in ("t00", "t01"):
+        trial = read_run(tiny_study / "trials" / name).result
+        assert trial is not None
+        assert (trial.test, trial.teachers[0].test, trial.reported_split) == (None, None, "validation")
+        assert set(read_predictions(tiny_study / "trials" / name)) == {("student", "validation")}
 
 
 def write_log(folder: Path, trials: int = 10) -> None:

@@ -142,7 +142,8 @@ def test_the_policy_beside_rules(run: Run, result: RunResult) -> None:
         return BaselineResult(value=value, scores={}, seconds=1.0, samples_per_s=1.0)
 
     rules = {"uniform": baseline(0.834), "oracle": baseline(0.861), "best": baseline(0.734)}
-    text = paragraphs(with_weighting(run, result.weighting, value=0.834, baselines=rules))
+    gap = result.gap.model_copy(update={"split": "validation"})
+    text = paragraphs(with_weighting(run, result.weighting, value=0.834, baselines=rules, gap=gap))
     assert "lost to oracle (0.861, -0.027)" in text
     assert "equalled uniform (0.834, +0.000)" in text
     assert "beat best (0.734, +0.100)" in text

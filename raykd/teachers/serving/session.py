@@ -82,7 +82,7 @@ class TeacherSession:
 
     Args:
         specs: a service for each teacher, started only where rows are missing.
-        requests: the rows that the run needs, by split (train, validation).
+        requests: the rows that the run needs, by split (train, validation, test).
         run: the run's name among those that share a service.
     """
 
@@ -118,7 +118,7 @@ class TeacherSession:
             served.service = None
 
     def sources(self, split: str) -> list[TargetSource]:
-        """Every teacher's source of the soft targets for one split (train, validation)."""
+        """Every teacher's source of the soft targets for one split (train, validation, test)."""
         return [self.source(served, split) for served in self.served]
 
     def source(self, served: TeacherStatus, split: str) -> TargetSource:
