@@ -1,0 +1,90 @@
+"""Shows: what are rows without labels worth? Few labelled rows, many without, the same student four ways, over draws.
+
+Command:
+    python -m raykd.workloads.label_budgets workloads/sst2.yaml runs/budgets --sizes 200,500,2000 --draws 10 [KEY=VALUE]
+
+Each draw takes other rows and another seed. Of its budget a fifth chooses the checkpoint; the split that the
+configuration calls validation is scored once, as the test. The arms of a draw are the student (labelled rows and the
+rest of train without labels), and with as many steps `alone`, `labeled` and `pseudo`. The student's rate is the one that
+is best for `alone` on a draw that is not reported. Intervals are those of `raykd compare`, adjusted over the three
+differences. Every run is a folder of its own: interrupt it and give the command again, finished runs are not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from raykd import api, runtime
+from raykd import config as configuration
+from raykd.records.run_result import RunResult
+
+from .kd_vs_alone import comparison, listed
+
+log = logging.getLogger(__name__)
+BASELINES = ["alone", "labeled", "pseudo"]
+TUNING_DRAW = 1000
+
+
+def settings(size: int, draw: int, rows: int, test: str) -> list[str]:
+    """The overrides of one draw of a budget of labels."""
+    return [
+        f"data.max_train_rows={size}",
+        f"data.unlabeled={{split: rest, max_rows: {rows}}}",
+        "data.validation_from_train=0.2",
+        f"data.test={test}",
+        f"data.seed={draw}",
+        f"seed={draw}",
+        f"baselines=[{', '.join(BASELINES)}]",
+    ]
+
+
+def run(config: Path, folder: Path, overrides: list[str]) -> RunResult:
+    """All arms of one draw; a finished folder returns its result."""
+    result = api.distill(configuration.load(config, overrides), folder)
+    for heavy in (folder / "checkpoints", *folder.glob("baselines/*/checkpoints")):
+        shutil.rmtree(heavy, ignore_errors=True)
+    scores = {"student": result.test} | {name: arm.test for name, arm in result.baselines.items()}
+    log.info("%s: %s", folder.name, {name: (score or {}).get(result.metric) for name, score in scores.items()})
+    return result
+
+
+def chosen_rate(config: Path, output: Path, lrs: list[str], overrides: list[str]) -> str:
+    """The rate with which `alone` is best on the rows that choose its checkpoint."""
+    if len(lrs) == 1:
+        return lrs[0]
+    values = {
+        lr: run(config, output / f"tune-{lr}", [*overrides, f"train.lr={lr}"]).baselines["alone"].value for lr in lrs
+    }
+    return max(values, key=lambda lr: values[lr] or float("-inf"))
+
+
+def main() -> None:
+    """Tunes, runs the draws, writes table.json."""
+    parser = comparison(__doc__, ["1e-3"])
+    parser.add_argument("--sizes", type=lambda text: [int(size) for size in listed(text)], default=[200, 500, 2000])
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--rows", type=int, default=20_000, help="without labels")
+    words, overrides = parser.parse_known_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    plain = configuration.load(words.config, overrides)
+    test, table = plain.data.validation, dict[str, Any]()
+    words.output.mkdir(parents=True, exist_ok=True)
+    with runtime.connected(plain):
+        tuning = [*overrides, *settings(max(words.sizes), TUNING_DRAW, words.rows, test)]
+        lr = chosen_rate(words.config, words.output, words.lrs, tuning)
+        for size in words.sizes:
+            folders = [words.output / f"{size}-draw{draw}" for draw in range(words.draws)]
+            for draw, folder in enumerate(folders):
+                run(words.config, folder, [*overrides, *settings(size, draw, words.rows, test), f"train.lr={lr}"])
+            compared = api.compare(folders, reference="student", every_arm=True)
+            table[str(size)] = {"lr": lr, **compared.model_dump(mode="json")}
+            (words.output / "table.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+    log.info("%s", json.dumps(table, indent=1))
+
+
+if __name__ == "__main__":
+    main()
