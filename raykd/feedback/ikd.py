@@ -26,12 +26,21 @@ class IKD(CotangentFeedback):
     def __init__(self, context: FeedbackContext) -> None:
         super().__init__(context)
         self._kept: dict[str, torch.Tensor] = {}
+        self._reached: dict[str, torch.Tensor] = {}
 
     def before(self, now: Round) -> list[torch.Tensor]:
         """Keeps θ_S; the course step uses the teachers as they are."""
         if self.due(now.step):
             self._kept = {name: tensor.detach().clone() for name, tensor in self._parameters(now).items()}
         return now.targets
+
+    def gradient_summed(self, now: Round) -> None:
+        """Keeps which parameters the course step's batch reaches, of all workers and micro-batches."""
+        if self.due(now.step):
+            self._reached = {
+                name: torch.zeros_like(p, dtype=torch.bool) if p.grad is None else p.grad != 0
+                for name, p in self._parameters(now).items()
+            }
 
     def after(self, now: Round, optimizer: torch.optim.Optimizer) -> None:
         """The exam, cotangents through the course step, the teachers' step."""
@@ -55,7 +64,7 @@ class IKD(CotangentFeedback):
             with torch.no_grad():
                 quiz["before"] = draws[0](theta)
         self._send_feedback(now, micros, theta, outputs, directions, quiz, measure, begun)
-        self._kept = {}
+        self._kept, self._reached = {}, {}
         self.seconds += time.perf_counter() - begun
 
     def _through_adam(
@@ -69,4 +78,4 @@ class IKD(CotangentFeedback):
                 _, beta2 = groups[parameter]["betas"]
                 moments[name] = state["exp_avg_sq"] / (1 - beta2 ** float(state["step"]))
                 eps = groups[parameter]["eps"]
-        return cotangent.adam_preconditioned(v, moments, eps)
+        return cotangent.adam_preconditioned(v, moments, eps, self._reached)

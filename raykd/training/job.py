@@ -98,6 +98,9 @@ class Step(ABC):
     def loss(self, model: PreTrainedModel, batch: Batch) -> StepLoss:
         """The loss of a micro-batch, with its graph."""
 
+    def gradient_summed(self, model: PreTrainedModel) -> None:
+        """Before the optimizer's step: each `.grad` is the sum over micro-batches and workers, not clipped yet."""
+
     def end(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> None:
         """After the optimizer's step, with the same batches as in `begin`."""
 

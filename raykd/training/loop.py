@@ -144,6 +144,7 @@ class TrainLoop:
             loss.total.backward()
             train_metrics.add(loss)
         collective.sum_gradients(self.model.parameters(), self.worker.world)
+        self.step_fn.gradient_summed(self.model)
         max_norm = self.settings.max_grad_norm if self.settings.max_grad_norm is not None else float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
         for group in self.optimizer.param_groups:
