@@ -106,7 +106,7 @@ def train_student(
 
     Raises:
         Interrupted: `context.stop` was set; a checkpoint is saved.
-        RunError: its workers failed more often than `train.max_failures`.
+        RunError: it diverged, or its workers failed more often than `train.max_failures`.
     """
     config, path = context.config, folder or context.folder.path
     path.mkdir(parents=True, exist_ok=True)
@@ -124,6 +124,7 @@ def train_student(
         max_length=config.data.max_length,
         step=step,
         ahead=config.train.prefetch,
+        name=name,
     )
     outcome: Outcome = launch(job, context.stop, context.remote, report)
     if outcome.interrupted:

@@ -138,6 +138,7 @@ class Job:
         model: folder of the checkpoint to start from.
         seed: of the order of rows and of dropout.
         ahead: batches whose rows `Step.prefetch` gets before their turn.
+        name: of what is trained, in errors.
     """
 
     folder: str
@@ -151,6 +152,7 @@ class Job:
     max_length: int
     step: StepFactory
     ahead: int = 0
+    name: str = "student"
 
 
 @dataclass

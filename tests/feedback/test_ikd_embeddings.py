@@ -38,10 +38,9 @@ def exact(theta: Params, direction: Params, micro: Micro) -> Tensor:
     """u by a jvp in float64."""
     primals = {name: tensor.detach().double() for name, tensor in theta.items()}
     with sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-        outputs, u = torch.func.jvp(micro.forward, (primals,), (direction,))
-    assert outputs[0].dtype == torch.float64
-    derivative: Tensor = u[0]
-    return derivative
+        u: Tensor = torch.func.jvp(micro.forward, (primals,), (direction,))[1][0]
+    assert u.dtype == torch.float64
+    return u
 
 
 def test_u_is_exact_where_most_embeddings_have_met_no_batch(
