@@ -1,29 +1,32 @@
-"""What a notebook calls, and the command line too: `check`, `teach`, `distill`, `study`, `evaluate`, `report`, …"""
+"""What a notebook calls, and the command line too: `check`, `teach`, `distill`, `study`, `compare`, …"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from raykd import config as configuration
 from raykd import runtime
+from raykd.compare import comparison
 from raykd.config import RunConfig
 from raykd.display.progress import RunProgress
 from raykd.display.study_view import StudyProgress
 from raykd.errors import ConfigError
+from raykd.files import write_text
+from raykd.records.compare_result import CompareResult
 from raykd.records.events import DoneEvent
 from raykd.records.log import MetricsLog
 from raykd.records.run_result import RunResult
 from raykd.records.study_result import StudyResult
-from raykd.report import card, page, study_page
+from raykd.report import card, compare_page, page, study_page
 from raykd.run import driver as trainer
+from raykd.run.answers import SPLITS, checkpoint_logits, scores_by_split
 from raykd.run.context import RunContext, open_corpus
 from raykd.run.folder import RunFolder
 from raykd.run.plan import make_plan
-from raykd.run.result import score
 from raykd.training.interrupt import interruptible
 from raykd.training.job import Subset
 
@@ -131,7 +134,7 @@ def teach(config: RunConfig, output: Path | None = None) -> list[dict[str, Any]]
     return [{"name": t.name, "folder": t.folder, "parameters": t.parameters} for t in teachers]
 
 
-def evaluate(checkpoint: Path, config: RunConfig) -> dict[str, Any]:
+def evaluate(checkpoint: Path, config: RunConfig) -> dict[str, dict[str, float]]:
     """A student's or teacher's scores on the validation rows, and on the test rows where the configuration has them.
 
     Raises:
@@ -141,8 +144,9 @@ def evaluate(checkpoint: Path, config: RunConfig) -> dict[str, Any]:
         raise ConfigError(str(checkpoint), "holds no checkpoint", "for example runs/NAME/student")
     corpus, task = open_corpus(config)
     length = config.data.max_length
-    purposes = [purpose for purpose in ("validation", "test") if purpose in corpus.ids]
-    return {purpose: score(checkpoint, Subset.of(corpus, purpose), task, length) for purpose in purposes}
+    subsets = {split: Subset.of(corpus, split) for split in SPLITS if split in corpus.ids}
+    logits = {split: checkpoint_logits(checkpoint, subset, length) for split, subset in subsets.items()}
+    return scores_by_split(logits, corpus, task)
 
 
 def export(checkpoint: Path, kind: str = "onnx", output: Path | None = None, push: str | None = None) -> dict[str, Any]:
@@ -179,6 +183,33 @@ def report(folder: Path) -> Path:
         ConfigError: the folder holds neither.
     """
     return study_page.render(folder) if study_page.is_study(folder) else page.render(folder)
+
+
+def compare(
+    folders: Sequence[Path],
+    reference: str | None = None,
+    every_arm: bool | None = None,
+    output: Path | None = None,
+    seed: int = 0,
+) -> CompareResult:
+    """Compares runs by the rows that they answered: paired intervals over rows and draws, adjusted for their number.
+
+    Args:
+        folders: of finished runs; those that differ only in `seed`, `data.seed`, name and places are draws of one arm.
+        reference: the arm that the others are compared with, or a folder of its runs; default the first.
+        every_arm: compare baselines and teachers too; by default where all runs are draws of one configuration.
+        output: a folder that compare.html and compare.json are written to.
+        seed: of the bootstrap.
+
+    Raises:
+        ConfigError: a folder holds no finished run, or the runs cannot be compared: other rows, labels or metrics.
+    """
+    result = comparison.compare(folders, reference, every_arm, seed)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        write_text(output / "compare.json", result.model_dump_json(indent=1))
+        compare_page.render(result, output)
+    return result
 
 
 @contextlib.contextmanager

@@ -137,6 +137,26 @@ def report(
     _show({"report": str(path)}, as_json, lambda result: f"report: {result['report']}")
 
 
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="folders of finished runs")],
+    reference: Annotated[str | None, typer.Option(help="an arm, or a folder of its runs; default the first")] = None,
+    arms: Annotated[
+        bool | None,
+        typer.Option("--arms/--no-arms", help="baselines and teachers too; default where all runs are of one arm"),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="a folder for compare.html and compare.json")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compares runs, or the arms of one, by the rows that they answered: which differences are more than chance."""
+    from raykd import api
+    from raykd.display.compare_table import compare_table
+
+    _show(api.compare(folders, reference, arms, output), as_json, compare_table)
+    if output is not None:
+        Console(stderr=True).print(f"comparison: {output / 'compare.html'}")
+
+
 @app.command("config")
 def config_reference(
     key: Annotated[str, typer.Argument(metavar="[KEY]", help="a section or key, for example weighting.lr")] = "",

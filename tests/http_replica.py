@@ -33,7 +33,7 @@ class HttpReplica:
             raise TeacherError(f"teacher {self.teacher.name}", f"the server sent logits of shape {logits.shape}")
         self.rows += len(ids)
         teacher = self.teacher
-        return Answer(teacher.identity, teacher.version, split.fingerprint, ids, logits, time.perf_counter() - begun)
+        return Answer(teacher.identity, teacher.version, split.texts, ids, logits, time.perf_counter() - begun)
 
     def health(self) -> dict[str, int]:
         return {"pid": os.getpid(), "rows": self.rows}

@@ -84,7 +84,8 @@ def plant(raw: dict[str, Any], answers: dict[str, Answers], folder: Path, overri
         for signal in ("train", "validation"):
             rows = corpus.rows(signal)
             ids = np.arange(len(rows))
-            Store(config.cache_folder, teacher.address(rows.fingerprint), 2, teacher.wire).seal(ids, answer(rows, ids))
+            address = teacher.address(corpus.splits[corpus.source[signal]].texts)
+            Store(config.cache_folder, address, 2, teacher.wire).seal(ids, answer(rows, ids))
     return config
 
 

@@ -133,7 +133,18 @@ def test_report_of_no_run_and_unknown_bench(run: Run, tmp_path: Path) -> None:
 
 def test_the_command_line_is_as_documented(run: Run) -> None:
     _, out, _ = run("--help")
-    for command in ("quickstart", "check", "teach", "distill", "evaluate", "report", "bench", "config"):
+    for command in (
+        "quickstart",
+        "check",
+        "teach",
+        "distill",
+        "study",
+        "evaluate",
+        "compare",
+        "report",
+        "bench",
+        "config",
+    ):
         assert command in out
 
 

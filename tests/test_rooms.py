@@ -20,7 +20,7 @@ LEVELS = (
     {"training"},
     {"feedback", "weighting", "objective", "teachers"},
     {"student"},
-    {"study", "run"},
+    {"study", "run", "compare"},
     {"api"},
     {"cli"},
 )
@@ -40,7 +40,9 @@ SUB_ROOMS = (
     "data/generated",
 )
 LARGEST_SHARE, STUDENT_LINES = 0.14, 450
-WITHOUT_RAY = ("config", "records", "data", "objective", "models", "weighting/rules.py", "feedback/cotangent.py")
+WITHOUT_RAY = (
+    "config", "records", "data", "objective", "models", "compare", "weighting/rules.py", "feedback/cotangent.py",
+)  # fmt: skip
 NO_NAMES = {"said", "one", "told"}
 """As names of variables they say nothing of what they hold."""
 

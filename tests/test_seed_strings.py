@@ -13,7 +13,7 @@ import torch
 from raykd.config import DataConfig
 from raykd.data import order
 from raykd.data.batch import Batch
-from raykd.data.holdout import holdout
+from raykd.data.holdout import draw_budget, holdout
 from raykd.training.dropout import dropout_seed
 from raykd.training.job import WorkerContext
 from raykd.training.replacement_sampler import ReplacementSampler
@@ -64,17 +64,18 @@ class LabelledRows:
         return None
 
 
-def test_held_out_rows_are_keyed_by_the_name_of_their_part() -> None:
+def test_the_budget_and_its_parts_are_keyed_by_their_names() -> None:
     rows: Any = LabelledRows(200)
     config = DataConfig(source="generated", seed=9, validation_from_train=0.1, quiz=0.2, reward=0.3, fraction=0.5)
-    parts = holdout(rows, np.arange(200), config, "here")
-    left = np.arange(200)
-    for name, count in (("validation", 20), ("quiz", 40), ("reward", 60)):
+    budget, rest = draw_budget(rows, np.arange(200), config, "here")
+    assert np.array_equal(budget, np.sort(generator(9, zlib.crc32(b"train")).permutation(200)[:100]))
+    assert np.array_equal(rest, np.setdiff1d(np.arange(200), budget))
+    parts, left = holdout(rows, budget, config, "here"), budget
+    for name, count in (("validation", 10), ("quiz", 20), ("reward", 30)):
         chosen = np.sort(generator(9, zlib.crc32(name.encode())).permutation(len(left))[:count])
         assert np.array_equal(parts[name], left[chosen]), name
         left = np.delete(left, chosen)
-    chosen = np.sort(generator(9, zlib.crc32(b"train")).permutation(80)[:40])
-    assert np.array_equal(parts["train"], left[chosen])
+    assert np.array_equal(parts["train"], left)
 
 
 def test_the_random_rule_draws_by_the_step_alone() -> None:

@@ -3,7 +3,7 @@
 from raykd.config.base import Mark
 from raykd.config.choice import load_implementation
 from raykd.config.cluster import ClusterConfig
-from raykd.config.data import DataConfig, GeneratorConfig
+from raykd.config.data import DataConfig, GeneratorConfig, UnlabeledConfig
 from raykd.config.feedback import (
     CotangentFeedbackConfig,
     FeedbackConfig,
@@ -11,9 +11,9 @@ from raykd.config.feedback import (
     MetaDistilConfig,
     NoFeedbackConfig,
 )
-from raykd.config.load import changed_key, load, parse, save
+from raykd.config.load import changed_key, load, parse, save, settings
 from raykd.config.model import ModelConfig
-from raykd.config.objective import KLConfig, MSEConfig, ObjectiveConfig
+from raykd.config.objective import KLConfig, MSEConfig, ObjectiveConfig, PseudoLabelConfig
 from raykd.config.run import RunConfig
 from raykd.config.search import (
     ASHAConfig,
@@ -67,6 +67,7 @@ __all__ = [
     "OptunaSearchConfig",
     "PBTConfig",
     "PolicyConfig",
+    "PseudoLabelConfig",
     "RandomSearchConfig",
     "RangeConfig",
     "RepeatConfig",
@@ -80,6 +81,7 @@ __all__ = [
     "TrackersConfig",
     "TrainConfig",
     "UniformConfig",
+    "UnlabeledConfig",
     "WeightingConfig",
     "baseline_rules",
     "changed_key",
@@ -87,5 +89,6 @@ __all__ = [
     "load_implementation",
     "parse",
     "save",
+    "settings",
     "title_of",
 ]

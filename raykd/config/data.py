@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from raykd.config.base import Section, Seed
@@ -12,9 +14,40 @@ class GeneratorConfig(Section):
 
     rows: int = Field(3000, ge=100, description="training rows")
     validation_rows: int = Field(600, ge=50, description="validation rows, never noisy")
+    unlabeled_rows: int = Field(0, ge=0, description="rows without labels: the split `unlabeled`")
+    test_rows: int = Field(0, ge=0, description="rows of the split `test`, never noisy")
     domains: int = Field(3, ge=1, le=6, description="how many domains")
     noise: float = Field(0.1, ge=0, lt=0.5, description="share of training labels that are flipped")
     seed: Seed = Field(0, description="seed of the generator")
+
+
+REST = "rest"
+"""Names the training rows that the budget leaves, as rows without labels."""
+Share = Annotated[float, Field(ge=0, lt=0.9)]
+
+
+class UnlabeledConfig(Section):
+    """Rows without labels, which a student learns from its teachers alone; a column of labels is never read."""
+
+    shorthand = "split"
+
+    split: str = Field(
+        "train",
+        description="name of the split, or a file; `rest`: the training rows that max_train_rows leaves",
+        examples=["rest", "unlabeled"],
+    )
+    source: str | None = Field(None, description="a hub data set or a folder; default data.source")
+    subset: str | None = Field(None, description="configuration of a hub data set")
+    text: str | None = Field(None, description="column of the (first) sentence; default data.text")
+    text_pair: str | None = Field(None, description="column of the second sentence; default data.text_pair")
+    domain: str | None = Field(None, description="column of the domain; default data.domain")
+    domains: list[str] | None = Field(None, description="keep only the rows of these domains")
+    max_rows: int | None = Field(None, ge=1, description="keep so many rows, drawn by data.seed")
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether they are the training rows that the budget leaves."""
+        return self.split == REST and self.source is None
 
 
 class DataConfig(Section):
@@ -35,30 +68,46 @@ class DataConfig(Section):
     domain: str | None = Field(None, description="column of the domain; default: domain where it is there")
     domains: list[str] | None = Field(None, description="keep only the rows of these domains")
     max_length: int = Field(128, ge=4, description="tokens of a row; longer ones are cut")
-    limit: int | None = Field(
-        None, ge=2, description="keep so many (stratified) of the training rows that validation, quiz and reward leave"
+    max_train_rows: int | None = Field(
+        None, ge=2, description="budget: labels of so many training rows are read (stratified), by holdouts too"
     )
-    fraction: float = Field(1.0, gt=0, le=1, description="keep this share of the training rows (stratified)")
-    validation_from_train: float = Field(
-        0.0, ge=0, lt=0.9, description="share of train that takes the validation's place, for tuning"
+    fraction: float = Field(1.0, gt=0, le=1, description="the budget as a share of the training rows (stratified)")
+    unlabeled: UnlabeledConfig | None = Field(
+        None, description="rows without labels: a split or file, `rest`, or a mapping", examples=["rest"]
     )
-    quiz: float | None = Field(
+    validation_from_train: Share = Field(
+        0.0, description="share of the budget that takes the validation's place, for tuning"
+    )
+    test_from_train: Share = Field(0.0, description="share of the budget that is scored once, at the end")
+    quiz: Share | str | None = Field(
         None,
-        ge=0,
-        lt=0.9,
-        description="share of train held out for the teachers' quiz; null: 0.1 where feedback needs it",
+        description="for the teachers' quiz: a share of the budget, or a split or file; null: 0.1 where it is needed",
+        examples=[0.1, "clean.csv"],
     )
-    reward: float | None = Field(
+    reward: Share | str | None = Field(
         None,
-        ge=0,
-        lt=0.9,
-        description="share of train held out for the policy's reward or a fitted rule; null: 0.1 where it is needed",
+        description="for the policy's reward or a fitted rule: a share of the budget, or a split or file; null: 0.1"
+        " where it is needed",
+        examples=[0.1, "clean.csv"],
     )
-    seed: Seed = Field(0, description="of limit, fraction and holdouts; apart from the run's, so seeds share splits")
+    seed: Seed = Field(0, description="of the budget's draw and holdouts; apart from the run's, so seeds share splits")
     generated: GeneratorConfig = Field(GeneratorConfig(), description="used with source: generated")
 
     @model_validator(mode="after")
     def _room(self) -> DataConfig:
-        if self.validation_from_train + (self.quiz or 0) + (self.reward or 0) >= 0.95:
-            raise ValueError("validation_from_train, quiz and reward together leave no rows to train on")
+        if sum(self.shares.values()) >= 0.95:
+            raise ValueError(f"{', '.join(self.shares)} together leave no rows to train on")
+        if self.test_from_train and self.test is not None:
+            raise ValueError("test_from_train: there is a test split already: give one of them")
+        extra = self.unlabeled
+        if extra is not None and extra.is_rest and self.max_train_rows is None and self.fraction == 1:
+            raise ValueError("unlabeled: rest is what max_train_rows or fraction leave: set one of them")
+        if extra is not None and extra.source is None and extra.split == self.train:
+            raise ValueError(f"unlabeled: {extra.split} has the rows with labels; `rest` are those beyond the budget")
         return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The keys that hold out a share of the budget, with that share."""
+        keys = ("validation_from_train", "test_from_train", "quiz", "reward")
+        return {key: share for key in keys if isinstance(share := getattr(self, key), float) and share > 0}

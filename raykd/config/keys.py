@@ -28,6 +28,7 @@ RENAMED = {
     "feedback.teacher_warmup": "feedback.teacher_warmup_ratio",
     "feedback.teacher_anchor": "feedback.teacher_reference_kl",
     "data.carve_validation": "data.validation_from_train",
+    "data.limit": "data.max_train_rows, which counts the rows of all holdouts too",
     "study.trackers": "trackers, beside `study`",
     "study.against": "study.minimize",
     "study.replicate": "study.repeat, with top_k for best",

@@ -65,9 +65,14 @@ def save(config: RunConfig, path: Path) -> None:
 
 def changed_key(before: RunConfig, after: RunConfig) -> str | None:
     """The first dotted key in which two configurations differ; where things run and are cached does not count."""
-    old, new = (dict(flat(config.model_dump(mode="json", by_alias=True))) for config in (before, after))
-    changed = (key for key in [*new, *old] if old.get(key) != new.get(key))
-    return next((key for key in changed if not marked(RunConfig, key.split("."), Mark.PLACEMENT)), None)
+    old, new = settings(before), settings(after)
+    return next((key for key in [*new, *old] if old.get(key) != new.get(key)), None)
+
+
+def settings(config: RunConfig) -> dict[str, Any]:
+    """All values by dotted key, without those of where things run and are cached."""
+    values = flat(config.model_dump(mode="json", by_alias=True))
+    return {key: value for key, value in values if not marked(RunConfig, key.split("."), Mark.PLACEMENT)}
 
 
 def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,11 +13,16 @@ DEFAULT_TEMPERATURE = 2.0
 
 
 class ObjectiveConfig(Choice):
-    """L = α · soft + (1 − α) · hard; the type is that of the soft loss."""
+    """L = α · soft + (1 − α) · hard; the type is that of the soft loss.
+
+    Attributes:
+        varies: it changes smoothly with the teachers' logits, so that feedback can tell them something.
+    """
 
     shorthand = "type"
     default_type = "kl"
     group = "raykd.objective"
+    varies: ClassVar[bool] = True
 
     type: str
     alpha: Annotated[float, Mark.LIVE] = Field(0.5, ge=0, le=1, description="α, the weight of the soft part")
@@ -56,6 +61,17 @@ class MSEConfig(ObjectiveConfig):
     implementation = "raykd.objective.soft:MeanSquaredError"
 
     type: Literal["mse"] = "mse"
+
+
+class PseudoLabelConfig(ObjectiveConfig):
+    """Cross-entropy against the answer of the blended teachers; the squared error in a regression."""
+
+    title = "the teachers' answers as hard labels"
+    citation = "Lee, “Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method”, ICML 2013 workshop"
+    implementation = "raykd.objective.soft:PseudoLabel"
+    varies = False
+
+    type: Literal["pseudo_label"] = "pseudo_label"
 
 
 AnyObjective = Annotated[ObjectiveConfig, OneOf()]

@@ -31,8 +31,10 @@ from raykd.config.weighting import (
 
 HELD_OUT = 0.1
 """Share of the quiz (MetaDistil, section 3.2) or reward split, where it is needed and the configuration names none."""
-BASELINES = ("alone", "in_loop")
+BASELINES = ("alone", "in_loop", "labeled", "pseudo", "quiz_student")
 """Baselines that are no weighting rule."""
+UNLABELED_BASELINES = ("labeled", "pseudo")
+"""Those that say what the rows without labels were worth."""
 
 
 class RunConfig(Section):
@@ -53,9 +55,10 @@ class RunConfig(Section):
     train: TrainConfig = Field(TrainConfig(), description="how the student is trained")
     baselines: Annotated[list[str], Mark.SHARED] = Field(
         [],
-        description="alone: the student without a teacher; in_loop: its teachers called in its own loop; the name of a"
-        " weighting rule: frozen teachers blended by it",
-        examples=[["alone", "uniform"]],
+        description="alone: the student without a teacher; labeled: distilled on the rows with labels alone; pseudo:"
+        " the teachers' answers as hard labels; quiz_student: frozen teachers, the quiz rows learnt from too; in_loop:"
+        " its teachers called in its own loop; the name of a weighting rule: frozen teachers blended by it",
+        examples=[["alone", "labeled", "uniform"]],
     )
     study: Annotated[StudyConfig | None, Mark.SHARED] = Field(
         None, description="a search over configurations: raykd study"
@@ -91,14 +94,22 @@ class RunConfig(Section):
         for name in self.baselines:
             if name not in known:
                 raise ValueError(f"baselines: there is none named {name!r} ({nearest_of(known, name)})")
+            if name in UNLABELED_BASELINES and self.data.unlabeled is None:
+                raise ValueError(f"baselines: {name} is about rows without labels: set data.unlabeled")
+            if name == "quiz_student" and not self.feedback.needs_quiz:
+                raise ValueError("baselines: quiz_student is about the quiz of a feedback, and there is none")
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError("baselines: one is named twice")
+        if self.train.labeled_share is not None and self.data.unlabeled is None:
+            raise ValueError("train.labeled_share: all rows have labels: set data.unlabeled")
 
     def _check_weighting(self) -> None:
         weighting, names, baselines = self.weighting, self.teacher_names, self.baseline_weightings
         for rule in (weighting, *baselines.values()):
             if self.task.type == "regression" and rule.classes_only:
                 raise ValueError(f"weighting: {rule.type} compares probabilities of classes; a regression has none")
+            if self.data.unlabeled is not None and rule.needs_labels:
+                raise ValueError(f"weighting: {rule.type} compares answers with the row's label; some rows have none")
         if weighting.needs_reward_split and self.data.reward == 0:
             raise ValueError("data.reward: the weighting needs rows that the student is not trained on: give a share")
         for name, rule in baselines.items():
@@ -115,6 +126,8 @@ class RunConfig(Section):
             raise ValueError(f"weighting.sentence_teacher: no teacher is named {policy.sentence_teacher!r}: {known}")
         if "in_loop" in self.baselines:
             raise ValueError("baselines: in_loop remembers no answers, and a policy's states are made of them")
+        if policy.cross_fit and self.data.unlabeled is not None:
+            raise ValueError("weighting.cross_fit: it makes losses against labels honest, and some rows have no label")
         if policy.cross_fit and not any(isinstance(teacher, FinetunedTeacherConfig) for teacher in self.teachers):
             raise ValueError("weighting.cross_fit: no teacher is fine-tuned here (prepare: finetune)")
 
@@ -131,6 +144,8 @@ class RunConfig(Section):
                 raise ValueError(f"feedback.teachers: no teacher is named {name!r}: they are {', '.join(names)}")
         if feedback.ranks > self.train.workers:
             raise ValueError(f"feedback.ranks: {feedback.ranks} ranks for {self.train.workers} student workers")
+        if not self.objective.varies:
+            raise ValueError(f"objective: {self.objective.type} has no gradient for teachers that learn by feedback")
         if self.objective.alpha == 0:
             raise ValueError("objective.alpha: with 0 the student learns nothing from its teachers, nor they from it")
 

@@ -55,6 +55,12 @@ class GivenTeacherConfig(TeacherConfig):
         examples=[["negative", "positive"]],
     )
 
+    seen: list[str] | None = Field(
+        None,
+        description="splits that the checkpoint was fitted on, for the account of labels; null: unknown",
+        examples=[["train"]],
+    )
+
     @model_validator(mode="after")
     def _prepared(self) -> GivenTeacherConfig:
         if self.model.from_ is None:

@@ -62,6 +62,12 @@ class TrainConfig(OptimConfig):
     prefetch: Annotated[int, Mark.PLACEMENT] = Field(
         4, ge=1, description="batches whose soft targets are requested ahead of time"
     )
+    equal_steps: Annotated[bool, Mark.SHARED] = Field(
+        True, description="baselines make as many optimizer steps as the student, whatever rows they have"
+    )
+    labeled_share: float | None = Field(
+        None, gt=0, lt=1, description="part of a batch that has labels, repeated as needed; null: as the rows come"
+    )
     overlap: Annotated[bool | None, Mark.SHARED, Mark.PLACEMENT] = Field(
         None,
         description="train while the teachers still compute; null: yes unless both share this machine's CPU cores",
@@ -73,3 +79,9 @@ class FinetuneConfig(OptimConfig):
 
     epochs: float = Field(2, gt=0, description="passes over the training rows")
     seed: Seed = Field(0, description="the teacher's own seed, so that student seeds share teachers")
+    max_train_rows: int | None = Field(
+        None,
+        ge=2,
+        description="the teacher's own budget: so many labelled rows, drawn from all that are not held out, also beyond"
+        " data.max_train_rows; null: the student's",
+    )

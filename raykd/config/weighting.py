@@ -15,6 +15,7 @@ class WeightingConfig(Choice):
 
     Attributes:
         classes_only: it has no meaning in a regression.
+        needs_labels: it weighs a row by its label, and has no answer for one without.
         fitted: it is fitted on the reward split before the student begins.
         baseline: it can stand under `baselines`, where its name must say all: not where a field is required.
     """
@@ -23,6 +24,7 @@ class WeightingConfig(Choice):
     default_type = "uniform"
     group = "raykd.weighting"
     classes_only: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
     fitted: ClassVar[bool] = False
     baseline: ClassVar[bool] = True
 
@@ -96,6 +98,7 @@ class OracleConfig(WeightingConfig):
 
     title = "each row's best teacher by its label"
     implementation = "raykd.weighting.rules:Oracle"
+    needs_labels = True
 
     type: Literal["oracle"] = "oracle"
 

@@ -1,4 +1,4 @@
-"""Which rows feed which signal: domains, held-out parts of train, then few-shot; stratified and fixed by data.seed."""
+"""Which rows feed which signal: domains, the budget of labels, parts held out of it; stratified, fixed by data.seed."""
 
 from __future__ import annotations
 
@@ -15,54 +15,63 @@ QUANTILES = 5
 """Strata of a regression: quintiles of the label."""
 
 
-def in_domains(rows: Rows, wanted: list[str] | None, where: str, key: str = "data.domains") -> np.ndarray:
-    """The ids of the rows of these domains, or all.
+def in_domains(
+    rows: Rows, ids: np.ndarray, wanted: list[str] | None, where: str, key: str = "data.domains"
+) -> np.ndarray:
+    """Those of the ids whose rows are of these domains, or all.
 
     Raises:
         DataError: there is no domain column, a domain is unknown, or nothing is left.
     """
-    everything = np.arange(len(rows), dtype=np.int64)
     if wanted is None:
-        return everything
-    domains = rows.domains(everything)
+        return ids
+    domains = rows.domains(ids)
     if domains is None:
         raise DataError(where, f"{key} is set, but there is no domain column", "name it as data.domain")
     known = sorted(set(domains))
     for name in wanted:
         if name not in known:
             raise DataError(where, f"no row of the domain {name!r}", f"its domains are {', '.join(known)}")
-    return everything[np.isin(np.array(domains), wanted)]
+    return ids[np.isin(np.array(domains), wanted)]
+
+
+def draw_budget(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """The rows whose labels may be read (the budget), and the rest; stratified.
+
+    Raises:
+        DataError: fewer than two would be left.
+    """
+    keep = min(round(config.fraction * len(ids)), config.max_train_rows or len(ids))
+    if keep < 2:
+        raise DataError(where, f"data.fraction={config.fraction} leaves {keep} of {len(ids)} rows", "raise it")
+    kept = stratified(rows, ids, keep, config.seed, "train")
+    return kept, np.setdiff1d(ids, kept)
+
+
+def stratified(rows: Rows, ids: np.ndarray, count: int, seed: int, purpose: str) -> np.ndarray:
+    """So many of the ids, spread over labels and domains as they are; seed and purpose decide which."""
+    return ids[_choose(_strata(rows, ids), count, seed, purpose)]
 
 
 def holdout(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> dict[str, np.ndarray]:
-    """Signal → ids: validation, quiz and reward where asked, disjoint; and what train keeps.
+    """Signal → ids: validation, test, quiz and reward where a share is asked for, disjoint; and what train keeps.
 
-    The validation is taken first and the quiz second, so that runs with and without the others share them.
+    The validation is taken first and the quiz after the test, so that runs with and without the others share them.
 
     Raises:
         DataError: a part would be empty.
     """
     strata = _strata(rows, ids)
     total, parts = len(ids), {}
-    shares = (
-        ("validation", "validation_from_train", config.validation_from_train),
-        ("quiz", "quiz", config.quiz or 0.0),
-        ("reward", "reward", config.reward or 0.0),
-    )
-    for signal, key, wanted in shares:
-        if wanted == 0:
-            continue
-        count = round(wanted * total)
+    for key, wanted in config.shares.items():
+        count, signal = round(wanted * total), key.removesuffix("_from_train")
         if not 0 < count < len(ids):
             what = f"data.{key}={wanted} of {total} rows makes {count}, and train has {len(ids)} left"
             raise DataError(where, what, "change the share, or give more rows")
         taken = _choose(strata, count, config.seed, signal)
         parts[signal] = ids[taken]
         ids, strata = ids[~taken], strata[~taken]
-    keep = min(round(config.fraction * len(ids)), config.limit or len(ids))
-    if keep < 2:
-        raise DataError(where, f"data.fraction={config.fraction} leaves {keep} of {len(ids)} rows", "raise it")
-    return parts | {"train": ids[_choose(strata, keep, config.seed, "train")]}
+    return parts | {"train": ids}
 
 
 def _strata(rows: Rows, ids: np.ndarray) -> np.ndarray:

@@ -14,6 +14,13 @@ from raykd.errors import DataError, one_line
 
 FINGERPRINT = b"raykd.fingerprint"
 """Key in the file's schema metadata."""
+NO_CLASS = -1
+"""The class of a row without a label; in a regression its value is NaN."""
+
+
+def has_label(labels: np.ndarray) -> np.ndarray:
+    """Which labels are some, bool: class ids are not −1, values of a regression not NaN."""
+    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels != NO_CLASS
 
 
 class Rows:
@@ -64,8 +71,19 @@ class Rows:
         return self._take("text_pair", ids).to_pylist() if "text_pair" in self._columns else None
 
     def labels(self, ids: np.ndarray) -> np.ndarray:
-        """Class ids int64, or float64 values of a regression."""
+        """Class ids int64, or float64 values of a regression; −1, or NaN, of rows without a label."""
         return self._columns["label"].to_numpy(zero_copy_only=False)[ids]
+
+    def labeled(self, ids: np.ndarray) -> np.ndarray:
+        """Which of these rows have a label, bool [ids]."""
+        return has_label(self.labels(ids))
+
+    def sentences(self, ids: np.ndarray) -> pa.Array:
+        """Text and pair of these rows as one string each, to compare rows by."""
+        texts = self._take("text", ids)
+        if "text_pair" not in self._columns:
+            return texts
+        return pc.binary_join_element_wise(texts, self._take("text_pair", ids), pa.scalar("\x1f", pa.large_string()))
 
     def domains(self, ids: np.ndarray) -> list[str] | None:
         """The rows' domains, or None where the corpus has none."""

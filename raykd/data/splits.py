@@ -27,13 +27,15 @@ class Split:
     Attributes:
         name: train, validation or test.
         path: its Arrow file.
-        fingerprint: sha256 of its content; with it, remembered soft targets are found again.
+        fingerprint: sha256 of its content.
+        texts: sha256 of its sentences alone; with it, remembered soft targets are found again, whatever the labels are.
         rows: how many.
     """
 
     name: str
     path: str
     fingerprint: str
+    texts: str
     rows: int
 
 
@@ -43,7 +45,7 @@ def write_split(name: str, table: pa.Table, cache: Path) -> Split:
     Raises:
         DataError: the cache cannot be written.
     """
-    fingerprint = _fingerprint(table)
+    fingerprint = content_digest(table)
     path = cache / "corpora" / fingerprint / f"{name}.arrow"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,8 @@ def write_split(name: str, table: pa.Table, cache: Path) -> Split:
         reason = getattr(error, "strerror", None) or one_line(error)
         mend = "set `cache` to a folder on a disk with room that you can write"
         raise DataError(f"cache {cache}", f"cannot be written: {reason:.200}", mend) from None
-    return Split(name, str(path), fingerprint, table.num_rows)
+    sentences = table.select([column for column in ("text", "text_pair") if column in table.column_names])
+    return Split(name, str(path), fingerprint, content_digest(sentences), table.num_rows)
 
 
 def _write(path: Path, table: pa.Table) -> None:
@@ -72,7 +75,7 @@ def _whole(path: Path, fingerprint: str) -> bool:
     return True
 
 
-def _fingerprint(table: pa.Table) -> str:
+def content_digest(table: pa.Table) -> str:
     """sha256 over names, types and values: the same however the source was chunked or stored."""
     digest = hashlib.sha256(FORMAT)
     for name, column in zip(table.column_names, table.columns, strict=True):

@@ -10,6 +10,9 @@ from scipy import stats
 from sklearn import metrics
 from torch.nn import functional
 
+from raykd.data.batch import has_label
+from raykd.data.rows import NO_CLASS
+
 METRICS = {
     "classification": ("accuracy", "f1", "matthews"),
     "regression": ("pearson", "spearman", "mse"),
@@ -36,10 +39,12 @@ class Task:
         return len(self.labels) if self.type == "classification" else 1
 
     def hard_loss(self, logits_BC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-        """The loss against the label, [B] in the logits' dtype: cross-entropy, or the squared error."""
+        """The loss against the label, [B] in the logits' dtype: cross-entropy or squared error; 0 without a label."""
         if self.type == "classification":
-            return functional.cross_entropy(logits_BC, labels_B, reduction="none")
-        return (logits_BC[:, 0] - labels_B.to(logits_BC.dtype)) ** 2
+            return functional.cross_entropy(logits_BC, labels_B, reduction="none", ignore_index=NO_CLASS)
+        # Not NaN · 0: the gradient of a row without a label is 0 too.
+        labels_B = labels_B.to(logits_BC.dtype).where(has_label(labels_B), logits_BC[:, 0].detach())
+        return (logits_BC[:, 0] - labels_B) ** 2
 
     def scores(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """All metrics of the task, from logits [N, C] and labels [N].

@@ -7,17 +7,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from raykd.display.text import (
-    before_and_after,
-    caution,
-    count,
-    difference,
-    metric_name,
-    number,
-    plural,
-    share,
-    verdict,
-)
+from raykd.display.model_values import value_cells, value_titles
+from raykd.display.text import caution, count, metric_name, number, plural, share, verdict
 from raykd.records.run_result import RunResult
 
 TONES = {"good": "green", "even": "yellow", "bad": "yellow", "unknown": "dim"}
@@ -25,35 +16,27 @@ TONES = {"good": "green", "even": "yellow", "bad": "yellow", "unknown": "dim"}
 
 def final_table(result: RunResult) -> Table:
     """A rich table of a run's result; the caption has the gap and the efficiency in sentences."""
-    alone, parameters = result.gap.alone, result.student.parameters
+    parameters = count(result.student.parameters)
     table = Table(title=Text(result.name, "bold"), title_justify="left", caption_justify="left")
     table.add_column("model", overflow="fold")
-    table.add_column(metric_name(result.metric), justify="right")
-    table.add_column("against alone", justify="right")
-    table.add_column("parameters", justify="right")
+    for title in (*value_titles(result), "parameters"):
+        table.add_column(title, justify="right")
     table.add_column("", style="dim")
-
-    def against_alone(value: float | None) -> str:
-        return "-" if value is None or alone is None else difference(value - alone)
-
     for teacher in result.teachers:
         rows = f"{teacher.rows_computed:,} rows computed, {teacher.rows_reused:,} reused"
-        trained = before_and_after(result, teacher.name)
-        value = teacher.metric if trained is None else trained[1]
-        written = number(value) if trained is None else f"{number(trained[0])} -> {number(value)}"
-        cells = (written, against_alone(value), count(teacher.parameters), rows)
-        table.add_row(Text(f"teacher {teacher.name}"), *cells)
+        cells = value_cells(result, teacher, arrow="->")
+        table.add_row(Text(f"teacher {teacher.name}"), *cells, count(teacher.parameters), rows)
     table.add_section()
     for name, baseline in result.baselines.items():
-        gain = "-" if name == "alone" else against_alone(baseline.value)
         speed = f"{baseline.samples_per_s:,.0f} samples/s"
-        table.add_row(Text(f"baseline {name}"), number(baseline.value), gain, count(parameters), speed)
+        cells = value_cells(result, baseline, alone=name == "alone")
+        table.add_row(Text(f"baseline {name}"), *cells, parameters, speed)
     table.add_section()
     speed = f"{result.efficiency.samples_per_s:,.0f} samples/s"
-    cells = (number(result.value), against_alone(result.value), count(parameters), speed)
-    table.add_row("student", *cells, style="bold")
-    if result.test and result.metric in result.test:
-        table.add_row("student, on test", number(result.test[result.metric]), "-", count(parameters), "scored once")
+    table.add_row("student", *value_cells(result, result), parameters, speed, style="bold")
+    if result.test and result.reported_split == "validation":
+        others = [""] * (len(table.columns) - 4)
+        table.add_row("student, on test", number(result.test.get(result.metric)), *others, parameters, "scored once")
     table.caption = _caption(result)
     return table
 

@@ -22,6 +22,9 @@ RULES = {rule: title_of("weighting", rule) for rule in baseline_rules()}
 BASELINES = {
     "alone": "the same student, trained without a teacher",
     "in_loop": "the same student, its teachers called in its own loop",
+    "labeled": "the same student, distilled on the rows with labels alone",
+    "pseudo": "the same student, trained on the teachers' answers as hard labels",
+    "quiz_student": "the same student, frozen teachers, trained on the quiz rows too",
     **{name: f"the same student, {title}" for name, title in RULES.items()},
 }
 
@@ -69,10 +72,17 @@ def verdict(result: RunResult) -> Verdict:
 
 
 def reached(result: RunResult) -> str:
-    """`The student reached an accuracy of 0.834 on 872 validation rows.`"""
-    name, rows = metric_name(result.metric), result.validation_rows
-    where = f"{rows:,} validation rows" if rows else "validation"
-    return f"The student reached {article(name)} {name} of {number(result.value)} on {where}."
+    """`The student reached an accuracy of 0.834 on 872 validation rows.`, or on the test rows where it has those."""
+    name, split = metric_name(result.metric), result.reported_split
+    rows = result.rows_of(split)
+    where = f"{rows:,} {split} rows" if rows else split
+    value = number(result.reported_value(result))
+    return f"The student reached {article(name)} {name} of {value} on {where}{_chosen(result)}."
+
+
+def _chosen(result: RunResult) -> str:
+    """What the checkpoint was chosen by, where that is not what is reported."""
+    return "" if result.reported_split == "validation" else f" ({number(result.value)} on validation, which chose it)"
 
 
 def metric_name(metric: str) -> str:
@@ -92,10 +102,11 @@ def article(name: str) -> str:
 
 def caution(result: RunResult) -> str:
     """How far chance moves an accuracy on so few rows; empty for other metrics, and where the rows are not known."""
-    half = margin(result.metric, result.value, result.validation_rows)
+    rows = result.rows_of(result.reported_split)
+    half = margin(result.metric, result.reported_value(result), rows)
     if half is None:
         return ""
-    sentence = f"On {result.validation_rows:,} rows chance alone moves an accuracy by about ±{number(half)} (95 %)"
+    sentence = f"On {rows:,} rows chance alone moves an accuracy by about ±{number(half)} (95 %)"
     student, alone = result.gap.student, result.gap.alone
     if student is not None and alone is not None and 0 < abs(student - alone) < half:
         return (

@@ -1,11 +1,11 @@
-"""Soft losses on logits: KD_τ = τ² Σ_c q_c (log q_c − log p_S,c^τ) with q = Σ_k w_k p_k^τ, and (z_S − Σ_k w_k z_k)²."""
+"""Losses on logits: KD_τ = τ² Σ_c q_c (log q_c − log p_S,c^τ), q = Σ_k w_k p_k^τ; (z_S − Σ_k w_k z_k)²; −log p_S,ŷ."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 
-from raykd.config import KLConfig, MSEConfig
+from raykd.config import KLConfig, MSEConfig, PseudoLabelConfig
 from raykd.objective.kl import softened_kl
 
 
@@ -49,6 +49,24 @@ class MeanSquaredError:
     ) -> torch.Tensor:
         """The squared error of each row's logits, [B]."""
         return squared_error(student_BC, targets_KBC, weights_BK)
+
+
+class PseudoLabel:
+    """−log p_S,ŷ with ŷ = arg max_c Σ_k w_k p_k,c: what is left of a soft target that says only its largest class."""
+
+    @classmethod
+    def from_config(cls, config: PseudoLabelConfig) -> PseudoLabel:
+        """The loss, which has no settings of its own."""
+        return cls()
+
+    def per_example(
+        self, student_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor
+    ) -> torch.Tensor:
+        """The cross-entropy of each row, [B]; of one logit the squared error to Σ_k w_k z_k."""
+        if student_BC.shape[1] == 1:
+            return squared_error(student_BC, targets_KBC, weights_BK)
+        answers_B = torch.einsum("bk,kbc->bc", weights_BK, targets_KBC.softmax(-1)).argmax(-1)
+        return F.cross_entropy(student_BC, answers_B, reduction="none")
 
 
 def squared_error(student_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from raykd.records.events import Scores
 
 SCHEMA_VERSION: Literal[1] = 1
+ScoredSplit = Literal["validation", "test"]
+"""A split that every model of a run is scored on."""
 
 
 class Record(BaseModel):
@@ -18,10 +20,11 @@ class Record(BaseModel):
 
 
 class TeacherResult(Record):
-    """A teacher on the validation rows, and what its soft targets cost this run.
+    """A teacher as served at the beginning, and what its soft targets cost this run.
 
     Attributes:
         metric: the task's metric on the validation rows.
+        test: scores on the test split, taken once at the end; None where there is none.
         version: 0 for a frozen teacher.
         forwards: rows that its replicas forwarded for anybody; `rows_computed` those for this run.
         seconds: of forward passes.
@@ -31,6 +34,7 @@ class TeacherResult(Record):
     name: str
     metric: float | None
     scores: Scores
+    test: Scores | None = None
     version: int
     forwards: int
     rows_computed: int
@@ -41,17 +45,24 @@ class TeacherResult(Record):
 
 
 class BaselineResult(Record):
-    """A baseline's best value on validation and its speed."""
+    """A baseline's best value on validation, its scores on the test split where there is one, and its speed."""
 
     value: float | None
     scores: Scores
+    test: Scores | None = None
     seconds: float
     samples_per_s: float
 
 
 class Gap(Record):
-    """How much of the way from the student alone to the best teacher was made; None where one of them is not known."""
+    """How much of the way from the student alone to the best teacher was made; None where one of them is not known.
 
+    Attributes:
+        split: that all values of the result are reported on: test where every model has a score on it.
+        teacher: of the best teacher on validation, also where the value is of the test split.
+    """
+
+    split: ScoredSplit = "validation"
     teacher: float | None
     alone: float | None
     student: float | None
@@ -91,11 +102,29 @@ class ModelSize(Record):
 
 
 class SplitUse(Record):
-    """The rows of a subset, the split that they come from, and what used them."""
+    """The rows of a subset, the split that they come from, and what used them.
+
+    Attributes:
+        fingerprint: of the split's content; empty in results of earlier versions.
+    """
 
     split: str
     rows: int
     used_for: list[str]
+    fingerprint: str = ""
+
+
+class LabelBudget(Record):
+    """Labels that were read for one arm.
+
+    Attributes:
+        total: distinct ones, the teachers' fine-tuning and the choice of the checkpoint included; what teachers that
+            were given have read is not known.
+        read: by reader, distinct ones each.
+    """
+
+    total: int
+    read: dict[str, int]
 
 
 class DataResult(Record):
@@ -176,6 +205,8 @@ class RunResult(Record):
         value: the best on validation of `metric`, which also chose the checkpoint.
         test: scores on the test split, scored once at the end; None where there is none.
         splits: which split fed what.
+        budgets: by arm (`student`, baselines by name) the labels that were read for it.
+        seen: by teacher's name the splits that it was fitted on.
         confusion: [C][C] counts on validation, rows are true classes; None for a regression.
     """
 
@@ -195,6 +226,8 @@ class RunResult(Record):
     efficiency: Efficiency
     student: ModelSize
     splits: dict[str, SplitUse]
+    budgets: dict[str, LabelBudget] = Field(default_factory=dict)
+    seen: dict[str, list[str]] = Field(default_factory=dict)
     data: DataResult
     feedback: FeedbackResult | None = None
     weighting: WeightingResult | None = None
@@ -205,7 +238,31 @@ class RunResult(Record):
     versions: dict[str, str]
     seconds: float = 0.0
 
+    def rows_of(self, split: ScoredSplit) -> int:
+        """Rows of a split that models are scored on; 0 where the result has no such split."""
+        return self.splits[split].rows if split in self.splits else 0
+
     @property
     def validation_rows(self) -> int:
-        """Rows that every value was measured on; 0 where the result has no such split."""
-        return self.splits["validation"].rows if "validation" in self.splits else 0
+        """Rows of the validation split; 0 where the result has none."""
+        return self.rows_of("validation")
+
+    @property
+    def reported_split(self) -> ScoredSplit:
+        """The split whose values are reported: test where every model was scored on it, else validation."""
+        return self.gap.split
+
+    def reported_scores(self, model: RunResult | BaselineResult | TeacherResult) -> Scores:
+        """The scores of the student (the result itself), a baseline or a teacher on the reported split."""
+        return (model.test or {}) if self.reported_split == "test" else model.scores
+
+    def reported_value(self, model: RunResult | BaselineResult | TeacherResult) -> float | None:
+        """The task's metric of the student (the result itself), a baseline or a teacher on the reported split."""
+        if self.reported_split == "test":
+            return (model.test or {}).get(self.metric)
+        return validation_value(model)
+
+
+def validation_value(model: RunResult | BaselineResult | TeacherResult) -> float | None:
+    """The task's metric of a model on the validation rows, which chose its checkpoint if it was trained in the run."""
+    return model.metric if isinstance(model, TeacherResult) else model.value

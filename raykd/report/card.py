@@ -40,7 +40,8 @@ class CardView:
 
     Attributes:
         steps: how it was made, in lines.
-        rows: (model, value on validation).
+        metric: with the split that it is reported on.
+        rows: (model, value).
         classes: whether it answers with a class, and not with a number.
     """
 
@@ -108,7 +109,7 @@ def _view(result: RunResult, config: Config) -> CardView:
         name=_inline(result.name),
         description=_description(result, config),
         steps=_steps(result, config),
-        metric=metric_name(result.metric),
+        metric=f"{metric_name(result.metric)} on {result.reported_split}",
         rows=_rows(result),
         outcome=_outcome(result),
         text_pair=bool(config["data"]["text_pair"]),
@@ -199,23 +200,30 @@ def _source(data: Config) -> str:
 
 def _rows(result: RunResult) -> list[tuple[str, str]]:
     rows = [(f"teacher `{_cell(teacher.name)}`", _teacher_value(teacher, result)) for teacher in result.teachers]
-    rows += [(_cell(BASELINES.get(name, name)), number(entry.value)) for name, entry in result.baselines.items()]
-    return [*rows, ("**this student**", f"**{number(result.value)}**")]
+    for name, baseline in result.baselines.items():
+        rows.append((_cell(BASELINES.get(name, name)), number(result.reported_value(baseline))))
+    return [*rows, ("**this student**", f"**{number(result.reported_value(result))}**")]
 
 
 def _teacher_value(teacher: TeacherResult, result: RunResult) -> str:
     trained = before_and_after(result, teacher.name)
     if trained is None:
-        return number(teacher.metric)
-    return f"{number(trained[0])} → {number(trained[1])}, trained by feedback"
+        return number(result.reported_value(teacher))
+    validation = f"{number(trained[0])} → {number(trained[1])}"
+    if result.reported_split == "validation":
+        return f"{validation}, trained by feedback"
+    return f"{number(result.reported_value(teacher))}, before feedback; on validation {validation}"
 
 
 def _outcome(result: RunResult) -> str:
     sentences = [sentence for sentence in (verdict(result).sentence, caution(result)) if sentence]
-    others = {name: value for name, value in result.scores.items() if name != result.metric}
+    scores = result.reported_scores(result)
+    others = {name: value for name, value in scores.items() if name != result.metric}
     if others:
         sentences.append(f"Other scores: {_written(others)}.")
-    if result.test:
+    if result.reported_split == "test":
+        sentences.append(f"The test split was scored once, at the end; on validation: {_written(result.scores)}.")
+    elif result.test:
         sentences.append(f"Test split, scored once at the end: {_written(result.test)}.")
     return " ".join(sentences)
 

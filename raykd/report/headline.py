@@ -57,11 +57,7 @@ def tiles(run: Run) -> list[Tile]:
         sum(getattr(teacher, rows) for teacher in teachers) for rows in ("rows_computed", "rows_reused")
     )
     return [
-        Tile(
-            f"student, {metric_name(result.metric)}",
-            number(result.value),
-            f"best at step {result.best_step:,} of {result.steps:,}",
-        ),
+        _value_tile(result),
         *_gap_tile(result),
         _size_tile(result),
         Tile(
@@ -83,6 +79,14 @@ def _tiles_so_far(run: Run) -> list[Tile]:
         best = f"at step {student.best_step:,}"
         shown.append(Tile(f"best {metric_name(student.metric)}", number(student.best), best))
     return shown
+
+
+def _value_tile(result: RunResult) -> Tile:
+    title, best = f"student, {metric_name(result.metric)}", f"best at step {result.best_step:,} of {result.steps:,}"
+    if result.reported_split == "validation":
+        return Tile(title, number(result.value), best)
+    note = f"{number(result.value)} on validation, {best}"
+    return Tile(f"{title} on test", number(result.reported_value(result)), note)
 
 
 def _gap_tile(result: RunResult) -> list[Tile]:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
-from raykd.errors import ConfigError, one_line
+from raykd.errors import ConfigError, RunError
+from raykd.records.predictions import FILE, STUDENT, read_predictions
 from raykd.records.result import read_result
 from raykd.records.run_result import RunResult
 from raykd.records.run_state import RunState
@@ -72,7 +71,7 @@ def read_run(folder: Path) -> Run:
         raise ConfigError(str(folder), "is a study's folder and no run's", EXAMPLE)
     text = read_text(folder / "config.yaml")
     classes = result is not None and result.confusion is not None
-    predictions, warnings = (None, []) if classes else _predictions(folder / "predictions.parquet")
+    predictions, warnings = (None, []) if classes else _predictions(folder)
     return Run(
         folder,
         RunState.read(folder),
@@ -97,14 +96,14 @@ def _mapping(text: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _predictions(path: Path) -> tuple[tuple[np.ndarray, np.ndarray] | None, list[str]]:
-    """The true and predicted values of a regression, and a warning if the file cannot be read."""
-    if not path.is_file():
-        return None, []
+def _predictions(folder: Path) -> tuple[tuple[np.ndarray, np.ndarray] | None, list[str]]:
+    """The true values of a regression and the student's, and a warning if the file cannot be read."""
     try:
-        table = pq.read_table(path, columns=["label", "prediction"])
-        true, predicted = (table[name].to_numpy().astype(np.float64) for name in ("label", "prediction"))
-    except (OSError, ValueError, pa.ArrowException) as error:
-        return None, [f"predictions.parquet cannot be read: {one_line(error, 200)}"]
+        answers = read_predictions(folder).get((STUDENT, "validation"))
+    except RunError as error:
+        return None, [f"{FILE} {error.what}"]
+    if answers is None:
+        return None, []
+    true, predicted = answers.labels.astype(np.float64), answers.predicted.astype(np.float64)
     known = np.isfinite(true) & np.isfinite(predicted)
     return (true[known], predicted[known]), []

@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 from raykd.display.durations import duration
-from raykd.display.text import (
-    BASELINES,
-    before_and_after,
-    count,
-    difference,
-    metric_name,
-    number,
-    share,
-    short_name,
-)
-from raykd.records.events import Scores
-from raykd.records.run_result import RunResult, TeacherResult
+from raykd.display.model_values import value_cells, value_titles
+from raykd.display.text import BASELINES, count, metric_name, number, share, short_name
+from raykd.records.run_result import BaselineResult, RunResult, TeacherResult
 from raykd.report.run_files import Run
 from raykd.report.views import Column, Reproduction, Row, Section, Table
 
@@ -25,28 +16,23 @@ def models(run: Run) -> Section | None:
     """Teachers, baselines and the student in one table."""
     if run.result is None:
         return None
-    result, alone, size = run.result, run.result.gap.alone, count(run.result.student.parameters)
-    scored = [result.scores, *(teacher.scores for teacher in result.teachers)]
-    scored += [baseline.scores for baseline in result.baselines.values()]
-    others = sorted({name for scores in scored for name in scores} - {result.metric})
+    result, size = run.result, count(run.result.student.parameters)
+    scored: list[RunResult | BaselineResult | TeacherResult] = [result, *result.teachers, *result.baselines.values()]
+    others = sorted({name for model in scored for name in result.reported_scores(model)} - {result.metric})
 
-    def cells(name: str, written: str, value: float | None, scores: Scores) -> list[str]:
-        gain = "-" if value is None or alone is None or name == "baseline alone" else difference(value - alone)
-        return [name, written, gain, *(number(scores.get(other)) for other in others)]
+    def cells(name: str, model: RunResult | BaselineResult | TeacherResult) -> list[str]:
+        scores = result.reported_scores(model)
+        values = value_cells(result, model, alone=name == "baseline alone")
+        return [name, *values, *(number(scores.get(other)) for other in others)]
 
     rows = []
     for teacher in result.teachers:
-        trained = before_and_after(result, teacher.name)
-        value = teacher.metric if trained is None else trained[1]
-        written = number(value) if trained is None else f"{number(trained[0])} → {number(value)}"
-        named = cells(f"teacher {teacher.name}", written, value, teacher.scores)
+        named = cells(f"teacher {teacher.name}", teacher)
         rows.append(Row([*named, count(teacher.parameters), _teacher_pass(teacher)]))
     for name, baseline in result.baselines.items():
-        named = cells(f"baseline {name}", number(baseline.value), baseline.value, baseline.scores)
-        rows.append(Row([*named, size, BASELINES.get(name, "")]))
-    student = cells("student", number(result.value), result.value, result.scores)
-    rows.append(Row([*student, size, "distilled"], highlighted=True))
-    titles = ["Model", short_name(result.metric), "against alone", *map(short_name, others), "parameters", ""]
+        rows.append(Row([*cells(f"baseline {name}", baseline), size, BASELINES.get(name, "")]))
+    rows.append(Row([*cells("student", result), size, "distilled"], highlighted=True))
+    titles = ["Model", *value_titles(result, short_name(result.metric)), *map(short_name, others), "parameters", ""]
     table = Table.of(titles, rows, text=(0, len(titles) - 1))
     return Section("Teachers, baselines and the student", table=table, notes=_test(result))
 
@@ -57,11 +43,18 @@ def _teacher_pass(teacher: TeacherResult) -> str:
 
 
 def _test(result: RunResult) -> list[str]:
+    """Which split the numbers are of, where there is a test split."""
     if not result.test:
         return []
-    scores = ", ".join(f"{metric_name(name)} {number(value)}" for name, value in result.test.items())
     rows = f" ({result.splits['test'].rows:,} rows)" if "test" in result.splits else ""
-    return [f"Test{rows}: {scores}. Scored once, at the end; nothing was chosen by it."]
+    once = "Scored once, at the end; nothing was chosen by it."
+    if result.reported_split == "validation":
+        scores = ", ".join(f"{metric_name(name)} {number(value)}" for name, value in result.test.items())
+        return [f"Test{rows}: {scores}. {once}"]
+    note = f"Scores are of the test split{rows}. {once} Checkpoints were chosen by the column `validation`."
+    if result.feedback is not None and result.feedback.teachers:
+        note += " Teachers trained by feedback have scores as they were served, before that training."
+    return [note]
 
 
 def classes(run: Run) -> Section | None:

@@ -66,8 +66,12 @@ def _tiles(study: Study) -> list[Tile]:
     used = f"{sharing.rows_used:,} used by {sharing.trials} trials"
     at_once = f"{plural(result.concurrency, 'trial')} at a time" if result.concurrency else ""
     latency = f"{best.latency_ms:.1f} ms a row on the CPU" if best.latency_ms else ""
+    name, test = metric_name(result.metric), best.test.get(result.metric) if best.test else None
+    validation = Tile(f"best, {name} on validation", number(best.mean), spread)
+    scored = Tile(f"best, {name} on test", number(test), "the run in best/, scored once; it chose nothing")
     return [
-        Tile(f"best, {metric_name(result.metric)}", number(best.mean), spread),
+        *([] if test is None else [scored]),
+        validation,
         Tile("trials", f"{trials.total}", ", ".join(f"{number_of} {how}" for number_of, how in ended if number_of)),
         Tile("parameters of the best student", count(best.parameters), latency),
         Tile("teacher rows computed", f"{sharing.rows_computed:,}", used),

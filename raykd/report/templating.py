@@ -9,9 +9,10 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raykd.files import write_text
-from raykd.report.views import RunPage, StudyPage
+from raykd.report.views import ComparePage, RunPage, StudyPage
 
-TEMPLATES = {RunPage: "run.html.j2", StudyPage: "study.html.j2"}
+Page = RunPage | StudyPage | ComparePage
+TEMPLATES = {RunPage: "run.html.j2", StudyPage: "study.html.j2", ComparePage: "compare.html.j2"}
 
 
 @cache
@@ -28,14 +29,14 @@ def environment() -> Environment:
     return templates
 
 
-def page_source(page: RunPage | StudyPage) -> str:
+def page_source(page: Page) -> str:
     """The HTML of a page."""
     return environment().get_template(TEMPLATES[type(page)]).render(page=page)
 
 
-def write_page(folder: Path, page: RunPage | StudyPage) -> Path:
-    """Writes report.html whole into a folder; returns its path."""
-    path = folder / "report.html"
+def write_page(folder: Path, page: Page, name: str = "report.html") -> Path:
+    """Writes a page whole into a folder; returns its path."""
+    path = folder / name
     write_text(path, page_source(page))
     return path
 

@@ -123,3 +123,16 @@ class StudyPage:
     pictures: Section | None
     trials: Section | None
     reproduction: Reproduction
+
+
+@dataclass(frozen=True)
+class ComparePage:
+    """The page of a comparison of runs."""
+
+    name: str
+    headline: Headline
+    tiles: list[Tile]
+    warnings: list[str]
+    differences: Section
+    arms: Section
+    runs: Section

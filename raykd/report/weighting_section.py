@@ -13,7 +13,8 @@ from raykd.report.weighting_data import GROUPS, WeightingData
 REWARDS = {
     "r1": "the negative of the student's loss against the label after its step",
     "r2": "the negative of the student's loss against the label and the teachers after its step",
-    "r3": "the negative of the student's loss after its step, blended with its accuracy on the reward split",
+    "r3": "the negative of the student's loss after its step, blended with its accuracy on the reward split (in a "
+    "regression: minus its squared error)",
 }
 MODES = {
     "sample": "At every step the teachers were drawn from its probabilities",
@@ -92,14 +93,12 @@ def _spread(weights: Sequence[float]) -> float:
 
 def _against_rules(run: Run, data: WeightingData) -> str:
     """The policy's student beside those of the rules among the baselines."""
-    if run.result is None or run.result.value is None or not data.by_policy:
+    result = run.result
+    value = result.reported_value(result) if result else None
+    if result is None or value is None or not data.by_policy:
         return ""
-    value = run.result.value
-    rules = {
-        name: baseline.value
-        for name, baseline in run.result.baselines.items()
-        if name in RULES and baseline.value is not None
-    }
+    values = {name: result.reported_value(baseline) for name, baseline in result.baselines.items() if name in RULES}
+    rules = {name: other for name, other in values.items() if other is not None}
     if not rules:
         return ""
     comparisons = []
@@ -107,12 +106,12 @@ def _against_rules(run: Run, data: WeightingData) -> str:
         verb = "equalled" if number(value) == number(other) else "beat" if value > other else "lost to"
         comparisons.append(f"{verb} {rule} ({number(other)}, {difference(value - other)})")
     name = metric_name(run.metric)
-    sentence = f"With a validation {name} of {number(value)} its student {', '.join(comparisons)}."
-    half = margin(run.metric, value, run.result.validation_rows)
+    sentence = f"With a {result.reported_split} {name} of {number(value)} its student {', '.join(comparisons)}."
+    rows = result.rows_of(result.reported_split)
+    half = margin(run.metric, value, rows)
     small = 0 if half is None else sum(abs(value - other) < half for other in rules.values())
     if not small:
         return sentence
-    rows = run.result.validation_rows
     which = f"{'All' if small == len(rules) else small} of these differences {'is' if small == 1 else 'are'}"
     which = "This difference is" if len(rules) == 1 else which
     return f"{sentence} {which} smaller than chance on {rows:,} rows."

@@ -5,15 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
-from raykd.records.run_result import RunResult
+from raykd.config import PseudoLabelConfig
+from raykd.records.predictions import teacher_arm
+from raykd.records.run_result import RunResult, TeacherResult
+from raykd.run.answers import Logits, scores_by_split, teacher_logits
+from raykd.run.arms import (
+    baseline_rows,
+    baseline_training,
+    baseline_weighting,
+    student_rows,
+    target_rows,
+)
 from raykd.run.context import RunContext
 from raykd.run.result import Arm, teacher_result
-from raykd.run.targets import choose_overlap, compute_targets, rows_of_run, teacher_session
+from raykd.run.targets import choose_overlap, compute_targets, teacher_session
 from raykd.run.trackers import RunTrackers
 from raykd.run.train import (
-    all_rows,
-    baseline_splits,
     distill_step,
     finish_student,
     initial_student,
@@ -24,6 +33,7 @@ from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.student.factory import WeightingSources
 from raykd.teachers import finetune
 from raykd.teachers.serving.client import TargetSource
+from raykd.teachers.serving.session import TeacherSession
 from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.job import StepFactory
 from raykd.training.supervised import SupervisedStepFactory
@@ -49,17 +59,31 @@ def _distill(context: RunContext) -> RunResult:
     start = initial_student(context)
     weighting_inputs = compute_weighting_inputs(context, teachers)
     overlap = choose_overlap(context)
-    with teacher_session(context, teachers, rows_of_run(context), overlap) as session:
+    with teacher_session(context, teachers, target_rows(context.config, context.corpus), overlap) as session:
         targets_s = compute_targets(context, session, wait=not overlap)
         step = distill_step(context, session.sources("train"), weighting_inputs)
         arms = {"student": train_student(context, "student", start, step)}
         if overlap:
             session.wait(context.stop)
-        teacher_results = [teacher_result(served, session, context.task) for served in session.served]
+        teacher_results, teacher_answers = _teachers(context, session)
         sources = session.sources("train")
     for name in context.config.baselines:
         arms[name] = _baseline(context, name, start, sources, weighting_inputs)
-    return finish_student(context, arms, teacher_results, warnings, begun=begun, targets_s=targets_s)
+    return finish_student(
+        context, arms, teacher_results, warnings,
+        begun=begun, teacher_answers=teacher_answers, targets_s=targets_s,
+    )  # fmt: skip
+
+
+def _teachers(context: RunContext, session: TeacherSession) -> tuple[list[TeacherResult], dict[str, Logits]]:
+    """What the teachers are and came to, and their logits by the names of their arms."""
+    results, answers = [], {}
+    for served in session.served:
+        logits = teacher_logits(served, session)
+        scores = scores_by_split(logits, context.corpus, context.task)
+        results.append(teacher_result(served, session, scores, context.task))
+        answers[teacher_arm(served.teacher.name, context.config.baselines)] = logits
+    return results, answers
 
 
 def prepare_teachers(context: RunContext) -> tuple[list[TeacherModel], list[str]]:
@@ -75,16 +99,16 @@ def prepare_teachers(context: RunContext) -> tuple[list[TeacherModel], list[str]
 def _baseline(
     context: RunContext, name: str, start: Path, sources: Sequence[TargetSource], weighting_inputs: WeightingSources
 ) -> Arm:
-    """The same student from the same weights: without a teacher, with its teachers in its own loop, or by a rule, whose
-    teachers are frozen."""
-    step: StepFactory
-    match name:
-        case "alone":
-            step = SupervisedStepFactory()
-        case "in_loop":
-            step = rule_step(context, sources, weighting_inputs, context.config.weighting, in_loop=True)
-        case _:
-            step = rule_step(context, sources, weighting_inputs, context.config.baseline_weightings[name])
-    rows = all_rows(context.corpus, baseline_splits(context.config, name))
+    """The same student from the same weights: without a teacher, on the teachers' hard labels, with its teachers in its
+    own loop, or distilled from frozen teachers."""
+    config, step = context.config, cast(StepFactory, SupervisedStepFactory())
+    rule = baseline_weighting(config, name)
+    if name == "pseudo":
+        assert rule is not None
+        step = rule_step(context, sources, weighting_inputs, rule, objective=PseudoLabelConfig(alpha=0))
+    elif rule is not None:
+        step = rule_step(context, sources, weighting_inputs, rule, in_loop=name == "in_loop")
+    rows = baseline_rows(config, context.corpus, name)
+    settings = baseline_training(config, len(rows.ids), len(student_rows(config, context.corpus).ids))
     folder = context.folder.baseline(name)
-    return train_student(context, f"baseline {name}", start, step, folder, rows)
+    return train_student(context, f"baseline {name}", start, step, folder, rows, settings)

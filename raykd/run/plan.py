@@ -27,7 +27,7 @@ from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.errors import ConfigError
 from raykd.models import CheckpointInfo
-from raykd.run.train import baseline_splits
+from raykd.run.arms import baseline_rows, baseline_training, student_rows
 from raykd.teachers import finetune
 from raykd.training.optim import steps_per_epoch, total_steps
 from raykd.weighting.policy.model import StateSpec, load_for
@@ -51,15 +51,16 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         load_implementation(choice)
     inspect = functools.cache(models.inspect)
     rows = {purpose: len(ids) for purpose, ids in corpus.ids.items() if len(ids)}
+    learnt = len(student_rows(config, corpus).ids)
     warnings = list(corpus.warnings)
     teachers = []
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
         learnt_from = len(finetune.teacher_rows("train", teacher, corpus).ids)
-        count_of = {"served": rows["train"], "trained": learnt_from}
+        count_of = {"served": learnt, "trained": learnt_from}
         entry, doubts = _teacher(name, teacher, config, task.labels, corpus.named, count_of, inspect)
         teachers.append(entry)
         warnings += doubts
-    student = _trained("student", "train", config.student, config.train, rows["train"], config.data.max_length, inspect)
+    student = _trained("student", "train", config.student, config.train, learnt, config.data.max_length, inspect)
     return {
         "name": config.name,
         "task": {"type": task.type, "metric": task.best_by, "labels": list(task.labels), "named": corpus.named},
@@ -67,9 +68,9 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         "overlap": corpus.overlap,
         "teachers": teachers,
         "student": student,
-        "weighting": _policy(config, task, rows["train"], inspect),
-        "feedback": _feedback(config, teachers, rows["train"], inspect),
-        "baselines": {name: student | _baseline(name, config, rows) for name in config.baselines},
+        "weighting": _policy(config, task, learnt, inspect),
+        "feedback": _feedback(config, teachers, learnt, inspect),
+        "baselines": {name: student | _baseline(name, config, corpus, learnt) for name in config.baselines},
         "study": _study(config),
         "warnings": warnings,
     }
@@ -199,10 +200,10 @@ def _trained(
     }
 
 
-def _baseline(name: str, config: RunConfig, rows: dict[str, int]) -> dict[str, Any]:
+def _baseline(name: str, config: RunConfig, corpus: Corpus, student_rows: int) -> dict[str, Any]:
     """What is another in a baseline's plan than in the student's."""
-    trained_on = sum(rows.get(split, 0) for split in ("train", *baseline_splits(config, name)))
-    return {"name": name, **_steps("train", config.train, trained_on)}
+    rows = len(baseline_rows(config, corpus, name).ids)
+    return {"name": name, **_steps("train", baseline_training(config, rows, student_rows), rows)}
 
 
 def _steps(section: str, settings: OptimConfig, rows: int) -> dict[str, int]:

@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import pandas as pd
-import torch
 from sklearn.metrics import confusion_matrix
 
 from raykd import __version__, models
 from raykd.config import RunConfig
 from raykd.data.corpus import Corpus
-from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
+from raykd.records.events import Scores
 from raykd.records.run_result import (
     BaselineResult,
     DataResult,
@@ -32,9 +30,8 @@ from raykd.records.run_result import (
     TeacherResult,
     WeightingResult,
 )
-from raykd.teachers.serving.client import TeacherClient
+from raykd.run.budget import label_budgets, teachers_seen
 from raykd.teachers.serving.session import TeacherSession, TeacherStatus
-from raykd.training.evaluate import predict
 from raykd.training.job import Outcome, Subset
 
 
@@ -56,27 +53,27 @@ class Arm:
         return self.outcome.samples / self.outcome.train_s if self.outcome.train_s else 0.0
 
 
-def teacher_result(served: TeacherStatus, session: TeacherSession, task: Task) -> TeacherResult:
-    """What a teacher is, how good it is on the validation rows, and what its soft targets cost."""
-    source = session.source(served, "validation")
-    client = TeacherClient(source)
-    ids = source.wanted
-    logits = client.get(ids)
-    client.close()
-    labels = Subset(source.split, ids).rows().labels(ids)
-    scores = task.scores(logits, labels)
-    cost = served.cost
+def teacher_result(
+    served: TeacherStatus, session: TeacherSession, scores: dict[str, dict[str, float]], task: Task
+) -> TeacherResult:
+    """What a teacher is, how good it is, and what its soft targets cost.
+
+    Args:
+        scores: on validation, and on test where the result has that.
+    """
+    cost, texts = served.cost, session.requests["validation"].split.texts
     return TeacherResult(
         name=served.teacher.name,
-        metric=scores[task.best_by],
-        scores=scores,
+        metric=scores["validation"][task.best_by],
+        scores=dict(scores["validation"]),
+        test=_known(scores.get("test")),
         version=served.teacher.version,
         forwards=cost.forwards,
         rows_computed=cost.rows_computed,
         rows_reused=session.rows_wanted() - cost.rows_computed,
         seconds=cost.seconds,
         parameters=served.teacher.parameters,
-        address=served.teacher.address(source.split.fingerprint).digest,
+        address=served.teacher.address(texts).digest,
     )
 
 
@@ -86,7 +83,7 @@ def run_result(
     task: Task,
     teachers: Sequence[TeacherResult],
     arms: dict[str, Arm],
-    test: dict[str, float] | None,
+    tests: dict[str, dict[str, float]],
     warnings: list[str],
     *,
     begun: float,
@@ -98,31 +95,34 @@ def run_result(
 
     Args:
         arms: `student`, and the baselines by name.
-        test: scores on the test split, where there is one and it is scored.
+        tests: scores on the test split by arm, where there is one and it is scored.
         begun: unix seconds of the session's start.
         targets_s: seconds of the teachers' pass.
         latency_ms: of the student on the CPU, where it was measured.
     """
     student, extras = arms["student"], arms["student"].outcome.extras
     outcome, signal = student.outcome, student.signal
-    labels = signal.rows().labels(signal.ids)
-    classes = task.classes > 1
+    labels = signal.labels()
+    classes, test = task.classes > 1, _known(tests.get("student"))
+    baselines = {name: _baseline_result(arm, tests.get(name)) for name, arm in arms.items() if name != "student"}
     return RunResult(
         kind=kind,
         name=config.name,
         metric=task.best_by,
         value=outcome.best_value,
         scores=dict(outcome.best_scores),
-        test=None if test is None else dict(test),
+        test=test,
         best_step=outcome.best_step,
         steps=outcome.step,
         epochs=outcome.epochs,
         teachers=list(teachers),
-        baselines={name: _baseline_result(arm) for name, arm in arms.items() if name != "student"},
-        gap=_gap(teachers, arms),
+        baselines=baselines,
+        gap=gap_of(task.best_by, outcome.best_value, test, baselines, teachers),
         efficiency=_efficiency(student, targets_s),
         student=ModelSize(**models.describe(Path(outcome.best)), latency_ms=latency_ms),
         splits=_splits(corpus, config),
+        budgets=label_budgets(config, corpus, arms),
+        seen=teachers_seen(config, corpus),
         data=DataResult(overlap=corpus.overlap, fingerprint=corpus.splits["train"].fingerprint),
         feedback=FeedbackResult(**extras["feedback"]) if "feedback" in extras else None,
         weighting=WeightingResult(**extras["weighting"]) if "weighting" in extras else None,
@@ -142,25 +142,53 @@ def versions(*packages: str) -> dict[str, str]:
     return {"raykd": __version__, "python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def _baseline_result(arm: Arm) -> BaselineResult:
+def gap_of(
+    metric: str,
+    value: float | None,
+    test: Scores | None,
+    baselines: dict[str, BaselineResult],
+    teachers: Sequence[TeacherResult],
+) -> Gap:
+    """How much of the way from the student alone to the best teacher was made, on test where every model has a score
+    on it, else on validation. Which teacher is best, validation decides.
+
+    Args:
+        value: of the student on validation.
+        test: its scores on the test split.
+    """
+    alone, best = baselines.get("alone"), _best(teachers)
+    values = [value, alone.value if alone else None, best.metric if best else None]
+    on_test = all([test, *(baseline.test for baseline in baselines.values()), *(teacher.test for teacher in teachers)])
+    if on_test:
+        scores = [test, alone.test if alone else None, best.test if best else None]
+        values = [(of_model or {}).get(metric) for of_model in scores]
+    student, without, teacher = values
+    closed = None
+    if student is not None and without is not None and teacher is not None and teacher > without:
+        closed = (student - without) / (teacher - without)
+    return Gap(
+        split="test" if on_test else "validation", teacher=teacher, alone=without, student=student, closed=closed
+    )
+
+
+def _best(teachers: Sequence[TeacherResult]) -> TeacherResult | None:
+    known = [teacher for teacher in teachers if teacher.metric is not None]
+    return max(known, key=lambda teacher: teacher.metric or 0.0, default=None)
+
+
+def _known(scores: dict[str, float] | None) -> Scores | None:
+    return None if scores is None else dict(scores)
+
+
+def _baseline_result(arm: Arm, test: dict[str, float] | None) -> BaselineResult:
     outcome = arm.outcome
     return BaselineResult(
         value=outcome.best_value,
         scores=dict(outcome.best_scores),
+        test=_known(test),
         seconds=outcome.train_s,
         samples_per_s=arm.samples_per_s,
     )
-
-
-def _gap(teachers: Sequence[TeacherResult], arms: dict[str, Arm]) -> Gap:
-    """How much of the way from the student alone to the best teacher was made."""
-    best = max((teacher.metric for teacher in teachers if teacher.metric is not None), default=None)
-    student = arms["student"].outcome.best_value
-    alone = arms["alone"].outcome.best_value if "alone" in arms else None
-    closed = None
-    if alone is not None and best is not None and best > alone:
-        closed = (student - alone) / (best - alone)
-    return Gap(teacher=best, alone=alone, student=student, closed=closed)
 
 
 def _efficiency(student: Arm, targets_s: float | None) -> Efficiency:
@@ -187,10 +215,16 @@ def _splits(corpus: Corpus, config: RunConfig) -> dict[str, SplitUse]:
         "validation": ["evaluation", "best checkpoint"],
         "quiz": ["feedback to the teachers"] if config.feedback.needs_quiz else [],
         "reward": _reward_used_for(config),
+        "unlabeled": ["student, by its teachers' answers"],
         "test": ["scored once, at the end"],
     }
     return {
-        purpose: SplitUse(split=corpus.source[purpose], rows=len(ids), used_for=used[purpose])
+        purpose: SplitUse(
+            split=corpus.source[purpose],
+            rows=len(ids),
+            used_for=used[purpose],
+            fingerprint=corpus.splits[corpus.source[purpose]].fingerprint,
+        )
         for purpose, ids in corpus.ids.items()
         if len(ids)
     }
@@ -213,29 +247,3 @@ def _weak_teachers(teachers: Sequence[TeacherResult], task: Task, labels: np.nda
         for teacher in teachers
         if teacher.metric is not None and teacher.metric <= floor
     ]
-
-
-def save_predictions(path: Path, student: Path, signal: Subset, task: Task) -> None:
-    """The best student's answers on the validation rows, as parquet."""
-    logits = np.load(student / "logits.npy")
-    columns: dict[str, Any] = {"id": signal.ids, "label": signal.rows().labels(signal.ids)}
-    if task.classes == 1:
-        columns["prediction"] = logits[:, 0]
-    else:
-        columns["prediction"] = logits.argmax(1)
-        probabilities = torch.softmax(torch.from_numpy(logits), -1).numpy()
-        columns |= {f"prob_{label}": probabilities[:, c] for c, label in enumerate(task.labels)}
-    pd.DataFrame(columns).to_parquet(path, index=False)
-
-
-def score_test(corpus: Corpus, task: Task, student: Path, max_length: int) -> dict[str, float] | None:
-    """The best student on the test split, where there is one."""
-    return score(student, Subset.of(corpus, "test"), task, max_length) if "test" in corpus.ids else None
-
-
-def score(checkpoint: Path, signal: Subset, task: Task, max_length: int) -> dict[str, float]:
-    """A checkpoint's scores on given rows."""
-    model, tokenizer = models.load(checkpoint, torch.float32)
-    rows = signal.rows()
-    logits = predict(model, Encoder(tokenizer, rows, max_length), signal.ids, torch.device("cpu"))
-    return task.scores(logits, rows.labels(signal.ids))

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from raykd.run.answers import SPLITS
+from raykd.run.arms import rows_of, student_signals
 from raykd.run.context import RunContext
-from raykd.run.train import all_rows
 from raykd.teachers.serving import parity
 from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.serving.session import TargetRequest, TeacherSession
@@ -22,29 +23,19 @@ log = logging.getLogger(__name__)
 def teacher_session(
     context: RunContext, teachers: Sequence[TeacherModel], train_ids: np.ndarray, overlap: bool = False
 ) -> TeacherSession:
-    """A session for these rows of the training split and all of the validation's; with `overlap` students train
-    meanwhile."""
+    """A session for these rows of the training split and all rows of validation and, where there is one, test; with
+    `overlap` students train meanwhile."""
     specs = context.services(teachers, context.config.teachers, overlap)
-    validation = Subset.of(context.corpus, "validation")
-    requests = {
-        "train": TargetRequest(context.corpus.splits["train"], train_ids),
-        "validation": TargetRequest(validation.split, validation.ids),
-    }
+    requests = {"train": TargetRequest(context.corpus.splits["train"], train_ids)}
+    for name in [name for name in SPLITS if name in context.corpus.ids]:
+        subset = Subset.of(context.corpus, name)
+        requests[name] = TargetRequest(subset.split, subset.ids)
     return TeacherSession(specs, requests, context.run)
-
-
-def rows_of_run(context: RunContext) -> np.ndarray:
-    """Ids of the training split whose soft targets the student or a baseline uses: held-out rows too, where a rule
-    trains on them or is fitted on them."""
-    config = context.config
-    by_rule = bool(config.baseline_weightings)
-    used = {"quiz": by_rule, "reward": by_rule or config.weighting.fitted}
-    return all_rows(context.corpus, [split for split, needed in used.items() if needed]).ids
 
 
 def rows_of_trials(context: RunContext) -> np.ndarray:
     """Ids of the training split whose soft targets any trial uses: of a quiz only the labels are."""
-    return all_rows(context.corpus, ["reward"]).ids
+    return rows_of(context.corpus, [*student_signals(context.config), "reward"]).ids
 
 
 def stored_sources(context: RunContext, teachers: Sequence[TeacherModel], ids: np.ndarray) -> list[TargetSource]:

@@ -164,8 +164,9 @@ def parameters(config: RunConfig) -> dict[str, Any]:
 
 
 def final_scores(result: RunResult) -> dict[str, float]:
-    """The scores of a run's result by name: of the student on validation and test, of the baselines."""
+    """The scores of a run's result by name: of the student and the baselines on validation and test."""
     groups = {"validation": result.scores, "test": result.test or {}}
     groups |= {f"{name}/validation": baseline.scores for name, baseline in result.baselines.items()}
+    groups |= {f"{name}/test": baseline.test for name, baseline in result.baselines.items() if baseline.test}
     named = {f"final/{group}/{name}": value for group, scores in groups.items() for name, value in scores.items()}
     return {name: value for name, value in named.items() if value is not None}

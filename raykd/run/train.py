@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from raykd import models
-from raykd.config import CotangentFeedbackConfig, RunConfig, WeightingConfig
-from raykd.data.corpus import Corpus
+from raykd.config import CotangentFeedbackConfig, ObjectiveConfig, TrainConfig, WeightingConfig
 from raykd.errors import Interrupted
 from raykd.files import replacing_folder
+from raykd.records.predictions import FILE
 from raykd.records.run_result import RunResult, TeacherResult
+from raykd.run.answers import Logits, logits_on_test, save_predictions, scores_by_split
+from raykd.run.arms import student_rows
 from raykd.run.context import RunContext
-from raykd.run.result import Arm, run_result, save_predictions, score_test
+from raykd.run.result import Arm, run_result
 from raykd.student.factory import DistillStepFactory, FeedbackSetup, WeightingSources
 from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.serving.session import trainer_resources
 from raykd.training.job import Job, Outcome, StepFactory, Subset
 from raykd.training.launch import launch
 from raykd.training.loop import Report
-
-
-def all_rows(corpus: Corpus, held_out: Sequence[str]) -> Subset:
-    """The rows of train, and of what was held out of it for these purposes (quiz, reward), ids ascending."""
-    parts = [corpus.ids[split] for split in ("train", *held_out) if split in corpus.ids]
-    # The rows of train keep their order where nothing was held out.
-    return Subset(corpus.splits["train"], parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)))
-
-
-def baseline_splits(config: RunConfig, name: str) -> list[str]:
-    """The held-out splits that a baseline trains on too: it has no use for a quiz or a reward (docs/design.md,
-    "Baselines"), but a rule that is fitted on the reward split leaves that out."""
-    rule = config.baseline_weightings.get(name)
-    return ["quiz"] if rule is not None and rule.fitted else ["quiz", "reward"]
 
 
 def initial_student(context: RunContext, folder: Path | None = None) -> Path:
@@ -47,7 +33,7 @@ def initial_student(context: RunContext, folder: Path | None = None) -> Path:
     """
     folder = folder or context.folder.path / "start"
     if not folder.is_dir():
-        config, train = context.config, Subset.of(context.corpus, "train")
+        config, train = context.config, student_rows(context.config, context.corpus)
         model, tokenizer = models.build(
             config.student, context.task, train.texts(), config.seed, config.data.max_length
         )  # fmt: skip
@@ -79,9 +65,10 @@ def rule_step(
     weighting_inputs: WeightingSources,
     weighting: WeightingConfig,
     in_loop: bool = False,
+    objective: ObjectiveConfig | None = None,
 ) -> DistillStepFactory:
     """The same student's step with frozen teachers and another weighting; `in_loop`: it calls them itself."""
-    objective = context.config.objective
+    objective = objective or context.config.objective
     return DistillStepFactory(
         tuple(sources), objective, weighting, in_loop=in_loop, weighting_inputs=weighting_inputs
     )  # fmt: skip
@@ -94,6 +81,7 @@ def train_student(
     step: StepFactory,
     folder: Path | None = None,
     rows: Subset | None = None,
+    settings: TrainConfig | None = None,
     report: Report | None = None,
 ) -> Arm:
     """Trains a student from its last checkpoint, or else from `start`.
@@ -101,7 +89,8 @@ def train_student(
     Args:
         name: of the phase in the log.
         folder: holds its checkpoints and log; default the run's.
-        rows: that it is trained on; default `train`.
+        rows: that it is trained on; default the student's.
+        settings: how it is trained; default `train`.
         report: inside a study's trial, what is called at every evaluation; see `launch`.
 
     Raises:
@@ -117,13 +106,14 @@ def train_student(
         metrics=str(path / "metrics.jsonl"),
         model=str(start),
         task=context.task,
-        train=rows or Subset.of(context.corpus, "train"),
+        train=rows or student_rows(config, context.corpus),
         validation=validation,
-        settings=config.train,
+        settings=settings or config.train,
         seed=config.seed,
         max_length=config.data.max_length,
         step=step,
         ahead=config.train.prefetch,
+        labeled_share=config.train.labeled_share,
         name=name,
     )
     outcome: Outcome = launch(job, context.stop, context.remote, report)
@@ -140,26 +130,32 @@ def finish_student(
     *,
     begun: float,
     kind: Literal["distill", "trial"] = "distill",
+    teacher_answers: Mapping[str, Logits] | None = None,
     targets_s: float | None = None,
     latency_ms: float | None = None,
 ) -> RunResult:
-    """Keeps the best student in `student/` and its predictions beside it; returns the result of the run or trial.
+    """Keeps the best student in `student/` and every arm's predictions beside it; returns the result of the run or
+    trial.
 
     The test split, where there is one, is scored here for a run; a study scores it for its best trial alone.
 
     Args:
         arms: `student`, and the baselines by name.
+        teacher_answers: the teachers' logits by the names of their arms.
         begun, targets_s, latency_ms: see `run_result`.
     """
-    student, best = arms["student"], context.folder.path / "student"
+    corpus, task, best = context.corpus, context.task, context.folder.path / "student"
     with replacing_folder(best) as draft:
-        shutil.copytree(student.outcome.best, draft, dirs_exist_ok=True)
-    save_predictions(context.folder.path / "predictions.parquet", best, student.signal, context.task)
-    config, scored = context.config, kind == "distill"
-    test = score_test(context.corpus, context.task, best, config.data.max_length) if scored else None
-    result = run_result(
-        config, context.corpus, context.task, teachers, arms, test, warnings,
+        shutil.copytree(arms["student"].outcome.best, draft, dirs_exist_ok=True)
+    (best / "logits.npy").unlink(missing_ok=True)
+    logits: dict[str, Logits] = {name: {"validation": arm.logits} for name, arm in arms.items()}
+    if kind == "distill":
+        for name, arm in arms.items():
+            logits[name] |= logits_on_test(Path(arm.outcome.best), corpus, context.config.data.max_length)
+    save_predictions(context.folder.path / FILE, {**logits, **(teacher_answers or {})}, corpus, task)
+    scores = {name: scores_by_split(answers, corpus, task) for name, answers in logits.items()}
+    tests = {name: by_split["test"] for name, by_split in scores.items() if "test" in by_split}
+    return run_result(
+        context.config, corpus, task, teachers, arms, tests, warnings,
         begun=begun, targets_s=targets_s, kind=kind, latency_ms=latency_ms,
     )  # fmt: skip
-    (best / "logits.npy").unlink(missing_ok=True)
-    return result

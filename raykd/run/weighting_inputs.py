@@ -10,6 +10,7 @@ import numpy as np
 
 from raykd import models
 from raykd.config import FinetunedTeacherConfig, PolicyConfig, TeacherConfig
+from raykd.run.arms import student_rows
 from raykd.run.context import RunContext
 from raykd.student.factory import WeightingSources
 from raykd.teachers import finetune
@@ -26,7 +27,7 @@ def compute_weighting_inputs(context: RunContext, teachers: Sequence[TeacherMode
     weighting_inputs = WeightingSources(context.run, reward, lease_s=context.config.cluster.lease_s)
     if not isinstance(policy, PolicyConfig):
         return weighting_inputs
-    train = Subset.of(context.corpus, "train")
+    train = student_rows(context.config, context.corpus)
     encoder, settings = _encoder(context, policy, teachers)
     sentences = _answered(context, "sentence vectors", encoder, settings, train.ids)
     folds = _cross_fit(context, policy.cross_fit, teachers, train) if policy.cross_fit else ()

@@ -169,7 +169,7 @@ def _opened_late(open_rows: Callable[[], RowsOf]) -> RowsOf:
 
 
 def _quiz_loss(setup: FeedbackSetup, job: Job, worker: WorkerContext) -> QuizLoss:
-    subset = setup.quiz or job.train
+    subset = setup.quiz or job.train.labeled()
     rows = setup.feedback.quiz_batches * (setup.feedback.quiz_batch_size or job.settings.batch_size)
     apart_from = None if setup.quiz is not None else BatchSchedule(job).batch
     encoder = student_encoder(job, subset)

@@ -1,4 +1,7 @@
-"""One batch: L = α · soft(z_S, targets, w) + (1 − α) · hard(z_S, y). Here weighting, feedback and objective meet."""
+"""One batch: L_i = α · soft(z_S, targets, w) + (1 − α) · hard(z_S, y), of rows without a label soft alone.
+
+Here weighting, feedback and objective meet.
+"""
 
 from __future__ import annotations
 
@@ -57,16 +60,20 @@ class DistillLoss:
     def parts(
         self, logits_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor, batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Soft and hard loss of each row, [B] both, not yet weighed by α."""
+        """Soft and hard loss of each row, [B] both, not yet weighed by α; the hard loss is 0 without a label."""
         soft_B = self.objective.per_example(logits_BC, targets_KBC, weights_BK)
         return soft_B, self.task.hard_loss(logits_BC, batch.labels_B)
+
+    def blend(self, soft_B: torch.Tensor, hard_B: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """L of each row, [B]: α soft + (1 − α) hard; a row without a label weighs as much, all of it soft."""
+        return torch.where(batch.labeled, self.alpha * soft_B, soft_B) + (1 - self.alpha) * hard_B
 
     def share(
         self, logits_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor, batch: Batch
     ) -> torch.Tensor:
         """The rows' share of L_S, a scalar: each weighs 1 / batch.global_rows."""
         soft_B, hard_B = self.parts(logits_BC, targets_KBC, weights_BK, batch)
-        return (self.alpha * soft_B + (1 - self.alpha) * hard_B).sum() / batch.global_rows
+        return self.blend(soft_B, hard_B, batch).sum() / batch.global_rows
 
 
 @dataclass
@@ -147,8 +154,7 @@ class DistillStep(Step):
         # The small algebra of the loss is done in full precision, also where the forward pass is in bfloat16.
         soft_B, hard_B = self.distill_loss.parts(logits_BC.to(self.dtype), now.targets_KBC, now.weights_BK, batch)
         self.timers.targets_s += time.perf_counter() - begun
-        alpha = self.distill_loss.alpha
-        losses_B = alpha * soft_B + (1 - alpha) * hard_B
+        losses_B = self.distill_loss.blend(soft_B, hard_B, batch)
         now.hard_B = hard_B.detach()
         soft, hard = soft_B.detach().sum() / batch.global_rows, hard_B.detach().sum() / batch.global_rows
         return StepLoss(losses_B.sum() / batch.global_rows, {"soft": soft, "hard": hard})

@@ -12,11 +12,12 @@ from raykd.config import RunConfig
 from raykd.errors import ConfigError
 from raykd.files import replacing_folder
 from raykd.records.events import StudyPlanEvent, TrialEndedEvent, TrialStartedEvent
+from raykd.records.predictions import FILE, STUDENT, teacher_arm
 from raykd.records.run_result import TeacherResult
 from raykd.records.study_result import StudyResult
 from raykd.records.study_state import StudyState
+from raykd.run.answers import add_predictions, logits_on_test, scores_by_split
 from raykd.run.context import RunContext
-from raykd.run.result import score_test
 from raykd.run.trackers import check_trackers
 from raykd.study import results, space, tuner
 from raykd.study.shared import Shared, prepare
@@ -61,9 +62,9 @@ def run(context: RunContext) -> StudyResult:
         state = StudyState.read(context.folder.path)
         results.table(state, context.folder.path)
     choice = results.choose(state)
-    test = _keep_best(context, choice.run)
+    tests = _keep_best(context, choice.run, shared)
     rows = len(context.corpus.ids["validation"])
-    return results.study_result(state, choice, setup.config, shared, test=test, validation_rows=rows, begun=begun)
+    return results.study_result(state, choice, setup.config, shared, tests=tests, validation_rows=rows, begun=begun)
 
 
 def _points(config: RunConfig) -> list[dict[str, Any]] | None:
@@ -128,18 +129,23 @@ def _as_reused(entry: TeacherResult) -> TeacherResult:
     return entry.model_copy(update={"rows_computed": 0, "rows_reused": rows, "forwards": 0, "seconds": 0.0})
 
 
-def _keep_best(context: RunContext, name: str) -> dict[str, float] | None:
-    """Copies a trial's folder to `best/`, as a run's; other students are dropped, their numbers stay.
+def _keep_best(context: RunContext, name: str, shared: Shared) -> dict[str, dict[str, float]]:
+    """Copies a trial's folder to `best/`, as a run's, with the predictions of its teachers and those on the test split;
+    other students are dropped, their numbers stay.
 
     Returns:
-        Its scores on the test split, where there is one.
+        Scores on the test split by arm, where there is one.
     """
-    folder = context.folder.path
+    folder, corpus, task = context.folder.path, context.corpus, context.task
     best = folder / results.BEST
     if not best.exists():
         with replacing_folder(best) as draft:
             shutil.copytree(trial_folder(folder, name), draft, dirs_exist_ok=True)
-    test = score_test(context.corpus, context.task, best / "student", context.config.data.max_length)
+    answers = {STUDENT: logits_on_test(best / "student", corpus, context.config.data.max_length)}
+    for teacher, logits in zip(shared.teachers, shared.logits, strict=True):
+        answers[teacher_arm(teacher.name, [])] = logits
+    add_predictions(best / FILE, answers, corpus, task)
     for heavy in (*folder.glob("trials/*/student"), *folder.glob("trials/*/checkpoints"), folder / "starts"):
         shutil.rmtree(heavy, ignore_errors=True)
-    return test
+    scores = {arm: scores_by_split(logits, corpus, task) for arm, logits in answers.items()}
+    return {arm: by_split["test"] for arm, by_split in scores.items() if "test" in by_split}

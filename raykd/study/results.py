@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import pandas as pd
 from raykd.config import RunConfig
 from raykd.errors import RunError
 from raykd.files import replacing
-from raykd.records.run_result import RunResult
+from raykd.records.predictions import STUDENT, teacher_arm
+from raykd.records.run_result import RunResult, TeacherResult
 from raykd.records.study_result import BestResult, ConfigurationResult, Sharing, StudyResult, TrialCounts
 from raykd.records.study_state import StudyState, TrialState
 from raykd.run.folder import RunFolder
-from raykd.run.result import versions
+from raykd.run.result import gap_of, versions
 from raykd.study.importance import importance
 from raykd.study.shared import Shared
 from raykd.study.trial import trial_folder
@@ -113,23 +114,25 @@ def study_result(
     config: RunConfig,
     shared: Shared,
     *,
-    test: dict[str, float] | None,
+    tests: dict[str, dict[str, float]],
     validation_rows: int,
     begun: float,
 ) -> StudyResult:
     """The whole result of a study.
 
     Args:
-        test: the best run's scores on the test split, where there is one.
+        tests: the scores of the best run and its teachers on the test split by arm, where there is one.
         validation_rows: that every metric is measured on.
         begun: unix seconds of the session's start.
     """
     study = config.study
     assert study is not None
     ended = {name: sum(trial.state == name for trial in state.searched) for name in ("done", "stopped", "failed")}
+    test = tests.get(STUDENT)
     best = BestResult(
         **choice.best.model_dump(), run=choice.run, folder=BEST, test=None if test is None else dict(test)
     )
+    teachers = [_tested(entry, tests.get(teacher_arm(entry.name, []))) for entry in shared.entries]
     return StudyResult(
         name=config.name,
         metric=config.task.best_by,
@@ -143,7 +146,7 @@ def study_result(
         space={key: values.model_dump(exclude_none=True, mode="json") for key, values in study.space.items()},
         importance=importance(state.searched, list(study.space)),
         front=front(state.searched),
-        teachers=list(shared.entries),
+        teachers=teachers,
         sharing=sharing(state, shared),
         validation_rows=validation_rows,
         concurrency=study.concurrency,
@@ -156,8 +159,17 @@ def study_result(
 
 def best_run_result(trial: RunResult, study: StudyResult) -> RunResult:
     """The result of `best/`: the best trial's, as a run's, with the scores on the test split."""
-    name = f"{study.name}, best"
-    return trial.model_copy(update={"kind": "distill", "name": name, "test": study.best.test})
+    name, test = f"{study.name}, best", study.best.test
+    tests = {teacher.name: teacher.test for teacher in study.teachers}
+    teachers = [_tested(teacher, tests.get(teacher.name)) for teacher in trial.teachers]
+    gap = gap_of(trial.metric, trial.value, test, trial.baselines, teachers)
+    return trial.model_copy(
+        update={"kind": "distill", "name": name, "test": test, "teachers": teachers, "gap": gap}
+    )  # fmt: skip
+
+
+def _tested(teacher: TeacherResult, test: Mapping[str, float | None] | None) -> TeacherResult:
+    return teacher.model_copy(update={"test": None if test is None else dict(test)})
 
 
 def front(trials: Sequence[TrialState]) -> dict[str, list[str]]:

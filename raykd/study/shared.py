@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 
 from raykd.files import write_json
 from raykd.records.run_result import TeacherResult
+from raykd.run.answers import Logits, scores_by_split, teacher_logits
 from raykd.run.context import RunContext
 from raykd.run.driver import prepare_teachers
 from raykd.run.result import teacher_result
 from raykd.run.targets import compute_targets, rows_of_trials, teacher_session
 from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.study import space
+from raykd.teachers.serving.session import TeacherSession, TeacherStatus
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
@@ -25,12 +27,14 @@ class Shared:
     """The teachers of a study.
 
     Attributes:
-        entries: each teacher and what its rows cost, as in a result.
+        entries: each teacher and what its rows cost, as in a result; without scores on the test split.
+        logits: each teacher's answers on validation and test.
         targets_s: seconds of the pass, in the session that made it.
     """
 
     teachers: tuple[TeacherModel, ...]
     entries: tuple[TeacherResult, ...]
+    logits: tuple[Logits, ...]
     targets_s: float
     warnings: list[str]
 
@@ -45,10 +49,17 @@ def prepare(context: RunContext) -> Shared:
     teachers, warnings = prepare_teachers(context)
     with teacher_session(context, teachers, rows_of_trials(context)) as session:
         targets_s = compute_targets(context, session, wait=True)
-        entries = [teacher_result(served, session, context.task) for served in session.served]
+        logits = tuple(teacher_logits(served, session) for served in session.served)
+        entries = [_entry(context, session, *pair) for pair in zip(session.served, logits, strict=True)]
     for policy in space.policies(config):
         compute_weighting_inputs(replace(context, config=config.model_copy(update={"weighting": policy})), teachers)
-    return _first_account(context, Shared(tuple(teachers), tuple(entries), targets_s, warnings))
+    return _first_account(context, Shared(tuple(teachers), tuple(entries), logits, targets_s, warnings))
+
+
+def _entry(context: RunContext, session: TeacherSession, served: TeacherStatus, logits: Logits) -> TeacherResult:
+    """A teacher as trials report it: the test split is scored once, for the best of them."""
+    scores = scores_by_split({"validation": logits["validation"]}, context.corpus, context.task)
+    return teacher_result(served, session, scores, context.task)
 
 
 def _first_account(context: RunContext, fresh: Shared) -> Shared:

@@ -25,6 +25,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from raykd.config import ASHAConfig, MedianConfig, PBTConfig, RangeConfig, RunConfig, StudyConfig
 from raykd.errors import RaykdError, RunError, one_line
+from raykd.run.arms import student_rows
 from raykd.run.tracker_backends import stay_offline
 from raykd.study import space
 from raykd.study.trial import Setup, run_trial
@@ -43,7 +44,7 @@ def search(setup: Setup, points: list[dict[str, Any]] | None, stop: threading.Ev
     Args:
         points: the trials as {name, params}; None where Optuna suggests them one by one.
     """
-    study, rows = _study(setup), len(setup.corpus.ids["train"])
+    study, rows = _study(setup), len(student_rows(setup.config, setup.corpus).ids)
     tuning = tune.TuneConfig(
         search_alg=_optuna(setup.config) if points is None else None,
         scheduler=scheduler(setup.config, rows),

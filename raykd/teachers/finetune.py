@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock
 
 from raykd import models
 from raykd.config import FinetunedTeacherConfig, GivenTeacherConfig, TeacherConfig
 from raykd.data.corpus import Corpus
-from raykd.data.holdout import in_domains
+from raykd.data.holdout import in_domains, stratified
 from raykd.data.tasks import Task
 from raykd.errors import Interrupted
 from raykd.files import replacing_folder, write_json
@@ -141,9 +140,16 @@ def teacher_rows(split: str, config: TeacherConfig, corpus: Corpus) -> Subset:
         DataError: there are no such domains.
     """
     subset = Subset.of(corpus, split)
-    domains = config.domains if isinstance(config, FinetunedTeacherConfig) else None
-    kept = in_domains(subset.rows(), domains, f"split {corpus.source[split]}", "domains of a teacher")
-    return Subset(subset.split, np.intersect1d(subset.ids, kept))
+    if not isinstance(config, FinetunedTeacherConfig):
+        return subset
+    own = config.finetune.max_train_rows if split == "train" else None
+    if own is not None:
+        subset = Subset(corpus.splits.get("loaded", subset.split), corpus.teachable)
+    rows, where = subset.rows(), f"split {corpus.source[split]}"
+    ids = in_domains(rows, subset.ids, config.domains, where, "domains of a teacher")
+    if own is not None:
+        ids = stratified(rows, ids, min(own, len(ids)), config.finetune.seed, "teacher")
+    return Subset(subset.split, ids)
 
 
 def _made_of(config: TeacherConfig) -> dict[str, Any]:
@@ -159,9 +165,8 @@ def _fingerprint(config: TeacherConfig, max_length: int, prep: TeacherPrepContex
         **_made_of(config),
         "weights": models.weights_fingerprint(models.resolve(source)) if source else None,
         "tokenizer": models.tokenizer_fingerprint(models.resolve(source)) if source else None,
-        "corpus": Subset.of(prep.corpus, "train").split.fingerprint,
-        "train": hashlib.sha256(teacher_rows("train", config, prep.corpus).ids.tobytes()).hexdigest(),
-        "validation": hashlib.sha256(teacher_rows("validation", config, prep.corpus).ids.tobytes()).hexdigest(),
+        "train": teacher_rows("train", config, prep.corpus).digest(),
+        "validation": teacher_rows("validation", config, prep.corpus).digest(),
         "task": [prep.task.type, prep.task.best_by, list(prep.task.labels)],
         "max_length": max_length,
     }

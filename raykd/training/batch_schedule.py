@@ -21,6 +21,6 @@ class BatchSchedule:
         """The ids of a step's global batch."""
         epoch, k = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            self._order = self.job.train.seen_in(epoch, self.job.settings, self.job.seed)
+            self._order = self.job.train.seen_in(epoch, self.job.settings, self.job.seed, self.job.labeled_share)
             self._epoch = epoch
         return order.batch(self._order, k, self.job.settings.batch_size)

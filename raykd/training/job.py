@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 import torch
 from transformers import PreTrainedModel
 
@@ -16,7 +17,7 @@ from raykd.data import order
 from raykd.data.batch import Batch
 from raykd.data.corpus import Corpus
 from raykd.data.rows import Rows
-from raykd.data.splits import Split
+from raykd.data.splits import Split, content_digest
 from raykd.data.tasks import Task
 
 
@@ -36,10 +37,29 @@ class Subset:
         """The split's file, memory-mapped: all its rows, not only these."""
         return Rows.open(self.split.path, self.split.fingerprint)
 
-    def seen_in(self, epoch: int, settings: OptimConfig, seed: int) -> np.ndarray:
+    def labels(self) -> np.ndarray:
+        """The rows' labels, [N]: class ids int64, or float64 values of a regression."""
+        return self.rows().labels(self.ids)
+
+    def seen_in(self, epoch: int, settings: OptimConfig, seed: int, labeled_share: float | None = None) -> np.ndarray:
         """The ids in the order in which an epoch of training sees them."""
-        lengths = self.rows().lengths[self.ids] if settings.group_by_length else None
-        return order.epoch_order(seed, epoch, self.ids, settings.batch_size, lengths)
+        rows, size = self.rows(), settings.batch_size
+        lengths = rows.lengths if settings.group_by_length else None
+        if labeled_share is not None:
+            has = rows.labeled(self.ids)
+            if has.any() and not has.all():
+                return order.mixed_order(seed, epoch, self.ids[has], self.ids[~has], size, labeled_share, lengths)
+        return order.epoch_order(seed, epoch, self.ids, size, None if lengths is None else lengths[self.ids])
+
+    def labeled(self) -> Subset:
+        """Those of its rows that have a label."""
+        return Subset(self.split, self.ids[self.rows().labeled(self.ids)])
+
+    def digest(self) -> str:
+        """sha256 of the texts and labels of these rows, in this order: where in a file they stand plays no part."""
+        rows = self.rows()
+        content = {"text": rows.sentences(self.ids), "label": pa.array(rows.labels(self.ids))}
+        return content_digest(pa.table(content))
 
     def texts(self) -> list[str]:
         """All sentences, first and second ones: what a tokenizer is trained on."""
@@ -138,6 +158,7 @@ class Job:
         model: folder of the checkpoint to start from.
         seed: of the order of rows and of dropout.
         ahead: batches whose rows `Step.prefetch` gets before their turn.
+        labeled_share: part of every batch that has labels; None, or rows of one kind alone: as the rows come.
         name: of what is trained, in errors.
     """
 
@@ -152,6 +173,7 @@ class Job:
     max_length: int
     step: StepFactory
     ahead: int = 0
+    labeled_share: float | None = None
     name: str = "student"
 
 

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from raykd.data.batch import Batch
-from raykd.data.rows import Rows
+from raykd.data.rows import NO_CLASS, Rows
 from raykd.data.tasks import Task
 from raykd.models import forward
 from raykd.records.run_result import TeacherWeights, WeightGroup
@@ -25,6 +25,8 @@ FILE = "teacher_weights.parquet"
 ROWS = 4_000
 """Rows of the report, spread evenly over a larger training set."""
 CHUNK = 256
+NO_LABEL = "(no label)"
+"""The class of rows without one."""
 LENGTHS = 5
 """Classes of length that hold about as many rows each."""
 
@@ -93,8 +95,8 @@ def report_weights(
     table.to_parquet(path, index=False)
     summary = TeacherWeights(rows=len(ids), all=_means(table, names))
     if task.classes > 1:
-        classes = table["label"].map(lambda label: task.labels[int(label)])
-        summary.groups["class"] = _by(table, classes, list(task.labels), names)
+        classes = table["label"].map(lambda label: NO_LABEL if label == NO_CLASS else task.labels[int(label)])
+        summary.groups["class"] = _by(table, classes, [*task.labels, NO_LABEL], names)
     if domains is not None:
         summary.groups["domain"] = _by(table, table["domain"], sorted(set(domains)), names)
     by_length = _by(table, *_length_classes(table["length"]), names)

@@ -91,8 +91,12 @@ class Confidence(Weighting):
         return cls(inputs.task)
 
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
-        """More for the teachers that are nearer to the label, [B, K]."""
-        return _complement(F.softmax(gold_losses(self.task, logits_KBC, batch.labels_B), dim=0).T)
+        """More for the teachers that are nearer to the label, [B, K]; without a label, for the surer ones."""
+        weights_BK = _complement(F.softmax(gold_losses(self.task, logits_KBC, batch.labels_B), dim=0).T)
+        # Of a regression's single number no entropy is known: all losses are 0 there, and the weights equal.
+        if batch.labeled.all() or self.task.classes == 1:
+            return weights_BK
+        return torch.where(batch.labeled.unsqueeze(-1), weights_BK, surer(logits_KBC))
 
 
 class Entropy(Weighting):
@@ -100,10 +104,7 @@ class Entropy(Weighting):
 
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
         """Weights [B, K]; equal ones where every teacher is certain."""
-        entropy_BK = entropy(logits_KBC).T
-        total_B1 = entropy_BK.sum(-1, keepdim=True)
-        equal = torch.full_like(entropy_BK, 1.0 / entropy_BK.shape[1])
-        return _complement(torch.where(total_B1 > 0, entropy_BK / total_B1.where(total_B1 > 0, 1.0), equal))
+        return surer(logits_KBC)
 
 
 class Oracle(Weighting):
@@ -121,6 +122,14 @@ class Oracle(Weighting):
         """1 for the row's best teacher, [B, K]."""
         best_B = gold_losses(self.task, logits_KBC, batch.labels_B).argmin(0)
         return F.one_hot(best_B, logits_KBC.shape[0]).to(logits_KBC.dtype)
+
+
+def surer(logits_KBC: torch.Tensor) -> torch.Tensor:
+    """(1 − H_ik / Σ_j H_ij) / (K − 1), [B, K]; equal weights where every teacher is certain."""
+    entropy_BK = entropy(logits_KBC).T
+    total_B1 = entropy_BK.sum(-1, keepdim=True)
+    equal = torch.full_like(entropy_BK, 1.0 / entropy_BK.shape[1])
+    return _complement(torch.where(total_B1 > 0, entropy_BK / total_B1.where(total_B1 > 0, 1.0), equal))
 
 
 def _complement(share_BK: torch.Tensor) -> torch.Tensor:

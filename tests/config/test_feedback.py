@@ -12,6 +12,8 @@ from raykd import config as configuration
 from raykd.errors import ConfigError
 
 BAD: list[tuple[dict[str, Any], str]] = [
+    ({"feedback": "metadistil", "objective": "pseudo_label"}, "pseudo_label has no gradient for teachers"),
+    ({"baselines": ["quiz_student"]}, "quiz_student is about the quiz of a feedback"),
     ({"feedback": {"type": "none", "every": 2}}, "`every` belongs to type metadistil, ikd (this is type: none)"),
     ({"feedback": {"type": "metadistil", "exam_source": "train"}}, "`exam_source` belongs to type ikd"),
     ({"feedback": {"type": "ikd", "rollback": False}}, "`rollback` belongs to type metadistil"),
@@ -38,7 +40,7 @@ def test_mistakes_are_one_line(changes: dict[str, Any], said: str) -> None:
 
 
 def test_the_quiz_is_held_out_where_one_is_needed() -> None:
-    def share(**changes: Any) -> float | None:
+    def share(**changes: Any) -> float | str | None:
         return configuration.parse(tiny_config(changes, Path("unused"))).rows.quiz
 
     assert share() is None

@@ -28,7 +28,7 @@ def test_a_second_load_reads_the_same_file(load_written: Load) -> None:
     assert path.name == "train.arrow"
     assert path.parent.name == first.splits["train"].fingerprint
     before = path.stat().st_mtime_ns
-    assert load_written(quiz=0.2, limit=4).splits == first.splits
+    assert load_written(quiz=0.2, max_train_rows=4).splits == first.splits
     assert path.stat().st_mtime_ns == before
     assert {file.suffix for file in path.parent.iterdir()} == {".arrow", ".lock"}
 

@@ -11,8 +11,8 @@ import pyarrow.ipc
 import pytest
 from corpus_files import Load, Write, reviews
 
-from raykd.config import DataConfig
 from raykd.data.load import hub
+from raykd.data.load.columns import ColumnNames
 from raykd.errors import DataError
 
 TRICKY = ['a comma, a "quote"', "a\ttab", "two\nlines", "Grüße 🙂", "plain", "six"]
@@ -124,10 +124,10 @@ def test_class_names_that_datasets_wrote(write: Write, load_written: Load, tmp_p
 def test_the_hub_reader_on_a_data_set_that_needs_no_network(tmp_path: Path) -> None:
     made = datasets.Dataset.from_dict({"sentence": ["a", "b"], "label": [0, 1], "idx": [7, 8]})
     made.to_parquet(tmp_path / "train.parquet")
-    source = hub.read(DataConfig(source=str(tmp_path), text="sentence"), "train")
+    source = hub.read(str(tmp_path), None, "train", ColumnNames(text="sentence"))
     assert source.table.to_pydict() == {"text": ["a", "b"], "label": [0, 1]}
     with pytest.raises(DataError, match="split 'nosuch': cannot be fetched"):
-        hub.read(DataConfig(source=str(tmp_path), text="sentence"), "nosuch")
+        hub.read(str(tmp_path), None, "nosuch", ColumnNames(text="sentence"))
 
 
 def test_a_hub_name_offline_is_one_line(load_written: Load) -> None:

@@ -63,19 +63,24 @@ def test_a_part_stays_when_a_later_one_is_added(load_written: Load) -> None:
 
 
 @pytest.mark.usefixtures("skewed")
-def test_what_is_kept_of_train_comes_after_carving(load_written: Load) -> None:
-    whole, few = load_written(quiz=0.1), load_written(quiz=0.1, fraction=0.5, limit=90)
-    assert np.array_equal(whole.ids["quiz"], few.ids["quiz"])
-    assert np.isin(few.ids["train"], whole.ids["train"]).all()
-    assert len(few.ids["train"]) == 90
-    assert strata(few, "train") == {(0, "a"): 43, (1, "a"): 11, (0, "b"): 18, (1, "b"): 18}
+def test_the_budget_counts_every_label_and_holdouts_are_shares_of_it(load_written: Load) -> None:
+    few = load_written(quiz=0.1, reward=0.2, test_from_train=0.2, fraction=0.5, max_train_rows=100)
+    assert {signal: len(ids) for signal, ids in few.ids.items() if signal != "validation"} == {
+        "test": 20,
+        "quiz": 10,
+        "reward": 20,
+        "train": 50,
+    }
+    budget = np.sort(np.concatenate([few.ids[signal] for signal in ("test", "quiz", "reward", "train")]))
+    assert np.array_equal(budget, load_written(max_train_rows=100).ids["train"])
+    assert strata(load_written(max_train_rows=100), "train") == {(0, "a"): 48, (1, "a"): 12, (0, "b"): 20, (1, "b"): 20}
     assert len(load_written(fraction=0.5).ids["train"]) == 500
-    assert len(load_written(limit=5000).ids["train"]) == 1000
+    assert len(load_written(max_train_rows=5000).ids["train"]) == 1000
 
 
 @pytest.mark.usefixtures("skewed")
-def test_the_smallest_limit_keeps_both_classes(load_written: Load) -> None:
-    corpus = load_written(limit=2)
+def test_the_smallest_budget_keeps_both_classes(load_written: Load) -> None:
+    corpus = load_written(max_train_rows=2)
     assert corpus.rows("train").labels(corpus.ids["train"]).tolist() in ([0, 1], [1, 0])
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from raykd.data.order import WINDOW, batch, epoch_order, share
+from raykd.data.order import WINDOW, batch, epoch_order, mixed_order, share
 
 IDS = np.arange(100, 1103, dtype=np.int64) * 3
 LENGTHS = np.random.default_rng(0).integers(5, 128, size=len(IDS))
@@ -72,3 +72,27 @@ def test_grouping_stays_within_windows() -> None:
     windows = [set(plain[k : k + WINDOW * size].tolist()) for k in range(0, rows, WINDOW * size)]
     for k in range(rows // size):
         assert any(set(batch(grouped, k, size).tolist()) <= window for window in windows)
+
+
+LABELED, UNLABELED = IDS[:100], IDS[100:]
+BY_ID = np.zeros(IDS.max() + 1, dtype=np.int64)
+BY_ID[IDS] = LENGTHS
+
+
+@pytest.mark.parametrize("lengths", [None, BY_ID])
+@pytest.mark.parametrize(("part", "count"), [(0.25, 8), (0.001, 1), (0.999, 31)])
+def test_every_batch_has_the_same_number_of_labelled_rows(lengths: np.ndarray | None, part: float, count: int) -> None:
+    epochs = [mixed_order(3, epoch, LABELED, UNLABELED, 32, part, lengths) for epoch in range(4)]
+    for order in epochs:
+        assert len(order) == 32 * math.ceil(len(IDS) / 32)
+        assert (np.isin(order.reshape(-1, 32), LABELED).sum(1) == count).all()
+    for kind in (LABELED, UNLABELED):
+        seen = np.concatenate([order[np.isin(order, kind)] for order in epochs])
+        times = np.unique(seen, return_counts=True)[1] if len(seen) >= len(kind) else np.ones(1)
+        assert times.max() - times.min() <= 1 + (lengths is not None), "permutations of all, one after the other"
+
+
+def test_both_kinds_are_grouped_by_length() -> None:
+    plain, grouped = (mixed_order(3, 0, LABELED, UNLABELED, 32, 0.25, lengths) for lengths in (None, BY_ID))
+    assert padded(grouped) < 0.8 * padded(plain)
+    assert not np.array_equal(grouped, mixed_order(3, 1, LABELED, UNLABELED, 32, 0.25, BY_ID))

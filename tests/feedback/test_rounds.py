@@ -23,6 +23,7 @@ from raykd.data.encoding import Encoder
 from raykd.models import forward
 from raykd.records.events import StepEvent
 from raykd.records.log import read_events
+from raykd.run.arms import student_rows
 from raykd.run.context import open_corpus
 from raykd.training.batch_schedule import BatchSchedule
 from raykd.training.job import Job, Subset, WorkerContext
@@ -61,18 +62,21 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def job_of(config: RunConfig, folder: Path) -> Job:
     corpus, task = open_corpus(config)
     return Job(
-        folder="", metrics="", model=str(folder / "start"), task=task, train=Subset.of(corpus, "train"),
+        folder="", metrics="", model=str(folder / "start"), task=task, train=student_rows(config, corpus),
         validation=Subset.of(corpus, "validation"), settings=config.train, seed=config.seed,
         max_length=config.data.max_length, step=SupervisedStepFactory(),
     )  # fmt: skip
 
 
-def test_one_round_over_the_service_is_the_double_backward(configure: Configure, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", [[], ["data.max_train_rows=120", "data.unlabeled=rest"]], ids=["gold", "half gold"])
+def test_one_round_over_the_service_is_the_double_backward(
+    configure: Configure, tmp_path: Path, part: list[str]
+) -> None:
     """θ_T moves by −μ/η ∇_{θ_T} ℓ: SGD, no clipping, float64, through real actors; the gradient taken here by
     create_graph through the pilot's step on the checkpoints that the run started from."""
     rate, pilot = 0.5, 0.1
     config = configure(
-        *EXACT, "train.max_steps=1", "feedback.type=metadistil", "objective.alpha=0.7",
+        *EXACT, *part, "train.max_steps=1", "feedback.type=metadistil", "objective.alpha=0.7",
         "feedback.teacher_optimizer=sgd",
         f"feedback.teacher_lr={rate}", "feedback.teacher_max_grad_norm=null", f"feedback.pilot_lr={pilot}",
         "feedback.route=forward",
@@ -97,8 +101,13 @@ def test_one_round_over_the_service_is_the_double_backward(configure: Configure,
     with sdpa_kernel(SDPBackend.MATH):  # the one with a second derivative
         teacher_logits = forward.logits(teacher, encode(tokenizer, ids))
         student_logits = forward.logits_at(student, theta, encode(own, ids))
-    soft = F.kl_div(F.log_softmax(student_logits / 2, -1), F.softmax(teacher_logits / 2, -1), reduction="batchmean") * 4
-    loss = 0.7 * soft + 0.3 * F.cross_entropy(student_logits, y)
+    has = y >= 0
+    assert bool(part) != bool(has.all())
+    soft = 4 * F.kl_div(F.log_softmax(student_logits / 2, -1), F.softmax(teacher_logits / 2, -1), reduction="none").sum(
+        1
+    )
+    hard = F.cross_entropy(student_logits[has], y[has], reduction="sum")
+    loss = (0.7 * soft[has].sum() + soft[~has].sum() + 0.3 * hard) / len(y)
     grads = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
     phi = {name: p - pilot * g for (name, p), g in zip(theta.items(), grads, strict=True)}
     quiz_loss = F.cross_entropy(forward.logits_at(student, phi, encode(own, drawn)), y_q)

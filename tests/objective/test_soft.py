@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from raykd.config import KLConfig, MSEConfig, ObjectiveConfig
+from raykd.config import KLConfig, MSEConfig, ObjectiveConfig, PseudoLabelConfig
 from raykd.objective import build
 
 
@@ -84,3 +84,16 @@ def test_weights_change_each_rows_loss_alone() -> None:
     weights[2] = torch.tensor([1.0, 0.0], dtype=torch.float64)
     after = loss.per_example(student, targets, weights)
     assert (before != after).tolist() == [False, False, True, False]
+
+
+def test_a_pseudo_label_is_the_blends_largest_class() -> None:
+    """Two teachers whose answers differ: the weights decide, not the number of teachers or the size of logits."""
+    targets = torch.tensor([[[1.0, 0.0]] * 3, [[0.0, 9.0]] * 3], dtype=torch.float64)
+    weights = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]], dtype=torch.float64)
+    student = torch.tensor([[0.3, -0.2]] * 3, dtype=torch.float64, requires_grad=True)
+    loss = build(PseudoLabelConfig()).per_example(student, targets, weights)
+    log_p = torch.log_softmax(student.detach(), -1)
+    torch.testing.assert_close(loss.detach(), -log_p[torch.arange(3), torch.tensor([0, 1, 1])])
+    loss.sum().backward()
+    of_numbers = build(PseudoLabelConfig()).per_example(student[:, :1], targets[..., :1], weights)
+    torch.testing.assert_close(of_numbers[2], (student[2, 0] - 0.5) ** 2)

@@ -43,7 +43,8 @@ def policy_run(ray_local: None, shared_cache: Path, tmp_path_factory: pytest.Tem
         "feedback": {"type": "metadistil", "teachers": ["wordpiece"], "every": 2, "teacher_lr": 1e-3},
         "baselines": ["alone", "uniform"],
     }
-    api.distill(configuration.parse(tiny_config(changes, shared_cache), ["train.lr=5e-3"]), folder / "run")
+    overrides = ["train.lr=5e-3", "feedback.measure_every=3"]
+    api.distill(configuration.parse(tiny_config(changes, shared_cache), overrides), folder / "run")
     return folder / "run"
 
 
@@ -88,7 +89,7 @@ def unfinished_run(policy_run: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def tiny_study(ray_local: None, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two temperatures, the better one with a second seed, on the embedded corpus."""
+    """Two temperatures, the better with a second seed, on the embedded corpus; tested on its validation rows."""
     folder = tmp_path_factory.mktemp("study") / "temperatures"
     study = {
         "space": {"objective.temperature": {"grid": [1.0, 4.0]}},
@@ -98,7 +99,7 @@ def tiny_study(ray_local: None, shared_cache: Path, tmp_path_factory: pytest.Tem
         "repeat": {"top_k": 1, "seeds": 2},
     }
     raw = tiny_config({"name": "temperatures", "study": study}, shared_cache)
-    api.study(configuration.parse(raw, ["train.epochs=1"]), folder)
+    api.study(configuration.parse(raw, ["train.epochs=1", "data.test=validation"]), folder)
     return folder
 
 

@@ -56,7 +56,9 @@ def test_the_hub_reads_the_scores_from_the_card(policy_run: Path, result: RunRes
 def test_the_card_has_results_how_it_was_made_and_how_to_use_it(policy_run: Path, result: RunResult) -> None:
     text = (policy_run / "student" / "README.md").read_text(encoding="utf-8")
     for part in (
-        f"| **this student** | **{number(result.value)}** |",
+        "| model | accuracy on test |",
+        f"| **this student** | **{number((result.test or {})['accuracy'])}** |",
+        f"on validation: accuracy {number(result.value)}",
         f"step {result.best_step:,} of {result.steps:,}",
         "AutoModelForSequenceClassification.from_pretrained",
         "max_length=24",
@@ -125,7 +127,7 @@ def test_a_score_that_is_no_number_is_left_out(result: RunResult, config: dict[s
 
 
 def test_names_cannot_break_the_cards_table_or_front_matter(result: RunResult, config: dict[str, Any]) -> None:
-    teacher = result.teachers[0].model_copy(update={"name": "a|b`c\nd", "metric": 0.891})
+    teacher = result.teachers[0].model_copy(update={"name": "a|b`c\nd", "test": {"accuracy": 0.891}})
     text = model_card(
         result.model_copy(update={"teachers": [teacher], "labels": ["---", "x: [y", "{{ card }}"], "feedback": None}),
         config,
@@ -133,6 +135,18 @@ def test_names_cannot_break_the_cards_table_or_front_matter(result: RunResult, c
     assert "| teacher `a\\|b'c d` | 0.891 |" in text
     assert "`{{ card }}`" in text
     assert card_data(read_card(text)).library_name == "transformers"
+
+
+def test_the_card_says_how_much_of_the_gap_was_closed(result: RunResult, config: dict[str, Any]) -> None:
+    closed = (0.834 - 0.798) / (0.891 - 0.798)
+    gap = Gap(teacher=0.891, alone=0.798, student=0.834, closed=closed)
+    text = model_card(result.model_copy(update={"value": 0.834, "gap": gap}), config)
+    results = text.split("## Results")[1].split("## ")[0]
+    assert f"closed {share(closed)} of the gap" in results
+    assert "closed 39 %" in results
+    assert "trained without a teacher (0.798)" in results
+    assert "best teacher (0.891)" in results
+    assert "| **this student** | **0.834** |" in results
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -146,6 +160,13 @@ def test_the_table_has_teachers_baselines_student_gap_and_efficiency(result: Run
     for part in ("0.834", "+0.036", "39 % of the gap", number(result.test["accuracy"]), number(alone)):
         assert part in flat
     assert f"{share(result.efficiency.ratio)} of the same student" in flat
+
+
+def test_the_table_has_the_test_values_first_and_those_that_chose_beside(result: RunResult) -> None:
+    gap = Gap(split="test", teacher=0.9, alone=0.70, student=0.75, closed=0.25)
+    changed = result.model_copy(update={"value": 0.83, "test": {"accuracy": 0.75}, "gap": gap})
+    (line,) = [line for line in printed(final_table(changed), 140).splitlines() if "student" in line[:12]]
+    assert line.split()[3:8:2] == ["0.750", "+0.050", "0.830"]
 
 
 def test_the_table_tells_a_loss_and_takes_names_as_text(result: RunResult) -> None:

@@ -7,14 +7,17 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
 from reading import LONG, assert_readable, pictures, series, text_in, text_of
 from rich.console import Console
 
+from raykd.display.durations import duration
 from raykd.display.tables import final_table
-from raykd.display.text import number, percent, size
+from raykd.display.text import number, percent, share, size
+from raykd.feedback.ikd import IKD
 from raykd.records.run_result import FeedbackResult, RunResult, TrainedTeacherResult
 from raykd.records.series import Series
 from raykd.report.card import model_card
@@ -22,6 +25,7 @@ from raykd.report.feedback_data import FeedbackData
 from raykd.report.feedback_section import feedback_section
 from raykd.report.figures.canvas import DARK, LIGHT, Theme
 from raykd.report.figures.feedback_figures import cosines, quiz_losses, teachers_over_steps
+from raykd.report.figures.run_pictures import run_pictures
 from raykd.report.run_files import Run, read_run
 
 EVIL = "</style><script>alert('x')</script>"
@@ -66,7 +70,10 @@ def test_a_finished_run(run: Run, feedback: FeedbackResult, policy_run: Path) ->
     assert feedback.quiz_after is not None
     assert f"{feedback.quiz_before:.4f}" in text
     assert f"{feedback.quiz_after:.4f}" in text
-    assert size(feedback.wire_bytes) in text
+    assert f"({feedback.route_reason})" in text
+    for route, words in (("forward", "forward mode"), ("central", "central diff"), ("one_sided", "one-sided diff")):
+        assert words in paragraphs(with_feedback(run, feedback, route=route))
+    assert f"the split `{feedback.split}`" in text
     assert "surrogate" not in text
     assert pictures(policy_run) >= {"teachers_under_feedback", "quiz_loss", "cosines"}
 
@@ -108,11 +115,15 @@ def test_many_teachers_are_counted(run: Run, feedback: FeedbackResult) -> None:
 
 
 def test_ikd_uses_the_students_own_step_and_names_its_surrogate(run: Run, feedback: FeedbackResult) -> None:
-    text = paragraphs(with_feedback(run, feedback, type="ikd", surrogate="second moments held constant"))
-    assert "of IKD" in text
+    assert IKD.surrogate
+    ikd = with_feedback(run, feedback, type="ikd", surrogate=f"{IKD.surrogate}.")
+    text = paragraphs(ikd)
+    assert f"{feedback.rounds} rounds of IKD" in text
     assert "the student's own step" in text
-    assert "surrogate: second moments held constant." in text
+    assert f"surrogate: {IKD.surrogate}. " in text
     assert "pilot" not in text
+    captions = {picture.name: picture.caption for picture in run_pictures(ikd)}
+    assert "step of the student" in captions["quiz_loss"]
 
 
 def test_metadistil_without_its_roll_back_has_no_pilot(run: Run, feedback: FeedbackResult) -> None:
@@ -133,6 +144,34 @@ def test_how_much_was_signal(run: Run, feedback: FeedbackResult, cosine: float, 
     assert word in text
 
 
+def test_whether_successive_rounds_agreed(run: Run, logged: Callable[..., Path]) -> None:
+    state = run.state.student.feedback
+    assert state is not None
+    measured = state.teachers["wordpiece"].cosine_last.y
+    assert len(measured) == 2  # rounds 0, 3 and 6 were measured
+    words = "before it the mean cosine was"
+    assert f"{words} {fmean(measured):.2f}" in paragraphs(run)
+    for last, agreed in ((0.02, False), (0.31, True)):
+        cosines = [last - 0.01, last + 0.01]
+        rounds = [
+            _round(k, {"version": k, "cosine_quiz": 0.5, "cosine_last": cosine})
+            for k, cosine in enumerate([None, *cosines], 1)
+        ]
+        text = paragraphs(read_run(logged("".join(json.dumps(event) + "\n" for event in rounds))))
+        assert f"{words} {last:.2f}" in text
+        assert ("rounds did not agree" in text) != agreed
+
+
+def test_what_feedback_cost(run: Run, result: RunResult, feedback: FeedbackResult) -> None:
+    text = paragraphs(run)
+    for part in (
+        f"took {duration(feedback.seconds)}, {share(feedback.seconds / result.seconds)} of the run's time",
+        f"{size(feedback.wire_bytes)} were sent to the teachers",
+        f"({size(feedback.wire_bytes / feedback.rounds)} a round)",
+    ):
+        assert part in text
+
+
 def test_an_unfinished_run_shows_it_from_its_log(unfinished_run: Path) -> None:
     run = read_run(unfinished_run)
     data = FeedbackData.of(run)
@@ -142,6 +181,7 @@ def test_an_unfinished_run_shows_it_from_its_log(unfinished_run: Path) -> None:
     assert "wordpiece is " in text
     assert data.quiz_after == pytest.approx(data.state.after.mean)
     assert f"{data.quiz_after:.4f}" in text
+    assert f"took {duration(data.state.seconds)}; {size(data.state.wire_bytes)} were sent" in text
 
 
 def test_missing_fields_are_left_out(logged: Callable[..., Path]) -> None:
@@ -209,7 +249,7 @@ def test_the_final_table_shows_a_teacher_before_and_after(
     result: RunResult, feedback: FeedbackResult, width: int
 ) -> None:
     changed = feedback.model_copy(update={"teachers": {"wordpiece": trained(0.891, 0.899)}})
-    gap = result.gap.model_copy(update={"alone": 0.798})
+    gap = result.gap.model_copy(update={"alone": 0.798, "split": "validation"})
     file = io.StringIO()
     table = final_table(result.model_copy(update={"feedback": changed, "gap": gap}))
     Console(file=file, width=width).print(table)
@@ -230,7 +270,7 @@ def test_the_card_cites_the_method(
     [line] = [line for line in card.splitlines() if line.startswith("- Feedback:")]
     assert "`wordpiece`" in line
     assert paper in line
-    assert "0.891 → 0.899, trained by feedback" in card
+    assert "before feedback; on validation 0.891 → 0.899" in card
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)

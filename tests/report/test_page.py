@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 from reading import pictures, read, text_of
 
-from raykd.display.text import interval, number
+from raykd.display.durations import duration
+from raykd.display.text import interval, number, share
 from raykd.errors import ConfigError, RunError
 from raykd.records.run_result import BaselineResult, Gap, RunResult, SplitUse
 from raykd.report import page
+from raykd.report.figures.run_pictures import run_pictures
+from raykd.report.headline import headline, tiles
 from raykd.report.run_files import Run, read_run
-from raykd.report.sections import classes, models
+from raykd.report.sections import classes, efficiency, models, splits
 from raykd.report.templating import page_source
 
 EVIL = "</style><script>alert('x')</script>\"'&"
@@ -38,14 +41,22 @@ def test_a_finished_run(policy_run: Path, result: RunResult, tmp_path: Path) -> 
     source = path.read_text(encoding="utf-8")
     text, reader = read(source)
     assert "default-src 'none'" in source
-    for value in (result.value, *(baseline.value for baseline in result.baselines.values())):
-        assert number(value) in text
-    assert result.test is not None
-    assert f"Test (60 rows): accuracy {number(result.test['accuracy'])}" in text
-    for part in (f"on {result.validation_rows} validation rows", "teacher bpe", "baseline uniform", "torch"):
+    tests = [result.test, *(baseline.test for baseline in result.baselines.values())]
+    for scores in (*tests, *(teacher.test for teacher in result.teachers)):
+        assert number((scores or {})["accuracy"]) in text
+    assert f"on 60 test rows ({number(result.value)} on validation, which chose it)" in text
+    for part in (
+        "Results on test",
+        "Scores are of the test split (60 rows)",
+        "as they were served",
+        "baseline uniform",
+    ):
         assert part in text
     drawn = pictures(policy_run)
-    assert drawn >= {"comparison", "metric", "loss", "confusion", "efficiency"}
+    assert drawn == {
+        "comparison", "metric", "loss", "confusion", "efficiency", "teacher_shares", "policy", "weights_by_group",
+        "teachers_under_feedback", "quiz_loss", "cosines",
+    }  # fmt: skip
     assert len(reader.sources) == 2 * len(drawn)  # each in light and in dark
     again = page.render(shutil.copytree(policy_run, tmp_path / "again"))
     assert again.read_text(encoding="utf-8") == source
@@ -61,6 +72,24 @@ def test_the_numbers_of_the_classes_follow_from_the_confusion_matrix(run: Run) -
     assert yes[:4] == ["yes", "60", f"{40 / 60:.3f}", f"{40 / 50:.3f}"]
 
 
+def test_rows_of_the_confusion_matrix_are_true_classes(run: Run) -> None:
+    counts = [[31, 9], [22, 18]]
+    drawn = {picture.name: picture for picture in run_pictures(changed(run, confusion=counts, labels=["no", "yes"]))}
+    picture = drawn["confusion"]
+    assert picture.title == "Confusion matrix"
+    assert "row is a true class" in picture.caption
+    figure = picture.draw()
+    (axes,) = figure.axes
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("true class", "predicted class")
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["no", "yes"]
+    cells = {(int(x), int(y)): text.get_text() for text in axes.texts for x, y in [text.get_position()]}
+    assert cells == {
+        (column, row): f"{count}\n{100 * count / sum(of):.0f} %"
+        for row, of in enumerate(counts)
+        for column, count in enumerate(of)
+    }
+
+
 def test_many_classes_show_the_weakest(run: Run) -> None:
     counts = [[100 if k == column else 0 for column in range(50)] for k in range(50)]
     counts[17] = [100] + [0] * 49
@@ -74,7 +103,7 @@ def test_many_classes_show_the_weakest(run: Run) -> None:
 @pytest.mark.parametrize(
     ("student", "alone", "teacher", "words"),
     [
-        (0.79, 0.80, 0.89, ("did not pay", "0.010")),
+        (0.79, 0.80, 0.89, ("did not pay", "by 0.010")),
         (0.80, 0.80, 0.89, ("no difference", "0.800")),
         (0.90, 0.80, 0.89, ("whole gap", "0.890")),
         (0.85, 0.80, 0.78, ("no gap", "0.780")),
@@ -85,22 +114,28 @@ def test_what_the_teachers_added(
     run: Run, student: float, alone: float, teacher: float, words: tuple[str, ...]
 ) -> None:
     gap = Gap(teacher=teacher, alone=alone, student=student, closed=None)
-    text = text_of(changed(run, value=student, gap=gap))
-    assert all(word in text for word in words)
+    told = changed(run, value=student, gap=gap)
+    lead = headline(told).lead
+    assert all(word in lead for word in words)
+    assert number(student) in lead
+    assert lead in text_of(told)
 
 
 def test_a_run_without_baselines_has_an_unknown_gap(run: Run) -> None:
     gap = Gap(teacher=0.9, alone=None, student=0.8, closed=None)
     lean = changed(run, gap=gap, baselines={}, test=None, splits={}, confusion=None, teachers=[])
-    assert "not known" in text_of(replace(lean, config={}, config_text=""))
+    assert "not known" in headline(lean).lead
+    assert headline(lean).lead.split("`")[0] in text_of(replace(lean, config={}, config_text=""))
 
 
 def test_a_difference_within_chance_is_called_so(run: Run) -> None:
     gap = Gap(teacher=0.9, alone=0.80, student=0.81, closed=0.1)
-    text = text_of(changed(run, value=0.81, gap=gap))
+    within = changed(run, value=0.81, gap=gap)
+    caution = headline(within).caution
     low, high = interval(0.81, 80)
-    assert f"±{(high - low) / 2:.3f}" in text
-    assert "one seed does not settle it" in text
+    assert f"±{(high - low) / 2:.3f}" in caution
+    assert "one seed does not settle it" in caution
+    assert caution in text_of(within)
 
 
 def test_each_model_is_compared_with_the_student_alone(run: Run, result: RunResult) -> None:
@@ -108,14 +143,60 @@ def test_each_model_is_compared_with_the_student_alone(run: Run, result: RunResu
     assert section is not None
     assert section.table is not None
     rows = {row.cells[0]: row for row in section.table.rows}
-    alone = result.baselines["alone"].value
+    student, alone = ((model.test or {})["accuracy"] for model in (result, result.baselines["alone"]))
     assert alone is not None
-    assert result.value is not None
-    assert rows["student"].cells[1:3] == [number(result.value), f"{result.value - alone:+.3f}"]
+    assert student is not None
+    assert rows["student"].cells[1:4] == [number(student), f"{student - alone:+.3f}", number(result.value)]
     assert rows["student"].highlighted
     assert rows["baseline alone"].cells[2] == "-"
-    assert "→" in rows["teacher wordpiece"].cells[1]
+    assert rows["teacher bpe"].cells[1] == number((result.teachers[1].test or {})["accuracy"])
+    assert "→" in rows["teacher wordpiece"].cells[3]  # trained by feedback: known on validation alone
     assert all(len(row.cells) == len(section.table.columns) for row in section.table.rows)
+
+
+def test_without_a_test_score_of_every_model_validation_is_shown(run: Run, result: RunResult) -> None:
+    section = models(changed(run, gap=result.gap.model_copy(update={"split": "validation", "alone": 0.5})))
+    assert section is not None
+    assert section.table is not None
+    assert [column.title for column in section.table.columns[1:3]] == ["accuracy", "against alone"]
+    assert section.table.rows[-1].cells[1] == number(result.value)
+    assert section.notes[0].startswith("Test (60 rows): accuracy")
+
+
+def test_how_much_of_its_speed_the_student_kept(run: Run, result: RunResult) -> None:
+    section, measured = efficiency(run), result.efficiency
+    assert section is not None
+    [text] = section.paragraphs
+    assert measured.targets_s is not None
+    for part in (
+        f"trained on {measured.samples_per_s:,.0f} samples/s",
+        f"would train on {measured.student_only_samples_per_s:,.0f}:",
+        f"{share(measured.ratio)} of its own speed",
+        f"during {share(measured.wait_share)} of its training time",
+        f"{share(measured.hit_rate)} of the rows were available",
+        f"pass took {duration(measured.targets_s)}, the training {duration(measured.train_s)}",
+    ):
+        assert part in text
+    assert section.title in text_of(run)
+    tile = {tile.title: tile for tile in tiles(run)}["samples/s in training"]
+    assert tile.value == f"{measured.samples_per_s:,.0f}"
+    assert share(measured.ratio) in tile.note
+
+
+def test_which_split_fed_which_signal(run: Run, result: RunResult) -> None:
+    section = splits(run)
+    assert section is not None
+    assert section.table is not None
+    assert [column.title for column in section.table.columns] == ["Subset", "from split", "rows", "used for"]
+    used = result.splits
+    assert [row.cells for row in section.table.rows] == [
+        [name, used[name].split, f"{used[name].rows:,}", ", ".join(used[name].used_for)] for name in used
+    ]
+    assert used.keys() == {"train", "validation", "test", "quiz"}
+    assert used["quiz"].split == used["train"].split == "train"
+    assert used["quiz"].rows + used["train"].rows == 300  # what the fixture wrote
+    assert "feedback" in " ".join(used["quiz"].used_for)
+    assert section.title in text_of(run)
 
 
 def test_a_regression(regression_run: Path) -> None:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from reading import pictures, read
 from rich.console import Console
 
 from raykd.display import study_text
 from raykd.display.study_table import study_table
-from raykd.display.text import number
+from raykd.display.text import interval, number, share
 from raykd.errors import ConfigError
 from raykd.records.events import StudyPlanEvent, TrialEndedEvent, TrialReportEvent, TrialStartedEvent
 from raykd.records.log import MetricsLog
+from raykd.records.predictions import read_predictions
 from raykd.records.study_result import BestResult, ConfigurationResult, StudyResult, TrialCounts
 from raykd.report import study_page
 from raykd.report.figures.study_pictures import study_pictures
+from raykd.report.run_files import read_run
 from raykd.report.study_files import Study, read_study
 
 KEYS = ["objective.temperature", "feedback.teacher_lr", "student.layers", "weighting"]
@@ -30,6 +34,28 @@ def result(tiny_study: Path) -> StudyResult:
     whole = read_study(tiny_study).result
     assert whole is not None
     return whole
+
+
+def test_the_best_run_and_its_teachers_are_scored_on_test_and_trials_are_not(
+    tiny_study: Path, result: StudyResult
+) -> None:
+    """The test rows are those of validation here: so are the scores, the teachers' too, taken from other answers."""
+    best = read_run(tiny_study / "best").result
+    assert best is not None
+    assert best.test == best.scores == result.best.test
+    assert [teacher.test for teacher in best.teachers] == [teacher.scores for teacher in best.teachers]
+    assert [teacher.test for teacher in result.teachers] == [teacher.scores for teacher in result.teachers]
+    assert (best.reported_split, best.gap.student) == ("test", best.test["accuracy"])
+    teacher = best.teachers[0].name
+    answers = read_predictions(tiny_study / "best")
+    assert set(answers) == {(arm, split) for arm in ("student", teacher) for split in ("validation", "test")}
+    for arm in ("student", teacher):
+        np.testing.assert_array_equal(answers[arm, "test"].predicted, answers[arm, "validation"].predicted)
+    for name in ("t00", "t01"):
+        trial = read_run(tiny_study / "trials" / name).result
+        assert trial is not None
+        assert (trial.test, trial.teachers[0].test, trial.reported_split) == (None, None, "validation")
+        assert set(read_predictions(tiny_study / "trials" / name)) == {("student", "validation")}
 
 
 def write_log(folder: Path, trials: int = 10) -> None:
@@ -62,6 +88,12 @@ def repeated(best: ConfigurationResult, trial: str, *values: float, deviation: f
     return best.model_copy(update=changes)
 
 
+def summary(study: Study) -> str:
+    section = study_page.study_page(study, []).summary
+    assert section is not None
+    return " ".join(section.paragraphs)
+
+
 def test_a_finished_study(tiny_study: Path, result: StudyResult) -> None:
     text, reader = read((tiny_study / "report.html").read_text(encoding="utf-8"))
     best = result.best
@@ -86,6 +118,51 @@ def test_an_unfinished_study_has_a_page(tmp_path: Path) -> None:
         assert part in text
     assert "<b>policy</b>" not in page
     assert pictures(tmp_path) == {"history", "trial_curves", "parallel"}
+
+
+def test_what_the_teachers_computed_and_the_students_used(tiny_study: Path, result: StudyResult) -> None:
+    sharing = result.sharing
+    study = read_study(tiny_study)
+    assert sharing.rows_used > sharing.rows_computed  # so that no number stands for the other
+    tile = {tile.title: tile for tile in study_page.study_page(study, []).tiles}["teacher rows computed"]
+    assert tile.value == f"{sharing.rows_computed:,}"
+    assert tile.note == f"{sharing.rows_used:,} used by {sharing.trials} trials"
+    text = summary(study)
+    for part in (
+        f"computed {sharing.rows_computed:,} rows",
+        f"once for {sharing.trials} trials",
+        f"used {sharing.rows_used:,}.",
+        f"would have computed {sharing.rows_apart:,}",
+    ):
+        assert part in text
+    assert "earlier runs" not in text
+    reused = sharing.model_copy(update={"rows_computed": 200, "rows_wanted": 320})
+    text = summary(replace(study, result=result.model_copy(update={"sharing": reused})))
+    assert "computed 200 rows" in text
+    assert "The other 120 rows" in text
+
+
+def test_the_page_says_how_sure_the_best_is_and_which_keys_mattered(tiny_study: Path, result: StudyResult) -> None:
+    best = repeated(result.best, "t08", 0.81, 0.83, deviation=0.014)
+    importance = {"objective.temperature": 0.6, "student.layers": 0.25, "train.lr": 0.15}
+    changes = {
+        "best": BestResult.model_validate(result.best.model_dump() | best.model_dump()),
+        "value": best.mean,
+        "repeated": [best, repeated(best, "t07", 0.815, 0.819, deviation=0.003)],
+        "importance": importance,
+    }
+    study = replace(read_study(tiny_study), result=result.model_copy(update=changes))
+    headline = study_page.study_page(study, []).headline
+    assert f"{number(best.mean)} ± {number(best.deviation)} over 2 seeds" in headline.lead
+    for part in ("0.003 ahead", "(t07)", "deviation of 0.014", "not settled"):
+        assert part in headline.caution
+    low, high = interval(best.mean, result.validation_rows)
+    assert f"On {result.validation_rows} validation rows" in headline.caution
+    assert f"±{number((high - low) / 2)}" in headline.caution
+    text = summary(study)
+    assert f"objective.temperature mattered most ({share(0.6)}" in text
+    for key in ("student.layers", "train.lr"):
+        assert f"{key} ({share(importance[key])})" in text
 
 
 def test_every_picture_of_a_study(tmp_path: Path, result: StudyResult) -> None:

@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 from reading import LONG, assert_readable, pictures, series, text_in, text_of
 
+from raykd.display.text import share
 from raykd.records.run_result import BaselineResult, RunResult, TeacherWeights, WeightGroup, WeightingResult
 from raykd.records.series import Series
 from raykd.report.figures.canvas import DARK, LIGHT, Theme
 from raykd.report.figures.run_pictures import run_pictures
 from raykd.report.figures.weighting_figures import policy_curves, shares_over_steps, weights_by_group
 from raykd.report.run_files import Run, read_run
-from raykd.report.weighting_data import WeightingData
+from raykd.report.views import Section
+from raykd.report.weighting_data import MOST_GROUPS, WeightingData
 from raykd.report.weighting_section import weighting_section
 
 EVIL = "</style><script>alert('x')</script>"
+MODES = {"sample": "were drawn from", "prob": "by its probabilities", "greedy": "above one half"}
+REWARDS = {"r1": "against the label after", "r2": "the label and the teachers", "r3": "reward split"}
 
 
 @pytest.fixture
@@ -26,10 +30,21 @@ def run(policy_run: Path) -> Run:
     return read_run(policy_run)
 
 
-def paragraphs(run: Run) -> str:
+def section_of(run: Run) -> Section:
     section = weighting_section(run, [])
     assert section is not None
-    return " ".join(section.paragraphs)
+    return section
+
+
+def paragraphs(run: Run) -> str:
+    return " ".join(section_of(run).paragraphs)
+
+
+def table(run: Run) -> list[list[str]]:
+    """The titles and the rows of the table of groups."""
+    section = section_of(run)
+    assert section.table is not None
+    return [[column.title for column in section.table.columns], *(list(row.cells) for row in section.table.rows)]
 
 
 def weights(books: float = 0.9, kitchen: float = 0.02) -> TeacherWeights:
@@ -61,10 +76,51 @@ def test_a_policy(run: Run, result: RunResult, policy_run: Path) -> None:
     assert uniform == pytest.approx(2 * math.log(2))  # two teachers, each chosen or not
     entropy = data.policy.entropy.last
     assert entropy is not None
-    assert f"{100 * entropy / uniform:.0f} %" in text or f"{100 * entropy / uniform:.1f} %" in text
+    assert f"{share(entropy / uniform)} of the entropy" in text
     assert f"updated {data.policy.updates:,} times" in text
     assert data.updates == data.policy.updates == result.weighting.updates
     assert pictures(policy_run) >= {"teacher_shares", "policy", "weights_by_group"}
+
+
+def test_the_mode_and_the_reward_are_told(run: Run, result: RunResult) -> None:
+    assert result.weighting is not None
+    for mode, reward in (("sample", "r2"), ("prob", "r3"), ("greedy", "r1")):
+        changed = result.weighting.model_copy(update={"mode": mode, "reward": reward})
+        method = section_of(with_weighting(run, changed)).paragraphs[0]
+        assert [key for key, words in MODES.items() if words in method] == [mode]
+        assert [key for key, words in REWARDS.items() if words in method] == [reward]
+        assert f"reward {reward} " in method
+        assert ("squared error" in method) == (reward == "r3")  # of a regression, which has no accuracy
+
+
+def test_the_table_has_rows_and_weights_of_each_group(run: Run, result: RunResult) -> None:
+    assert result.weighting is not None
+    of = result.weighting.teacher_weights
+    assert of is not None
+    titles, *rows = table(run)
+    assert titles == ["Rows", "number", "wordpiece", "bpe"]
+    assert rows == [
+        [f"{kind} {group.group}", f"{group.rows:,}", share(group.weight["wordpiece"]), share(group.weight["bpe"])]
+        for kind in ("class", "domain")
+        for group in of.groups[kind]
+    ]
+
+
+def test_of_many_groups_the_largest_are_shown(run: Run) -> None:
+    few = weights().groups["class"]
+    many = [WeightGroup(group=f"d{k:02d}", rows=100 + 7 * k % 15, weight=few[0].weight) for k in range(15)]
+    assert MOST_GROUPS == 12
+    for domains, shown in ((many, sorted(many, key=lambda group: group.rows)[:2:-1]), (many[:12], many[:12])):
+        changed = weights().model_copy(update={"groups": {"class": few, "domain": domains}})
+        told = with_weighting(run, WeightingResult(teacher_weights=changed))
+        names = [f"class {group.group}" for group in few] + [f"domain {group.group}" for group in shown]
+        assert [cells[0] for cells in table(told)[1:]] == names
+        data = WeightingData.of(told)
+        assert data is not None
+        assert data.largest_groups == {"class": few, "domain": shown}
+        [picture] = [picture for picture in run_pictures(told) if picture.name == "weights_by_group"]
+        drawn = {name for name in text_in(picture.draw()).splitlines() if name.startswith("d")}
+        assert drawn == {group.group for group in shown}
 
 
 def test_weights_are_ordered_and_large_differences_named(run: Run, result: RunResult) -> None:
@@ -86,7 +142,8 @@ def test_the_policy_beside_rules(run: Run, result: RunResult) -> None:
         return BaselineResult(value=value, scores={}, seconds=1.0, samples_per_s=1.0)
 
     rules = {"uniform": baseline(0.834), "oracle": baseline(0.861), "best": baseline(0.734)}
-    text = paragraphs(with_weighting(run, result.weighting, value=0.834, baselines=rules))
+    gap = result.gap.model_copy(update={"split": "validation"})
+    text = paragraphs(with_weighting(run, result.weighting, value=0.834, baselines=rules, gap=gap))
     assert "lost to oracle (0.861, -0.027)" in text
     assert "equalled uniform (0.834, +0.000)" in text
     assert "beat best (0.734, +0.100)" in text

@@ -118,7 +118,8 @@ def test_regression_on_pairs(configure: Configure, tmp_path: Path) -> None:
     assert set(result.scores) >= {"pearson", "spearman"}
     assert result.confusion is None
     np.testing.assert_allclose(losses(tmp_path / "run" / "baselines" / "in_loop"), losses(tmp_path / "run"), rtol=1e-8)
-    assert list(pd.read_parquet(tmp_path / "run" / "predictions.parquet").columns) == ["id", "label", "prediction"]
+    columns = ["arm", "split", "id", "label", "prediction"]
+    assert list(pd.read_parquet(tmp_path / "run" / "predictions.parquet").columns) == columns
 
 
 def test_a_finished_folder_returns_and_a_changed_key_is_named(configure: Configure, tmp_path: Path) -> None:

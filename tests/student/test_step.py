@@ -1,4 +1,4 @@
-"""What a weighting is told of a step."""
+"""The loss of a batch with and without labels, and what a weighting is told of a step."""
 
 from __future__ import annotations
 
@@ -79,3 +79,32 @@ def test_the_difference_of_two_passes_is_the_steps_and_not_the_dropouts(says: bo
         changes.append(weighting.change_B)
     assert torch.equal(changes[0], torch.zeros(6))
     assert (changes[1] != 0).all()
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_a_row_without_a_label_weighs_as_much_and_is_all_soft(classes: int) -> None:
+    """L = (1/B) Σ_i [α_i KD_i + (1 − α_i) CE_i], α_i = 1 without a label; its gradient written out by hand, float64."""
+    rng, alpha, tau = np.random.default_rng(classes), 0.3, 2.0
+    z, t = rng.normal(size=(5, classes)), rng.normal(size=(5, classes))
+    has = np.array([True, False, True, False, False])
+    gold: Any = rng.normal(size=5) if classes == 1 else rng.integers(classes, size=5)
+    labels = torch.tensor(np.where(has, gold, np.nan if classes == 1 else -1))
+    task = Task("regression", "pearson") if classes == 1 else Task("classification", "accuracy", tuple("abc"[:classes]))
+    loss = DistillLoss(task, alpha, objective.build(KLConfig(temperature=tau)))
+    logits = torch.tensor(z, requires_grad=True)
+    batch = Batch(np.arange(5), labels, {}, 0, 0, 7)
+    total = loss.share(logits, torch.tensor(t)[None], torch.ones(5, 1, dtype=torch.float64), batch)
+    total.backward()
+
+    def softmax(x: np.ndarray) -> np.ndarray:
+        return np.exp(x) / np.exp(x).sum(1, keepdims=True)
+
+    if classes == 1:
+        soft, hard = 2 * (z - t), 2 * (z - gold[:, None])
+    else:
+        soft, hard = tau * (softmax(z / tau) - softmax(t / tau)), softmax(z) - np.eye(classes)[gold]
+    share = np.where(has, alpha, 1.0)[:, None]
+    wanted = (share * soft + (1 - share) * hard) / 7
+    assert logits.grad is not None
+    np.testing.assert_allclose(logits.grad.numpy(), wanted, rtol=1e-10, atol=1e-14)
+    assert torch.isfinite(total)

@@ -69,10 +69,10 @@ def test_a_replica_answers_for_its_teacher(teacher: TeacherModel, corpus: Corpus
     assert isinstance(replica, Replica)
     split, ids = corpus.splits["train"], ids_of(corpus)[:5]
     answer = replica.infer(split, ids)
-    answer.check(teacher, 0, split.fingerprint)
+    answer.check(teacher, 0, split.texts)
     assert answer.logits.shape == (5, teacher.classes)
     assert replica.health() == {"pid": os.getpid(), "rows": 5}
-    for other in ((replace(teacher, weights="others"), 0, split.fingerprint), (teacher, 1, split.fingerprint)):
+    for other in ((replace(teacher, weights="others"), 0, split.texts), (teacher, 1, split.texts)):
         with pytest.raises(TeacherError, match="it was not used"):
             answer.check(*other)
     with pytest.raises(TeacherError, match="answered with corpus"):
@@ -90,7 +90,7 @@ def test_a_teacher_over_http_goes_through_the_service(
     logits = client.get(ids)
     np.testing.assert_array_equal(logits, logits_of(corpus.rows("train").texts(ids)))
     deadline = time.monotonic() + 60
-    while not cast(Any, ray.get(service.progress.remote("run")))["corpora"][split.fingerprint]["sealed"]:
+    while not cast(Any, ray.get(service.progress.remote("run")))["corpora"][split.texts]["sealed"]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     stored = TeacherClient(TargetSource(http_teacher, split, spec.cache, "later", ids, None))

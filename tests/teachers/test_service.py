@@ -52,12 +52,12 @@ def state(handle: Any, run: str = "run") -> dict[str, Any]:
 
 
 def computed(handle: Any, corpus: Corpus, run: str = "run") -> int:
-    return state(handle, run)["corpora"][corpus.splits["train"].fingerprint]["computed"]
+    return state(handle, run)["corpora"][corpus.splits["train"].texts]["computed"]
 
 
 def wait_sealed(handle: Any, corpus: Corpus, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
-    while not state(handle)["corpora"][corpus.splits["train"].fingerprint]["sealed"]:
+    while not state(handle)["corpora"][corpus.splits["train"].texts]["sealed"]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

@@ -56,6 +56,19 @@ def test_confidence() -> None:
         np.testing.assert_allclose(weights[i], (1 - share) / 2, rtol=1e-12)
 
 
+def test_confidence_of_rows_without_a_label_is_that_of_entropy() -> None:
+    mixed = batch(labels_B=torch.tensor([0, -1, 1, -1]))
+    weights = Confidence(TASK).weigh(mixed, LOGITS_KBC)
+    assert torch.equal(weights[[0, 2]], Confidence(TASK).weigh(batch(), LOGITS_KBC)[[0, 2]])
+    assert torch.equal(weights[[1, 3]], Entropy().weigh(mixed, LOGITS_KBC)[[1, 3]])
+    nan = float("nan")
+    of_numbers = Confidence(Task("regression", "pearson")).weigh(
+        batch(labels_B=torch.tensor([0.5, nan, 2.0, nan], dtype=torch.float64)), LOGITS_KBC[..., :1]
+    )
+    np.testing.assert_allclose(of_numbers[[1, 3]], 1 / 3)
+    assert not np.allclose(of_numbers[[0, 2]], 1 / 3)
+
+
 def test_entropy() -> None:
     weights = Entropy().weigh(batch(), LOGITS_KBC)
     for i in range(4):

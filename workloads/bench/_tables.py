@@ -34,6 +34,6 @@ def sealed_source(stage: Stage, name: str) -> TargetSource:
 def table(stage: Stage, model: TeacherModel) -> TargetSource:
     """A sealed table of a model's answers to the training rows."""
     train = stage.subset("train")
-    store = Store(stage.cache, model.address(train.split.fingerprint), model.classes, model.wire)
+    store = Store(stage.cache, model.address(train.split.texts), model.classes, model.wire)
     store.seal(train.ids, made_up_logits(train.ids, model.classes))
     return TargetSource(model, train.split, str(stage.cache), "bench", train.ids, service=None)

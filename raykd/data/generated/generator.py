@@ -116,13 +116,22 @@ def generate(config: GeneratorConfig) -> dict[str, pa.Table]:
 
     Returns:
         train and validation, columns text, label (negative or positive) and domain; the validation has no noise, and no
-        review that is in train.
+        review that is in train. `test` is made as the validation is, `unlabeled` has no column label; both are there
+        where rows of them are asked for.
     """
-    ours, theirs = np.random.SeedSequence(config.seed).spawn(2)
+    ours, theirs, tests, others = np.random.SeedSequence(config.seed).spawn(4)
     train = _split(np.random.default_rng(ours), config.rows, config.domains, config.noise, frozenset())
     taken = frozenset(train.column("text").to_pylist())
     validation = _split(np.random.default_rng(theirs), config.validation_rows, config.domains, 0.0, taken)
-    return {"train": train, "validation": validation}
+    tables = {"train": train, "validation": validation}
+    if config.test_rows:
+        tables["test"] = _split(np.random.default_rng(tests), config.test_rows, config.domains, 0.0, taken)
+    if config.unlabeled_rows:
+        scored = (text for name in tables if name != "train" for text in tables[name]["text"].to_pylist())
+        held_out = frozenset(scored)
+        unlabeled = _split(np.random.default_rng(others), config.unlabeled_rows, config.domains, 0.0, held_out)
+        tables["unlabeled"] = unlabeled.drop_columns(["label"])
+    return tables
 
 
 def _split(rng: np.random.Generator, rows: int, domains: int, noise: float, taken: frozenset[str]) -> pa.Table:

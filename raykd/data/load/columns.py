@@ -9,8 +9,36 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from raykd.config import DataConfig
+from raykd.config import DataConfig, UnlabeledConfig
 from raykd.errors import DataError
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """The columns that a source is read by, as configured.
+
+    Attributes:
+        label: None where the labels, if there are any, are not read.
+        text_pair, domain: None: the columns of these names where they are there.
+        key: of the section that names them, for messages.
+    """
+
+    text: str = "text"
+    label: str | None = "label"
+    text_pair: str | None = None
+    domain: str | None = None
+    key: str = "data"
+
+    @classmethod
+    def labeled(cls, data: DataConfig) -> ColumnNames:
+        """Of the splits with labels."""
+        return cls(data.text, data.label, data.text_pair, data.domain)
+
+    @classmethod
+    def unlabeled(cls, data: DataConfig, config: UnlabeledConfig) -> ColumnNames:
+        """Of the rows without labels; named as those with labels where they have no names of their own."""
+        names = (config.text or data.text, None, config.text_pair or data.text_pair, config.domain or data.domain)
+        return cls(*names, key="data.unlabeled")
 
 
 @dataclass(frozen=True)
@@ -18,7 +46,7 @@ class RawSplit:
     """A split as read, nothing checked but that its columns are there.
 
     Attributes:
-        table: columns text, label and, where used, text_pair and domain.
+        table: columns text and, where used, label, text_pair and domain.
         where: the file, or the hub name and split, for messages.
         names: the configured names of those columns, by role.
         classes: class names that the data brings along (a ClassLabel's), or None.
@@ -35,14 +63,14 @@ class RawSplit:
         return column if row is None else f"{column}, row {row + 1}"
 
 
-def choose(config: DataConfig, available: Sequence[str], where: str) -> dict[str, str]:
+def choose(wanted: ColumnNames, available: Sequence[str], where: str) -> dict[str, str]:
     """Role → column name, for a source with these columns.
 
     Raises:
         DataError: a configured column is missing, or there twice.
     """
-    names = {"text": config.text, "label": config.label}
-    for role, name in (("text_pair", config.text_pair), ("domain", config.domain)):
+    names = {"text": wanted.text} | ({} if wanted.label is None else {"label": wanted.label})
+    for role, name in (("text_pair", wanted.text_pair), ("domain", wanted.domain)):
         if name is not None:
             names[role] = name
         elif role in available:
@@ -50,25 +78,25 @@ def choose(config: DataConfig, available: Sequence[str], where: str) -> dict[str
     for role, name in names.items():
         if name not in available:
             near = difflib.get_close_matches(name, available, 1, 0.5)
-            hint = f"did you mean data.{role}={near[0]}" if near else f"set data.{role}"
-            what = f"no column {name!r} for data.{role}"
+            hint = f"did you mean {wanted.key}.{role}={near[0]}" if near else f"set {wanted.key}.{role}"
+            what = f"no column {name!r} for {wanted.key}.{role}"
             raise DataError(where, what, f"{hint}; its columns are {', '.join(available)}")
         if list(available).count(name) > 1:
-            raise DataError(where, f"has two columns {name!r}", f"keep or rename one, or set data.{role}")
+            raise DataError(where, f"has two columns {name!r}", f"keep or rename one, or set {wanted.key}.{role}")
     return names
 
 
-def pick(table: pa.Table, names: dict[str, str], config: DataConfig) -> pa.Table:
+def pick(table: pa.Table, names: dict[str, str], configured: ColumnNames) -> pa.Table:
     """The used columns under the names of their roles; one that is not configured and all null is left out."""
-    wanted = {"text": True, "label": True, "text_pair": config.text_pair, "domain": config.domain}
+    wanted = {"text": True, "label": True, "text_pair": configured.text_pair, "domain": configured.domain}
     used = {role: table.column(name) for role, name in names.items()}
     return pa.table({role: column for role, column in used.items() if wanted[role] or column.null_count < len(column)})
 
 
-def class_names(schema: pa.Schema, column: str) -> list[str] | None:
-    """The names of a ClassLabel column, which `datasets` keeps in the schema's metadata."""
+def class_names(schema: pa.Schema, column: str | None) -> list[str] | None:
+    """The names of a ClassLabel column, which `datasets` keeps in the schema's metadata; None where it is not read."""
     described = (schema.metadata or {}).get(b"huggingface")
-    if described is None:
+    if described is None or column is None:
         return None
     feature = json.loads(described).get("info", {}).get("features", {}).get(column, {})
     return list(feature["names"]) if feature.get("_type") == "ClassLabel" and "names" in feature else None

@@ -14,8 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
-from raykd.config import DataConfig
-from raykd.data.load.columns import RawSplit, choose, pick
+from raykd.data.load.columns import ColumnNames, RawSplit, choose, pick
 from raykd.data.load.values import of_numbers_or_names
 from raykd.errors import DataError
 
@@ -23,7 +22,7 @@ BLOCK = 1 << 24
 """Bytes that Arrow reads at a time; a row may not be longer."""
 
 
-def read_delimited(path: Path, config: DataConfig, delimiter: str) -> RawSplit:
+def read_delimited(path: Path, wanted: ColumnNames, delimiter: str) -> RawSplit:
     """The used columns of a csv or tsv file with a header: texts as they are, an empty field null.
 
     Labels are integers where all are, else numbers where all are, else strings.
@@ -36,7 +35,7 @@ def read_delimited(path: Path, config: DataConfig, delimiter: str) -> RawSplit:
     header = _header(path, delimiter)
     if not header:
         return RawSplit(pa.table({}), str(path), {})
-    names = choose(config, header, str(path))
+    names = choose(wanted, header, str(path))
     if _has_quotes(path):
         _check_rows(path, delimiter, len(header), "replace")
     columns = list(dict.fromkeys(names.values()))
@@ -63,8 +62,9 @@ def read_delimited(path: Path, config: DataConfig, delimiter: str) -> RawSplit:
                 raise DataError(str(path), what, "shorten it, or use jsonl or parquet") from None
             raise
     used = {role: table.column(name) for role, name in names.items()}
-    used["label"] = of_numbers_or_names(used["label"].to_pylist())
-    return RawSplit(pick(pa.table(used), {role: role for role in names}, config), str(path), names)
+    if "label" in used:
+        used["label"] = of_numbers_or_names(used["label"].to_pylist())
+    return RawSplit(pick(pa.table(used), {role: role for role in names}, wanted), str(path), names)
 
 
 def _header(path: Path, delimiter: str) -> list[str]:

@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from raykd.config import DataConfig
-from raykd.data.load.columns import RawSplit, choose, class_names, pick
+from raykd.data.load.columns import ColumnNames, RawSplit, choose, class_names, pick
 from raykd.data.load.delimited import read_delimited
 from raykd.data.load.jsonl import read_jsonl
 from raykd.errors import DataError, one_line
@@ -42,7 +41,7 @@ def find(source: Path, split: str, signal: str) -> Path:
     return files[0]
 
 
-def read(path: Path, config: DataConfig) -> RawSplit:
+def read(path: Path, wanted: ColumnNames) -> RawSplit:
     """Reads the used columns of one file.
 
     Raises:
@@ -53,7 +52,7 @@ def read(path: Path, config: DataConfig) -> RawSplit:
         kinds = ", ".join(suffix[1:] for suffix in READERS)
         raise DataError(str(path), f"cannot read {path.suffix or 'a file without a suffix'}", f"known are {kinds}")
     try:
-        return reader(path, config)
+        return reader(path, wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         reason = one_line(error)
         raise DataError(str(path), f"cannot be read: {reason:.300}", f"is it really {path.suffix[1:]}?") from None
@@ -73,14 +72,14 @@ def _undecodable(path: Path) -> DataError:
     return DataError(str(path), "is not UTF-8", "save the file as UTF-8")
 
 
-def _parquet(path: Path, config: DataConfig) -> RawSplit:
+def _parquet(path: Path, wanted: ColumnNames) -> RawSplit:
     schema = pa.parquet.read_schema(path)
-    names = choose(config, schema.names, str(path))
+    names = choose(wanted, schema.names, str(path))
     table = pa.parquet.read_table(path, columns=list(dict.fromkeys(names.values())), partitioning=None)
-    return RawSplit(pick(table, names, config), str(path), names, class_names(schema, names["label"]))
+    return RawSplit(pick(table, names, wanted), str(path), names, class_names(schema, names.get("label")))
 
 
-def _arrow(path: Path, config: DataConfig) -> RawSplit:
+def _arrow(path: Path, wanted: ColumnNames) -> RawSplit:
     """Both kinds of Arrow file: with a footer, and the stream that `datasets` writes."""
     with pa.memory_map(str(path)) as mapped:
         try:
@@ -88,14 +87,14 @@ def _arrow(path: Path, config: DataConfig) -> RawSplit:
         except pa.ArrowInvalid:
             mapped.seek(0)
             table = pa.ipc.open_stream(mapped).read_all()
-    names = choose(config, table.column_names, str(path))
-    return RawSplit(pick(table, names, config), str(path), names, class_names(table.schema, names["label"]))
+    names = choose(wanted, table.column_names, str(path))
+    return RawSplit(pick(table, names, wanted), str(path), names, class_names(table.schema, names.get("label")))
 
 
-READERS: dict[str, Callable[[Path, DataConfig], RawSplit]] = {
+READERS: dict[str, Callable[[Path, ColumnNames], RawSplit]] = {
     ".parquet": _parquet,
-    ".csv": lambda path, config: read_delimited(path, config, ","),
-    ".tsv": lambda path, config: read_delimited(path, config, "\t"),
+    ".csv": lambda path, wanted: read_delimited(path, wanted, ","),
+    ".tsv": lambda path, wanted: read_delimited(path, wanted, "\t"),
     ".jsonl": read_jsonl,
     ".arrow": _arrow,
 }

@@ -6,26 +6,25 @@ import datasets
 from datasets.exceptions import DatasetsError
 from huggingface_hub.errors import HTTPError
 
-from raykd.config import DataConfig
-from raykd.data.load.columns import RawSplit, choose, class_names, pick
+from raykd.data.load.columns import ColumnNames, RawSplit, choose, class_names, pick
 from raykd.errors import DataError, one_line
 
 
-def read(config: DataConfig, split: str) -> RawSplit:
+def read(source: str, subset: str | None, split: str, wanted: ColumnNames) -> RawSplit:
     """Fetches one split, or takes it from the hub's own cache.
 
     Raises:
         DataError: it cannot be fetched, or a column is missing.
     """
-    name = config.source if config.subset is None else f"{config.source} ({config.subset})"
+    name = source if subset is None else f"{source} ({subset})"
     where = f"{name}, split {split!r}"
     try:
-        data = datasets.load_dataset(config.source, config.subset, split=split)
+        data = datasets.load_dataset(source, subset, split=split)
     except (DatasetsError, HTTPError, OSError, ValueError, RuntimeError) as error:
-        mend = "check the name, data.subset and the network; for local files, data.source is an existing folder"
+        mend = f"check the name, {wanted.key}.subset and the network; for local files, {wanted.key}.source is a folder"
         raise DataError(where, f"cannot be fetched from the hub: {one_line(error, 300)}", mend) from None
-    names = choose(config, data.column_names, where)
+    names = choose(wanted, data.column_names, where)
     schema = data.features.arrow_schema
     return RawSplit(
-        pick(data.with_format("arrow")[:], names, config), where, names, class_names(schema, names["label"])
+        pick(data.with_format("arrow")[:], names, wanted), where, names, class_names(schema, names.get("label"))
     )

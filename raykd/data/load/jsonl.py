@@ -8,13 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from raykd.config import DataConfig
-from raykd.data.load.columns import RawSplit, choose, pick
+from raykd.data.load.columns import ColumnNames, RawSplit, choose, pick
 from raykd.data.load.values import of_text, of_typed
 from raykd.errors import DataError
 
 
-def read_jsonl(path: Path, config: DataConfig) -> RawSplit:
+def read_jsonl(path: Path, wanted: ColumnNames) -> RawSplit:
     """The used columns of a jsonl file; a key that a row lacks is null.
 
     Raises:
@@ -26,13 +25,13 @@ def read_jsonl(path: Path, config: DataConfig) -> RawSplit:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 rows.append(_object(line, f"{path}, line {number}"))
-    names = choose(config, list(dict.fromkeys(key for row in rows for key in row)), str(path)) if rows else {}
+    names = choose(wanted, list(dict.fromkeys(key for row in rows for key in row)), str(path)) if rows else {}
     source = RawSplit(pa.table({}), str(path), names)
     columns: dict[str, pa.Array] = {}
     for role, name in names.items():
         values = [row.get(name) for row in rows]
         columns[role] = (of_typed if role in ("label", "domain") else of_text)(values, source.place(role))
-    return RawSplit(pick(pa.table(columns), {role: role for role in names}, config), str(path), names)
+    return RawSplit(pick(pa.table(columns), {role: role for role in names}, wanted), str(path), names)
 
 
 class _DoubledKey(Exception):

@@ -31,17 +31,22 @@ def run_pictures(run: Run) -> list[Picture]:
 
 
 def _comparison(run: Run) -> list[Picture]:
-    teachers, baselines = _teacher_values(run), _baseline_values(run)
-    if run.result is None or run.result.value is None or not (teachers or baselines):
+    result = run.result
+    if result is None:
         return []
-    rows = run.result.validation_rows
-    caption = "Each dot is a model's result on validation"
+    teachers = _known({teacher.name: result.reported_value(teacher) for teacher in result.teachers})
+    baselines = _known({name: result.reported_value(baseline) for name, baseline in result.baselines.items()})
+    value, split = result.reported_value(result), result.reported_split
+    if value is None or not (teachers or baselines):
+        return []
+    rows = result.rows_of(split)
+    caption = f"Each dot is a model's result on {split}"
     if run.metric == "accuracy" and rows:
         caption += ", the line through it its 95 % interval"
     if "alone" in baselines and teachers and max(teachers.values()) > baselines["alone"]:
         caption += "; the shaded band is the gap between the student alone and the best teacher"
-    draw = partial(value_comparison, teachers, baselines, run.result.value, run.metric, rows)
-    return [Picture("comparison", "Results on validation", f"{caption}.", draw)]
+    draw = partial(value_comparison, teachers, baselines, value, run.metric, rows)
+    return [Picture("comparison", f"Results on {split}", f"{caption}.", draw)]
 
 
 def _metric(run: Run, models: dict[str, TrainingState]) -> list[Picture]:
@@ -167,9 +172,8 @@ def _feedback(run: Run) -> list[Picture]:
 
 def _teacher_values(run: Run) -> dict[str, float]:
     teachers = run.result.teachers if run.result else []
-    return {teacher.name: teacher.metric for teacher in teachers if teacher.metric is not None}
+    return _known({teacher.name: teacher.metric for teacher in teachers})
 
 
-def _baseline_values(run: Run) -> dict[str, float]:
-    baselines = run.result.baselines if run.result else {}
-    return {name: baseline.value for name, baseline in baselines.items() if baseline.value is not None}
+def _known(values: dict[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}

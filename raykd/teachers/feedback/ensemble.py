@@ -177,7 +177,7 @@ class TrainableEnsemble:
                 out.append(client.get(ids))
                 continue
             (answer,) = self._wait([refs[k]])
-            answer.check(client.source.teacher, self.version, self._split.fingerprint)
+            answer.check(client.source.teacher, self.version, self._split.texts)
             self.wire_bytes += answer.logits.nbytes + ids.nbytes
             out.append(answer.logits)
         return np.stack(out)

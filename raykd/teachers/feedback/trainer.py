@@ -146,7 +146,7 @@ class TeacherTrainer:
         logits = logits_BC.detach().cpu().numpy()
         teacher = self.spec.teacher
         seconds = time.perf_counter() - begun
-        return Answer(teacher.identity, self.version, split.fingerprint, ids, logits, seconds)
+        return Answer(teacher.identity, self.version, split.texts, ids, logits, seconds)
 
     def feedback(self, version: int, key: Key, message: TeacherFeedback) -> None:
         """Stores the student's feedback on served rows; `step` uses it.

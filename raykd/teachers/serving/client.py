@@ -58,7 +58,7 @@ def register(source: TargetSource) -> ActorHandle:
         try:
             service = find(source.service)
             ray.get(service.register.remote(source.split, source.run))
-            ray.get(service.announce.remote(source.split.fingerprint, source.run, source.wanted))
+            ray.get(service.announce.remote(source.split.texts, source.run, source.wanted))
             return service
         except RayTaskError as error:
             raise cause_of(error) from None
@@ -79,9 +79,7 @@ class TeacherClient:
     def __init__(self, source: TargetSource) -> None:
         self.source = source
         teacher = source.teacher
-        self._store = Store(
-            Path(source.cache), teacher.address(source.split.fingerprint), teacher.classes, teacher.wire
-        )
+        self._store = Store(Path(source.cache), teacher.address(source.split.texts), teacher.classes, teacher.wire)
         self._table: Table | None = None
         self._known = np.zeros(source.split.rows, bool)
         self._values = np.empty((0, teacher.classes), teacher.wire)
@@ -148,7 +146,7 @@ class TeacherClient:
         ids = ids[~self._known[ids] & ~self._asked[ids]]
         if len(ids) and self._service is not None:
             self._asked[ids] = True
-            ref: ray.ObjectRef = self._service.route.remote(self.source.split.fingerprint, self.source.run, ids)
+            ref: ray.ObjectRef = self._service.route.remote(self.source.split.texts, self.source.run, ids)
             self._replies[ref] = ids
 
     def _drain(self, timeout: float) -> None:
@@ -210,7 +208,7 @@ class TeacherClient:
 
     def _check(self, answer: Provenance) -> None:
         teacher = self.source.teacher
-        answer.check(teacher, teacher.version, self.source.split.fingerprint)
+        answer.check(teacher, teacher.version, self.source.split.texts)
 
 
 class Ensemble:

@@ -157,7 +157,7 @@ class ModelReplica:
             raise TeacherError(f"teacher {self.teacher.name}", f"its logits for row {row} are not finite")
         self.rows += len(ids)
         teacher = self.teacher
-        return Answer(teacher.identity, teacher.version, split.fingerprint, ids, logits, time.perf_counter() - begun)
+        return Answer(teacher.identity, teacher.version, split.texts, ids, logits, time.perf_counter() - begun)
 
     @in_health_group
     def health(self) -> dict[str, int]:

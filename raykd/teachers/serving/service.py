@@ -120,15 +120,15 @@ class TeacherService:
         """Makes a corpus known; true when its sealed table exists already."""
         with self._lock:
             self._renew(run)
-            if split.fingerprint not in self._corpora:
+            if split.texts not in self._corpora:
                 teacher = self.spec.teacher
-                store = Store(Path(self.spec.cache), teacher.address(split.fingerprint), teacher.classes, teacher.wire)
+                store = Store(Path(self.spec.cache), teacher.address(split.texts), teacher.classes, teacher.wire)
                 lengths = Rows.open(split.path, split.fingerprint).lengths
                 ledger = Ledger(lengths, np.zeros((len(lengths), teacher.classes), teacher.wire))
                 stored = store.load()
                 ledger.restore(stored.ids, stored.logits)
-                self._corpora[split.fingerprint] = _Corpus(split, ledger, store)
-            return self._corpora[split.fingerprint].sealed
+                self._corpora[split.texts] = _Corpus(split, ledger, store)
+            return self._corpora[split.texts].sealed
 
     def announce(self, corpus: str, run: str, ids: np.ndarray) -> None:
         """A run will want these rows, in this order; replicas fill them when nobody waits for others."""

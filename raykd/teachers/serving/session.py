@@ -82,7 +82,7 @@ class TeacherSession:
 
     Args:
         specs: a service for each teacher, started only where rows are missing.
-        requests: the rows that the run needs, by split (train, validation).
+        requests: the rows that the run needs, by split (train, validation, test).
         run: the run's name among those that share a service.
     """
 
@@ -118,7 +118,7 @@ class TeacherSession:
             served.service = None
 
     def sources(self, split: str) -> list[TargetSource]:
-        """Every teacher's source of the soft targets for one split (train, validation)."""
+        """Every teacher's source of the soft targets for one split (train, validation, test)."""
         return [self.source(served, split) for served in self.served]
 
     def source(self, served: TeacherStatus, split: str) -> TargetSource:
@@ -126,7 +126,7 @@ class TeacherSession:
         request, teacher, spec = self.requests[split], served.teacher, served.spec
         key = (teacher.name, split)
         if key not in self._whole:
-            store = Store(Path(spec.cache), teacher.address(request.split.fingerprint), teacher.classes, teacher.wire)
+            store = Store(Path(spec.cache), teacher.address(request.split.texts), teacher.classes, teacher.wire)
             table = store.sealed()
             if table is None or not table.covers(request.ids).all():
                 return TargetSource(teacher, request.split, spec.cache, self.run, request.ids, spec)
@@ -189,7 +189,7 @@ class TeacherSession:
             served.pid, served.cost_before = state["pid"], served.cost
         computed = sum(entry["computed"] for entry in corpora.values())
         served.cost_now = Counters(computed, state["forwards"], state["seconds"])
-        needed = {request.split.fingerprint for request in self.requests.values()}
+        needed = {request.split.texts for request in self.requests.values()}
         if not needed <= set(corpora):
             return self._again(served)
         total = sum(corpora[corpus]["announced"] for corpus in needed)
@@ -210,7 +210,7 @@ class TeacherSession:
         """Rows of one teacher that this run uses."""
         by_split: dict[str, list[np.ndarray]] = {}
         for request in self.requests.values():
-            by_split.setdefault(request.split.fingerprint, []).append(request.ids)
+            by_split.setdefault(request.split.texts, []).append(request.ids)
         return sum(len(np.unique(np.concatenate(parts))) for parts in by_split.values())
 
     def _sources(self, served: TeacherStatus) -> list[TargetSource]:
