@@ -106,10 +106,19 @@ class MetaDistilConfig(CotangentFeedbackConfig):
     implementation = "raykd.feedback.metadistil:MetaDistil"
 
     type: Literal["metadistil"] = "metadistil"
-    rollback: bool = Field(True, description="false keeps the pilot's step, as an ablation")
+    rollback: bool = Field(
+        True,
+        description="false: no pilot; the student keeps its own step, and the teachers learn after it (an ablation)",
+    )
     pilot_lr: Annotated[float | None, Mark.LIVE] = Field(
         None, gt=0, description="η of the pilot's SGD step; null: train.lr"
     )
+
+    @model_validator(mode="after")
+    def _pilots(self) -> MetaDistilConfig:
+        if not self.rollback and self.pilot_lr is not None:
+            raise ValueError("pilot_lr has no use with rollback: false: the student makes no pilot step")
+        return self
 
 
 class IKDConfig(CotangentFeedbackConfig):

@@ -179,7 +179,7 @@ class PolicyConfig(WeightingConfig):
         None, description="folder of an exported policy to start from", examples=["runs/rl_kd/policy"]
     )
     shared: Annotated[Name | None, Mark.SHARED] = Field(
-        None, description="name of a policy that many runs on the cluster feed"
+        None, description="name of a policy that many runs on the cluster feed; the first of them decides its settings"
     )
 
     @model_validator(mode="after")

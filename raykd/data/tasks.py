@@ -13,6 +13,11 @@ from torch.nn import functional
 from raykd.data.batch import has_label
 from raykd.data.rows import NO_CLASS
 
+METRICS = {
+    "classification": ("accuracy", "f1", "matthews"),
+    "regression": ("pearson", "spearman", "mse"),
+}
+
 
 @dataclass(frozen=True)
 class Task:
@@ -45,8 +50,11 @@ class Task:
         """All metrics of the task, from logits [N, C] and labels [N].
 
         Classification: accuracy, f1 (of class 1 when there are two, else the macro mean), matthews. Regression:
-        pearson, spearman, mse. A correlation with something constant is 0.
+        pearson, spearman, mse. A correlation with something constant is 0. All are NaN where any logit is NaN or
+        infinite: the largest of such logits would be class 0 whatever the row.
         """
+        if not np.isfinite(logits).all():
+            return dict.fromkeys(METRICS[self.type], float("nan"))
         if self.type == "regression":
             predicted, gold = logits[:, 0].astype(np.float64), labels.astype(np.float64)
             constant = np.ptp(predicted) == 0 or np.ptp(gold) == 0

@@ -49,6 +49,9 @@ class Feedback(ABC):
         """The student's logits_BC for its step with their graph, where `before` has computed them already."""
         return None
 
+    def gradient_summed(self, now: Round) -> None:
+        """Called before the student steps: each `.grad` of its model is the sum over micro-batches and workers."""
+
     def after(self, now: Round, optimizer: torch.optim.Optimizer) -> None:
         """Called once the student has stepped."""
 

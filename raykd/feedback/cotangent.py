@@ -176,12 +176,19 @@ def centred(us: Sequence[Tensor], like: Tensor, rows: int, reduce: Reduce) -> li
     return [u - total / rows for u in us]
 
 
-def adam_preconditioned(v: Params, second_moments: Params, eps: float) -> dict[str, Tensor]:
+def adam_preconditioned(v: Params, second_moments: Params, eps: float, reached: Params) -> dict[str, Tensor]:
     """v ⊙ 1/(√v̂ + eps), IKD's surrogate for the derivative of the student's AdamW step (v̂ constant, clipping ignored).
 
-    `second_moments` are bias-corrected: exp_avg_sq / (1 − β₂ᵗ), after the course step.
+    Args:
+        second_moments: bias-corrected, exp_avg_sq / (1 − β₂ᵗ), after the course step.
+        reached: where the course step's gradient over the global batch is not 0. The direction is 0 elsewhere: no
+            logit of the batch depends on those parameters, so u does not, but where v̂ is 0 too they would be 1e8 and
+            a difference step, which is scaled by ‖v‖, would vanish for all others.
     """
-    return {name: tensor / (second_moments[name].sqrt() + eps) for name, tensor in v.items()}
+    return {
+        name: torch.where(reached[name], tensor / (second_moments[name].sqrt() + eps), 0.0)
+        for name, tensor in v.items()
+    }
 
 
 def _norm(theta: Params, v: Params) -> float:

@@ -14,25 +14,34 @@ from raykd.config import MetaDistilConfig
 from raykd.data.batch import Batch
 from raykd.feedback import cotangent
 from raykd.feedback.base import Round
-from raykd.feedback.cotangent_feedback import CotangentFeedback
+from raykd.feedback.context import FeedbackContext
+from raykd.feedback.kept_step import KeptStep
 
 
-class MetaDistil(CotangentFeedback):
-    """A pilot step on a copy, rolled back before the real one."""
+class MetaDistil(KeptStep):
+    """A pilot step on a copy, rolled back before the real one; without the roll-back the student keeps its own step."""
 
     settings: MetaDistilConfig
     _logits: torch.Tensor | None = None
 
+    def __init__(self, context: FeedbackContext) -> None:
+        super().__init__(context)
+        if not self.settings.rollback:
+            self.surrogate = "the derivative of the student's AdamW step is replaced by that of a plain SGD step"
+
     def before(self, now: Round) -> list[torch.Tensor]:
         """Pilot, quiz, cotangents, the teachers' step; returns their new targets, [K, B, C] of each micro-batch.
 
-        With ω = 0 there is no pilot: no teacher would use its quiz.
+        With ω = 0 there is no pilot: no teacher would use its quiz. Without the roll-back all of this comes after the
+        student's step, which uses the teachers as they are.
         """
+        if not self.settings.rollback:
+            return super().before(now)
         if not self.due(now.step):
             return now.targets
         begun, measure = time.perf_counter(), self._measure_now()
         theta, micros = self._parameters(now), self._micros(now)
-        if self.settings.weight or not self.settings.rollback:
+        if self.settings.weight:
             self._try_out(now, theta, micros, measure, begun)
         else:
             outputs = [cotangent.outputs_at(theta, micro, self.route) for micro in micros]
@@ -47,7 +56,7 @@ class MetaDistil(CotangentFeedback):
         """The pilot, its quiz, and the teachers' step."""
         quiz_loss = self.context.quiz_loss
         # More than one micro-batch is there to save memory, which their graphs would take.
-        reuse = self.settings.rollback and not self.context.autocast and len(micros) == 1
+        reuse = not self.context.autocast and len(micros) == 1
         rate = self.settings.pilot_lr or self.context.lr
         phi, outputs = cotangent.pilot(theta, micros, rate, self._reduce, self.route, retain=reuse)
         v, after = cotangent.quiz_gradient(phi, quiz_loss.loss(now.model, now.step, 0), self._reduce)
@@ -60,8 +69,11 @@ class MetaDistil(CotangentFeedback):
         if reuse:
             self._logits = outputs[0][0]
         self._send_feedback(now, micros, theta, outputs, directions, quiz, measure, begun)
+
+    def after(self, now: Round, optimizer: torch.optim.Optimizer) -> None:
+        """Without the roll-back: the quiz after the student's own step, and the teachers' step."""
         if not self.settings.rollback:
-            self._keep(now, phi)
+            super().after(now, optimizer)
 
     def logits(self, batch: Batch) -> torch.Tensor | None:
         """The pilot's: after the roll-back parameters and masks are the same."""
@@ -70,10 +82,3 @@ class MetaDistil(CotangentFeedback):
 
     def _fresh(self, ids: np.ndarray, old_KBC: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(self.context.teachers.get(ids)).to(old_KBC.device, old_KBC.dtype)
-
-    def _keep(self, now: Round, phi: dict[str, torch.Tensor]) -> None:
-        """The ablation without roll-back: the real step starts where the pilot ended."""
-        with torch.no_grad():
-            for name, parameter in now.model.named_parameters():
-                if name in phi:
-                    parameter.copy_(phi[name])

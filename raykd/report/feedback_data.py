@@ -47,6 +47,7 @@ class FeedbackData:
     Attributes:
         result: None while the run is not finished.
         type: metadistil or ikd.
+        pilot: the student tries its step on a copy first.
         from_student: False where `feedback.weight` is 0 and the teachers train on the other terms alone.
         quiz_before, quiz_after, cosine_quiz: means over the measured rounds.
         clip: `feedback.teacher_max_grad_norm`.
@@ -56,6 +57,7 @@ class FeedbackData:
     result: FeedbackResult | None
     state: FeedbackState
     type: str
+    pilot: bool
     from_student: bool
     rounds: int
     quiz_before: float | None
@@ -78,10 +80,12 @@ class FeedbackData:
         cosines = [value for teacher in state.teachers.values() for value in teacher.cosine_quiz.y]
         clip = run.setting("feedback", "teacher_max_grad_norm")
         norms = [norm for teacher in state.teachers.values() for norm in teacher.grad_norm.y]
+        kind = result.type if result else str(run.setting("feedback", "type") or "")
         return cls(
             result,
             state,
-            result.type if result else str(run.setting("feedback", "type") or ""),
+            kind,
+            kind != "ikd" and run.setting("feedback", "rollback") is not False,
             run.setting("feedback", "weight") != 0,
             result.rounds if result else state.rounds,
             result.quiz_before if result else state.before.mean,

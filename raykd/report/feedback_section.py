@@ -53,7 +53,7 @@ def _method(data: FeedbackData) -> str:
     start = f"In {plural(data.rounds, 'round')} of {METHODS.get(data.type, 'feedback')}{so_far} {who} trained"
     if not data.from_student:
         return f"{start} without feedback from the student (feedback.weight is 0), on the other terms alone."
-    after = "the student's own step" if data.type == "ikd" else "a pilot step on a copy of the student"
+    after = "a pilot step on a copy of the student" if data.pilot else "the student's own step"
     sentences = [f"{start} on the gradient of the student's loss on quiz rows after {after}."]
     result = data.result
     if result:

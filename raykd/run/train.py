@@ -95,7 +95,7 @@ def train_student(
 
     Raises:
         Interrupted: `context.stop` was set; a checkpoint is saved.
-        RunError: its workers failed more often than `train.max_failures`.
+        RunError: it diverged, or its workers failed more often than `train.max_failures`.
     """
     config, path = context.config, folder or context.folder.path
     path.mkdir(parents=True, exist_ok=True)
@@ -114,6 +114,7 @@ def train_student(
         step=step,
         ahead=config.train.prefetch,
         labeled_share=config.train.labeled_share,
+        name=name,
     )
     outcome: Outcome = launch(job, context.stop, context.remote, report)
     if outcome.interrupted:

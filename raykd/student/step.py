@@ -159,6 +159,11 @@ class DistillStep(Step):
         soft, hard = soft_B.detach().sum() / batch.global_rows, hard_B.detach().sum() / batch.global_rows
         return StepLoss(losses_B.sum() / batch.global_rows, {"soft": soft, "hard": hard})
 
+    def gradient_summed(self, model: PreTrainedModel) -> None:
+        """Shows the feedback the gradient of the whole step."""
+        assert self._round is not None
+        self.feedback.gradient_summed(self._round)
+
     def end(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> None:
         """Tells weighting and feedback what the step led to."""
         assert self._round is not None

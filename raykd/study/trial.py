@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import os
 import shutil
 import tempfile
@@ -30,7 +29,7 @@ from raykd.config import RunConfig
 from raykd.data.corpus import Corpus
 from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
-from raykd.errors import Interrupted, RaykdError, RunError, one_line
+from raykd.errors import Interrupted, RaykdError, one_line
 from raykd.models import forward
 from raykd.records.log import MetricsLog
 from raykd.records.run_result import RunResult, TeacherResult
@@ -132,7 +131,7 @@ class _Trial:
     """One trial in its process."""
 
     def __init__(self, setup: Setup, name: str, params: space.Params) -> None:
-        self.setup, self.name = setup, name
+        self.setup = setup
         self.config = space.trial_config(setup.config, params, name)
         self.folder = RunFolder(setup.trial(name))
         log_file = MetricsLog(self.folder.path / "metrics.jsonl")
@@ -162,8 +161,6 @@ class _Trial:
         sources = stored_sources(context, setup.teachers, rows_of_trials(context))
         step = distill_step(context, sources, compute_weighting_inputs(context, setup.teachers))
         arm = train_student(context, "student", start, step, report=self._report)
-        if not math.isfinite(arm.outcome.best_value):
-            raise RunError(f"trial {self.name}", f"its {setup.task.best_by} is not finite")
         result = finish_student(
             context, {"student": arm}, setup.entries, [],
             begun=self.begun, kind="trial", latency_ms=self.size["latency_ms"],
@@ -172,14 +169,7 @@ class _Trial:
         return result
 
     def _report(self, metrics: dict[str, Any]) -> None:
-        """To Ray Tune, which may end the trial here: SystemExit unwinds it, and its resources are released.
-
-        Raises:
-            RunError: the loss is no number.
-        """
-        if not math.isfinite(metrics["loss"]):
-            what = f"its loss is {metrics['loss']} at step {metrics['step']}"
-            raise RunError(f"trial {self.name}", what, "lower train.lr, or set train.max_grad_norm")
+        """To Ray Tune, which may end the trial here: SystemExit unwinds it, and its resources are released."""
         self._send({**metrics, **self.size})
 
     def _send(self, metrics: dict[str, Any]) -> None:

@@ -119,6 +119,7 @@ def _finetuned(name: str, config: FinetunedTeacherConfig, max_length: int, prep:
             seed=config.finetune.seed,
             max_length=max_length,
             step=SupervisedStepFactory(),
+            name=f"teacher {name}",
         )
         outcome = launch(job, prep.stop, prep.remote)
         if outcome.interrupted:

@@ -10,6 +10,11 @@ import torch.distributed as dist
 from torch import nn
 
 
+def backend(device: torch.device) -> str:
+    """The process group's backends by a tensor's device: NCCL cannot sum what was copied to the CPU to be measured."""
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+
+
 def sum_gradients(parameters: Iterable[nn.Parameter], world: int) -> None:
     """All-reduces gradients by SUM, as one flat tensor per dtype.
 

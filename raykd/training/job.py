@@ -118,6 +118,9 @@ class Step(ABC):
     def loss(self, model: PreTrainedModel, batch: Batch) -> StepLoss:
         """The loss of a micro-batch, with its graph."""
 
+    def gradient_summed(self, model: PreTrainedModel) -> None:
+        """Before the optimizer's step: each `.grad` is the sum over micro-batches and workers, not clipped yet."""
+
     def end(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> None:
         """After the optimizer's step, with the same batches as in `begin`."""
 
@@ -156,6 +159,7 @@ class Job:
         seed: of the order of rows and of dropout.
         ahead: batches whose rows `Step.prefetch` gets before their turn.
         labeled_share: part of every batch that has labels; None, or rows of one kind alone: as the rows come.
+        name: of what is trained, in errors.
     """
 
     folder: str
@@ -170,6 +174,7 @@ class Job:
     step: StepFactory
     ahead: int = 0
     labeled_share: float | None = None
+    name: str = "student"
 
 
 @dataclass

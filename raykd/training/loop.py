@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from raykd import models
 from raykd.data import order
 from raykd.data.batch import Batch
 from raykd.data.encoding import Encoder
+from raykd.errors import RunError
 from raykd.files import replacing_folder
 from raykd.models import forward
 from raykd.records.events import EvalEvent, Event, PlanEvent
@@ -42,6 +44,9 @@ def train(job: Job, worker: WorkerContext, report: Report, stop: Callable[[], bo
             `epoch`, `now` (the metric of this evaluation), `value` (the best so far), `asked` (rows times teachers
             asked for) and `evaluation` (its number, which schedulers of trials go by).
         stop: asked on worker 0; when true the worker saves a checkpoint and returns with `interrupted`.
+
+    Raises:
+        RunError: at an evaluation logits, loss or score are not finite.
     """
     with torch.random.fork_rng(devices=[worker.device] if worker.device.type == "cuda" else []):
         threads = torch.get_num_threads()
@@ -144,6 +149,7 @@ class TrainLoop:
             loss.total.backward()
             train_metrics.add(loss)
         collective.sum_gradients(self.model.parameters(), self.worker.world)
+        self.step_fn.gradient_summed(self.model)
         max_norm = self.settings.max_grad_norm if self.settings.max_grad_norm is not None else float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
         for group in self.optimizer.param_groups:
@@ -173,7 +179,8 @@ class TrainLoop:
         logits = predict_shared(self.model, self.validation_encoder, self.job.validation.ids, self.worker)
         labels = self.validation_rows.labels(self.job.validation.ids)
         scores = self.job.task.scores(logits, labels)
-        value = scores[self.job.task.best_by]
+        value, loss = scores[self.job.task.best_by], mean_loss(self.job.task, logits, labels)
+        self._check_finite(loss, value)
         outcome, best = self.outcome, value > self.outcome.best_value
         if best:
             outcome.best_value, outcome.best_scores, outcome.best_step = value, scores, outcome.step
@@ -183,11 +190,23 @@ class TrainLoop:
                 self._save_best(Path(outcome.best), logits)
         else:
             outcome.worse_evaluations += 1
-        loss = mean_loss(self.job.task, logits, labels)
         self._write(EvalEvent(step=outcome.step, epoch=outcome.epochs, scores=scores, loss=loss, best=bool(best)))
         self.step_fn.evaluated(outcome.step, outcome.epochs)
         position = {"step": outcome.step, "epoch": outcome.epochs, "now": value, "value": outcome.best_value}
         return {**scores, **position, "loss": loss, "asked": outcome.timers.asked, "evaluation": self._evaluation()}
+
+    def _check_finite(self, loss: float, value: float) -> None:
+        """RunError where the model has diverged; what was best before stays on disk."""
+        if math.isfinite(loss) and math.isfinite(value):
+            return
+        outcome, metric = self.outcome, self.job.task.best_by
+        number = f"its loss is {loss:g}" if not math.isfinite(loss) else f"its {metric} is {value:g}"
+        kept = f"; the best so far, {metric} {outcome.best_value:.4f} at step {outcome.best_step}, is in {outcome.best}"
+        raise RunError(
+            self.job.name,
+            f"{number} at step {outcome.step} of {self.total}: training has diverged{kept if outcome.best else ''}",
+            "lower its lr, set max_grad_norm, or use precision: float32",
+        )
 
     def _evaluation(self) -> int:
         """Which one this is, from 1; the last counts as the one before, since nothing is left to be decided there."""

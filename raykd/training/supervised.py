@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from transformers import PreTrainedModel
 
 from raykd.data.batch import Batch
@@ -20,8 +21,11 @@ class SupervisedStep(Step):
         self.task = task
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> StepLoss:
-        """The hard loss of the rows."""
-        hard = self.task.hard_loss(forward.logits(model, batch.encoded), batch.labels_B).sum() / batch.global_rows
+        """The hard loss of the rows, in float32 (float64 where the model is) also under autocast."""
+        logits_BC = forward.logits(model, batch.encoded)
+        # bfloat16 has 8 binary digits: labels and squared errors of a regression are not for it.
+        logits_BC = logits_BC.to(torch.promote_types(logits_BC.dtype, torch.float32))
+        hard = self.task.hard_loss(logits_BC, batch.labels_B).sum() / batch.global_rows
         return StepLoss(hard, {"hard": hard.detach()})
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from logs import losses
+import torch
+from logs import events, losses
 from processes import finish, result_of, start, write_config
 from ray.cluster_utils import Cluster
-from tiny import tiny_config
+from tiny import TOKENIZER_TEACHERS, tiny_config
+
+from raykd.weighting.policy import model as policy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+SHARED_POLICY = {"type": "policy", "reward": {"every": 2}, "shared": "common"}
 
 
 @pytest.fixture
@@ -24,13 +30,16 @@ def cluster() -> Iterator[Cluster]:
     one.shutdown()
 
 
-def slotted(folder: Path) -> Path:
+def slotted(folder: Path, **changes: Any) -> Path:
     """Teachers and students ask for slots that only their own node has."""
-    raw = tiny_config({}, folder / "cache")
-    teacher = raw["teachers"][0] | {"resources": {"teacher_slot": 1}}
-    teacher["finetune"] = teacher["finetune"] | {"worker_resources": {"student_slot": 1}}
-    train = raw["train"] | {"worker_resources": {"student_slot": 1}}
-    return write_config(folder, teachers=[teacher], train=train, cluster=raw["cluster"] | {"lease_s": 15})
+    raw = tiny_config(changes, folder / "cache")
+    student = {"worker_resources": {"student_slot": 1}}
+    teachers = [
+        teacher | {"resources": {"teacher_slot": 1}, "finetune": teacher["finetune"] | student}
+        for teacher in raw["teachers"]
+    ]
+    cluster = raw["cluster"] | {"lease_s": 15}
+    return write_config(folder, **changes | {"teachers": teachers, "train": raw["train"] | student, "cluster": cluster})
 
 
 def test_two_drivers_started_together_cost_one_pass(cluster: Cluster, tmp_path: Path) -> None:
@@ -50,3 +59,20 @@ def test_two_workers_on_nodes_of_their_own(cluster: Cluster, tmp_path: Path) -> 
     assert result["teachers"][0]["rows_computed"] == 240 + 80
     assert result["steps"] == 2 * 8  # two epochs of 240 rows in batches of 32, however many workers share one
     assert len(losses(tmp_path / "run")) == 16
+
+
+def test_two_drivers_feed_one_policy_at_once(cluster: Cluster, tmp_path: Path) -> None:
+    """Both of their rewarded steps make it, and both use the states' scaling of the first: they train on other rows."""
+    config = slotted(tmp_path, teachers=TOKENIZER_TEACHERS, weighting=SHARED_POLICY)
+    words = ("train.epochs=6", "--address", cluster.address)
+    folders = [tmp_path / f"run{k}" for k in range(2)]
+    drivers = [
+        start("distill", config, folder, f"data.seed={k}", "data.limit=200", *words) for k, folder in enumerate(folders)
+    ]
+    results = [result_of(driver, 300) for driver in drivers]
+    spans = [[event.time for event in events(folder, "step")] for folder in folders]
+    assert max(span[0] for span in spans) < min(span[-1] for span in spans), "they did not run at once"
+    rewarded = 6 * 7 // 2  # every second of 7 steps of 200 rows, six times
+    assert max(result["weighting"]["updates"] for result in results) == 2 * rewarded
+    first, second = (policy.load(folder / "policy").scaling for folder in folders)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())

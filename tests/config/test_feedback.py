@@ -18,6 +18,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"feedback": {"type": "metadistil", "exam_source": "train"}}, "`exam_source` belongs to type ikd"),
     ({"feedback": {"type": "ikd", "rollback": False}}, "`rollback` belongs to type metadistil"),
     ({"feedback": {"type": "ikd", "pilot_lr": 0.1}}, "`pilot_lr` belongs to type metadistil"),
+    (
+        {"feedback": {"type": "metadistil", "rollback": False, "pilot_lr": 0.1}},
+        "pilot_lr has no use with rollback: false",
+    ),
     ({"feedback": {"type": "metadistil", "trainable": "("}}, "no regular expression"),
     ({"feedback": {"type": "metadistil", "teachers": ["x"]}}, "no teacher is named 'x': they are teacher0"),
     ({"feedback": {"type": "metadistil", "ranks": 2}}, "2 ranks for 1 student workers"),

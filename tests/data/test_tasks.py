@@ -76,6 +76,17 @@ def test_constant_predictions_correlate_with_nothing() -> None:
     assert BINARY.scores(np.array([[1.0, 0.0]] * 3), np.array([0, 1, 0]))["f1"] == 0.0
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_have_no_score(bad: float) -> None:
+    """The largest of NaNs is the first: all rows would be answered with class 0, and half of them rightly."""
+    logits, labels = np.array([[0.0, 1.0], [2.0, bad]]), np.array([1, 0])
+    assert all(math.isnan(score) for score in BINARY.scores(logits, labels).values())
+    assert set(BINARY.scores(logits, labels)) == set(BINARY.scores(np.nan_to_num(logits), labels))
+    predicted, gold = np.array([[1.0], [bad], [3.0]]), np.array([1.0, 2.0, 4.0])
+    assert all(math.isnan(score) for score in REGRESSION.scores(predicted, gold).values())
+    assert set(REGRESSION.scores(predicted, gold)) == set(REGRESSION.scores(gold[:, None], gold))
+
+
 def test_the_majority() -> None:
     labels = np.array([1, 1, 1, 0])
     assert Task("classification", "accuracy", ("no", "yes")).majority(labels) == 0.75

@@ -280,9 +280,13 @@ def test_an_exam_after_an_adamw_step_takes_the_surrogate() -> None:
         micro.loss(micro.forward(round_.theta), micro.served).backward()
         kept = {name: p.detach().clone() for name, p in round_.theta.items()}
         optimizer.step()
+    reached = {
+        name: torch.zeros_like(p, dtype=torch.bool) if p.grad is None else p.grad != 0
+        for name, p in round_.theta.items()
+    }
     second = {name: optimizer.state[p]["exp_avg_sq"] / (1 - beta**3) for name, p in round_.theta.items()}
     v, _ = quiz_gradient(round_.theta, round_.quiz_loss, alone)
-    scaled = adam_preconditioned(v, second, eps)
+    scaled = adam_preconditioned(v, second, eps, reached)
     c = cotangents(micro, outputs_at(kept, micro), forward_mode(kept, scaled, micro))
     got = teacher_backward(round_, WHOLE, [c])
 
@@ -300,10 +304,11 @@ def test_an_exam_after_an_adamw_step_takes_the_surrogate() -> None:
 
 
 def test_the_preconditioner() -> None:
-    v = {"a": torch.tensor([2.5, -1.0]), "b": torch.tensor(2.0)}
-    moments = {"a": torch.tensor([4.0, 0.25]), "b": torch.tensor(0.0), "elsewhere": torch.tensor(1.0)}
-    got = adam_preconditioned(v, moments, eps=0.5)
-    assert got["a"].tolist() == [1.0, -1.0]
+    v = {"a": torch.tensor([2.5, -1.0, 3.0]), "b": torch.tensor(2.0)}
+    moments = {"a": torch.tensor([4.0, 0.25, 0.0]), "b": torch.tensor(0.0), "elsewhere": torch.tensor(1.0)}
+    reached = {"a": torch.tensor([True, True, False]), "b": torch.tensor(True), "elsewhere": torch.tensor(True)}
+    got = adam_preconditioned(v, moments, 0.5, reached)
+    assert got["a"].tolist() == [1.0, -1.0, 0.0]
     assert got["b"].item() == 4.0
     assert list(got) == ["a", "b"]
 

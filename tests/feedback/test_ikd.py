@@ -83,14 +83,15 @@ class Course:
         return Round(step, self.model, batches, weights, targets)
 
     def _step(self, round_: Round) -> None:
-        self.optimizer.zero_grad()
         for k, batch in enumerate(round_.batches):
             logits_BC = student_logits(self.model, None, batch, self.ikd)
             student_loss(logits_BC, round_.targets[k], round_.weights[k], batch).backward()
         self.gradients.append(
             {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in self._named()}
         )
+        self.ikd.gradient_summed(round_)
         self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def _named(self) -> list[tuple[str, Tensor]]:
         return list(self.model.named_parameters())
@@ -192,7 +193,8 @@ def test_steps_without_feedback_keep_and_send_nothing(configure: Configure) -> N
     course = Course(configure, "feedback.start=1", "feedback.every=5")
     assert [key[0] for key in course.teachers.messages] == [1, 1]
     assert course.teachers.steps == [True]
-    assert course.ikd._kept == {}  # a copy of the student is held between `before` and `after` alone
+    # A copy of the student is held between `before` and `after` alone.
+    assert course.ikd._kept == course.ikd._reached == {}
 
 
 def test_without_weight_no_quiz_is_asked_and_the_teachers_step_all_the_same(configure: Configure) -> None:

@@ -54,8 +54,8 @@ class Pilot:
         self.weights_BK = torch.rand(ROWS, TEACHERS, dtype=torch.float64).softmax(-1)
         self.targets_KBC = torch.randn(TEACHERS, ROWS, 1, dtype=torch.float64)
         self.theta = self.parameters()
-        round_ = Round(3, self.model, [self.batch], [self.weights_BK], [self.targets_KBC])
-        (self.fresh_KBC,) = self.feedback.before(round_)
+        self.round = Round(3, self.model, [self.batch], [self.weights_BK], [self.targets_KBC])
+        (self.fresh_KBC,) = self.feedback.before(self.round)
 
     def parameters(self) -> Named:
         return {name: p.detach().clone() for name, p in self.model.named_parameters()}
@@ -71,10 +71,11 @@ class Pilot:
         slopes = torch.autograd.grad(loss, list(leaves.values()))
         return {name: value - PILOT * g for (name, value), g in zip(self.theta.items(), slopes, strict=True)}
 
-    def along(self, draw: int) -> Tensor:
-        """u [B, 1]: the student's outputs at θ along v = ∇ℓ(φ), by central differences; ℓ is a mean squared error."""
+    def along(self, draw: int, at: Named | None = None) -> Tensor:
+        """u [B, 1]: the student's outputs at θ along v = ∇ℓ, at φ where no other parameters are given, by central
+        differences; ℓ is a mean squared error."""
         encoded, labels_B = self.quiz.drawn[draw]
-        leaves = {name: value.requires_grad_() for name, value in self.piloted().items()}
+        leaves = {name: value.clone().requires_grad_() for name, value in (at or self.piloted()).items()}
         quiz = (functional_call(self.model, leaves, (), encoded).logits[:, 0] - labels_B).square().mean()
         v = dict(zip(leaves, torch.autograd.grad(quiz, list(leaves.values())), strict=True))
         ahead, behind = ({name: p + sign * 1e-5 * v[name] for name, p in self.theta.items()} for sign in (1, -1))
@@ -106,10 +107,28 @@ def test_after_the_roll_back_the_student_is_where_it_was(configure: Configure) -
     torch.testing.assert_close(logits_BC.detach(), pilot.logits(pilot.theta).detach(), rtol=1e-12, atol=1e-12)
 
 
-def test_without_the_roll_back_the_step_starts_at_the_pilots_end(configure: Configure) -> None:
-    pilot = Pilot(configure, "feedback.route=forward", "feedback.rollback=false")
-    wanted = pilot.piloted()
-    for name, value in pilot.parameters().items():
-        torch.testing.assert_close(value, wanted[name], rtol=1e-12, atol=1e-15)
-    assert any(not value.equal(pilot.theta[name]) for name, value in pilot.parameters().items())
-    assert pilot.feedback.logits(pilot.batch) is None  # those of θ would be of no use at φ
+def test_without_the_roll_back_the_teachers_learn_after_the_step_that_is_kept(configure: Configure) -> None:
+    """c_k = 2 α w_k u / B in float64, u along ∇ℓ at the parameters after AdamW's step and taken at those before."""
+    pilot = Pilot(configure, "feedback.route=forward", "feedback.rollback=false", "feedback.pilot_lr=null")
+    assert pilot.fresh_KBC is pilot.targets_KBC  # the teachers as they are
+    assert pilot.teachers.messages == {}
+    assert all(torch.equal(value, pilot.theta[name]) for name, value in pilot.parameters().items())
+    optimizer = torch.optim.AdamW(pilot.model.parameters(), lr=0.03)
+    leaves = dict(pilot.model.named_parameters())
+    squared_errors(pilot.logits(leaves), pilot.targets_KBC, pilot.weights_BK, pilot.batch).backward()
+    pilot.feedback.gradient_summed(pilot.round)
+    optimizer.step()
+    stepped = pilot.parameters()
+    pilot.feedback.after(pilot.round, optimizer)
+    assert all(torch.equal(value, stepped[name]) for name, value in pilot.parameters().items())
+    assert pilot.feedback.logits(pilot.batch) is None
+    assert pilot.teachers.steps == [True]
+    (messages,) = pilot.teachers.messages.values()
+    for draw in (0, 1):
+        wanted_KB1 = (2 * ALPHA / ROWS * pilot.weights_BK.T.unsqueeze(-1) * pilot.along(draw, stepped)).numpy()
+        elsewhere_KB1 = (2 * ALPHA / ROWS * pilot.weights_BK.T.unsqueeze(-1) * pilot.along(draw, pilot.theta)).numpy()
+        for k, message in messages.items():
+            sent = message.second if draw else message.cotangent
+            assert sent is not None
+            assert np.linalg.norm(sent - wanted_KB1[k]) < 1e-6 * np.linalg.norm(wanted_KB1[k])
+            assert np.linalg.norm(sent - elsewhere_KB1[k]) > 0.01 * np.linalg.norm(wanted_KB1[k])

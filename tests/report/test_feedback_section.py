@@ -126,6 +126,17 @@ def test_ikd_uses_the_students_own_step_and_names_its_surrogate(run: Run, feedba
     assert "step of the student" in captions["quiz_loss"]
 
 
+def test_metadistil_without_its_roll_back_has_no_pilot(run: Run, feedback: FeedbackResult) -> None:
+    section = {"type": "metadistil", "rollback": False}
+    kept = replace(
+        with_feedback(run, feedback, surrogate="a plain SGD step"), config={**run.config, "feedback": section}
+    )
+    text = paragraphs(kept)
+    assert "of MetaDistil" in text
+    assert "the student's own step" in text
+    assert "pilot" not in text
+
+
 @pytest.mark.parametrize(("cosine", "word"), [(-0.01, "noise"), (0.21, "21 %")])
 def test_how_much_was_signal(run: Run, feedback: FeedbackResult, cosine: float, word: str) -> None:
     text = paragraphs(with_feedback(run, feedback, cosine_quiz=cosine))

@@ -232,3 +232,17 @@ def test_a_cosine_stays_exact_over_as_many_terms_as_a_teacher_has() -> None:
     other = -3 * one
     assert learner._cosine(one, one) == pytest.approx(1, abs=1e-9)
     assert learner._cosine(one, other) == pytest.approx(-1, abs=1e-6)  # -3 * one is rounded to float32
+
+
+@pytest.mark.parametrize(("device", "backends"), [("cpu", "gloo"), ("cuda", "cpu:gloo,cuda:nccl")])
+def test_ranks_meet_through_the_backends_of_their_device(
+    spec: TeacherTrainerSpec, monkeypatch: pytest.MonkeyPatch, device: str, backends: str
+) -> None:
+    """A measured round sums CPU tensors, a step those of the device."""
+    asked: list[Any] = []
+    trainer = TeacherTrainer(spec)
+    monkeypatch.setattr(trainer._local, "device", torch.device(device))
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *args, **kwargs: asked.append((args, kwargs)))
+    trainer.join("tcp://127.0.0.1:1", 1, 2)
+    assert asked == [((backends,), {"init_method": "tcp://127.0.0.1:1", "rank": 1, "world_size": 2})]
+    assert trainer.world == 2

@@ -17,13 +17,16 @@ import pytest
 import torch
 from logs import events, losses, step_times
 from tiny import generated_corpus
+from transformers import PreTrainedModel
 
 from raykd import models
 from raykd.config import ModelConfig, OptimConfig
+from raykd.data.batch import Batch
+from raykd.errors import RunError
 from raykd.training import checkpoint, loop
 from raykd.training.job import Job, Outcome, Subset, WorkerContext
 from raykd.training.optim import learning_rate
-from raykd.training.supervised import SupervisedStepFactory
+from raykd.training.supervised import SupervisedStep, SupervisedStepFactory
 
 PLACE = WorkerContext(0, 1, torch.device("cpu"), 1)
 SETTINGS = OptimConfig(epochs=2, batch_size=32, lr=2e-3, log_every=1, eval_every=4, threads=1)
@@ -151,6 +154,43 @@ def test_the_best_checkpoint_is_the_best_evaluation(base: Job, tmp_path: Path) -
     assert base.task.scores(logits, labels)["accuracy"] == outcome.best_value
     model, _ = models.load(outcome.best)
     assert model.config.num_labels == 2
+
+
+def test_a_model_that_diverges_at_once_ends_with_one_line(base: Job, tmp_path: Path) -> None:
+    job = replace(at(base, tmp_path, lr=1e30), name="teacher one")
+    with pytest.raises(RunError, match=r"^teacher one: its loss is nan at step 4 of 14: training has diverged \(lower"):
+        train(job)
+    assert not events(tmp_path, "eval")
+    assert not list((tmp_path / "checkpoints").glob("*"))
+
+
+class _Poisoned(SupervisedStep):
+    """Weights are NaN from the sixth step on."""
+
+    def end(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> None:
+        if batches[0].step == 5:
+            with torch.no_grad():
+                model.get_parameter("classifier.weight").fill_(torch.nan)
+
+
+class _PoisonedFactory(SupervisedStepFactory):
+    def build(self, job: Job, worker: WorkerContext) -> SupervisedStep:
+        return _Poisoned(job.task)
+
+
+def test_a_model_that_diverges_later_leaves_its_best_checkpoint(base: Job, tmp_path: Path) -> None:
+    with pytest.raises(RunError) as diverged:
+        train(replace(at(base, tmp_path), step=_PoisonedFactory()))
+    (evaluation,) = events(tmp_path, "eval")
+    best = tmp_path / "checkpoints" / "best-00000004"
+    accuracy = evaluation.scores["accuracy"]
+    kept = f"its loss is nan at step 8 of 14: training has diverged; the best so far, accuracy {accuracy:.4f} at step 4"
+    assert diverged.value.what == f"{kept}, is in {best}"
+    model, _ = models.load(best)
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
+    # A resumed run starts before the damage and finds the same again.
+    with pytest.raises(RunError, match="is nan at step 8"):
+        train(replace(at(base, tmp_path), step=_PoisonedFactory()))
 
 
 def test_patience_ends_the_run_and_a_resumed_one_stays_ended(base: Job, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def _feedback(run: Run) -> list[Picture]:
         draw = partial(teachers_over_steps, scores, drift, run.metric)
         pictures.append(Picture("teachers_under_feedback", "Teachers under feedback", caption, draw, "feedback"))
     if before or after:
-        step = "step of the student" if data.type == "ikd" else "pilot step"
+        step = "pilot step" if data.pilot else "step of the student"
         caption = (
             f"The student's loss on the quiz rows before and after each {step}, and the difference: above zero the "
             "step lowered it. Lines are running means, the faint ones behind them single rounds."

@@ -119,7 +119,7 @@ class TeacherTrainer:
 
     def join(self, address: str, rank: int, world: int) -> None:
         """Meets the other ranks; called on all of them at once."""
-        backend = "nccl" if self._local.device.type == "cuda" else "gloo"
+        backend = collective.backend(self._local.device)
         dist.init_process_group(backend, init_method=address, rank=rank, world_size=world)
         self.world = world
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
+import weakref
 from typing import Any
 
+import numpy as np
 import ray
+import torch
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
@@ -27,7 +31,12 @@ class SelectorClient:
 
     A private selector lives as long as worker 0 of this attempt and is made anew by the next, so nothing that an
     earlier attempt has sent can reach it. A shared one is known by its name and outlives the run by its lease; the
-    first run that names it decides its rate, clip and bonus.
+    first run that names it decides its rate, clip and bonus, and how states are scaled. Its lease is renewed as long as
+    this client is open, however long the student computes between two calls.
+
+    Attributes:
+        attempt: names what is sent to a shared selector, beside the run: a run that resumes keeps its checkpoint's, so
+            that steps which it makes again do not count again; one that begins anew has another, and all its steps do.
 
     Raises:
         ConfigError: a shared one was made for other teachers or states.
@@ -36,22 +45,35 @@ class SelectorClient:
     def __init__(self, spec: PolicyTrainerSpec, worker: WorkerContext, run: str, shared: str | None) -> None:
         self.spec, self.worker, self.run, self.shared = spec, worker, run, shared
         self._sent: list[ray.ObjectRef] = []
-        name = (
-            f"selector-{shared}" if shared else f"selector-{collective.broadcast(uuid.uuid4().hex[:12], worker.world)}"
-        )
+        self.attempt = collective.broadcast(uuid.uuid4().hex[:12], worker.world)
+        name = f"selector-{shared or self.attempt}"
         self._actor: ActorHandle | None = None
         if worker.rank == 0:
             self._actor = _start(spec, name, shared is not None)
         collective.barrier(worker.world)
         if worker.rank > 0:
             self._actor = ray.get_actor(name, NAMESPACE)
+        self._closed = threading.Event()
+        weakref.finalize(self, self._closed.set)  # also where a run fails before it can close this
         if shared:
+            if worker.rank == 0 and spec.lease_s is not None:
+                threading.Thread(target=_renew, args=(self._call, spec.lease_s, self._closed), daemon=True).start()
             self._check(shared)
 
     def push(self, step: int, experience: Experience) -> None:
         """Sends what this worker saw in a step, without waiting."""
         worker = self.worker
-        self._sent.append(self._call.push.remote(self.run, step, worker.rank, worker.world, experience))
+        run = self.run if self.shared is None else f"{self.run}/{self.attempt}"
+        self._sent.append(self._call.push.remote(run, step, worker.rank, worker.world, experience))
+
+    def scaling(self) -> dict[str, torch.Tensor]:
+        """How the runs that feed a shared selector scale their states; empty before the first of them has said so."""
+        return self._tensors(self._get(self._call.scaling.remote(None)))
+
+    def agree(self, scaling: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Offers a scaling to a shared selector; returns the one that was offered first, which all runs use."""
+        offered = {name: value.numpy() for name, value in scaling.items()}
+        return self._tensors(self._get(self._call.scaling.remote(offered)))
 
     def weights(self, version: int | None) -> PolicyVersion:
         """The weights of a version, waiting until it is made; None: the newest there is.
@@ -88,10 +110,15 @@ class SelectorClient:
         self._get(self._call.restore.remote(packed))
 
     def close(self) -> None:
-        """Ends a private selector; a shared one goes on."""
+        """Ends a private selector; a shared one goes on until its lease is out."""
+        self._closed.set()
         if self._actor is not None and self.worker.rank == 0 and self.shared is None:
             ray.kill(self._actor)
         self._actor = None
+
+    def _tensors(self, arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        # Copies: what comes over the wire is read-only memory of the object store.
+        return {name: torch.tensor(value) for name, value in arrays.items()}
 
     def _check(self, shared: str) -> None:
         """Refuses a selector that other runs feed with states of another kind."""
@@ -122,10 +149,20 @@ class _PolicyTrainerActor:
         from raykd.weighting.policy.trainer import PolicyTrainer
 
         self.learner = PolicyTrainer(spec)
+        self._scaling: dict[str, np.ndarray] = {}
 
     def push(self, run: str, step: int, rank: int, world: int, experience: Experience) -> None:
         """Adds a worker's rows of a step; see `PolicyTrainer.push`."""
         self.learner.push(run, step, rank, world, experience)
+
+    def renew(self) -> None:
+        """A run is still there that will call again."""
+        self.learner.renew()
+
+    def scaling(self, offered: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+        """How states are scaled, as the first who offered it has it; empty before."""
+        self._scaling = self._scaling or offered or {}
+        return self._scaling
 
     def layout(self) -> StateSpec:
         """What its states are made of."""
@@ -158,3 +195,9 @@ def _start(spec: PolicyTrainerSpec, name: str, shared: bool) -> ActorHandle:
     make: Any = ray.remote(_PolicyTrainerActor)
     actor: ActorHandle = make.options(**options).remote(spec)
     return actor
+
+
+def _renew(actor: Any, lease_s: float, closed: threading.Event) -> None:
+    """Four times a lease, until the client is closed; without waiting: the next call that is needed finds it dead."""
+    while not closed.wait(lease_s / 4) and ray.is_initialized():
+        actor.renew.remote()

@@ -114,8 +114,16 @@ class PolicyTrainer:
         if spec.lease_s is not None:
             threading.Thread(target=self._end_unused, daemon=True).start()
 
+    def renew(self) -> None:
+        """Its lease begins again, as with every call of a run."""
+        self._used = time.monotonic()
+
     def push(self, run: str, step: int, rank: int, world: int, experience: Experience) -> None:
-        """What worker `rank` of `world` saw in a step of a run; rows may be none."""
+        """What worker `rank` of `world` saw in a step of a run; rows may be none.
+
+        Args:
+            run: of many that share the policy, an attempt of it: a run that begins anew counts anew.
+        """
         self._used = time.monotonic()
         sender = self._runs.setdefault(run, _Run())
         if step <= sender.last:

@@ -69,6 +69,7 @@ class _Tally:
 
     last: int = -1
     version: int = 0
+    attempt: str = ""
     began: dict[str, float] = field(default_factory=dict)
     ended: dict[str, float] = field(default_factory=dict)
 
@@ -110,7 +111,7 @@ class PolicyWeighting(Weighting):
         self.calendar = UpdateSchedule(config.student_warmup, config.reward.every, config.update_every)
         layout = states.layout
         self.policy = Policy(len(layout.teachers), layout.features) if start is None else start.policy
-        self.tally = _Tally()
+        self.tally = _Tally(attempt=line.attempt)
         self._acted: dict[int, _Acted] = {}
         self._asked = -1
 
@@ -132,10 +133,15 @@ class PolicyWeighting(Weighting):
         weights = None if start is None else {name: value.numpy() for name, value in start.policy.state_dict().items()}
         spec = PolicyTrainerSpec.from_config(config, layout, weights, inputs.lease_s)
         line = SelectorClient(spec, worker, inputs.run, config.shared)
-        if start is None:
-            states.fit(job.train.ids, job.train.rows().labels(job.train.ids), targets)
-        else:
+        states.scaling = line.scaling() if config.shared else {}
+        if states.scaling:
+            log.info("states are scaled as by the run that began the policy %s", config.shared)
+        elif start is not None:
             states.scaling = start.scaling
+        else:
+            states.fit(job.train.ids, job.train.rows().labels(job.train.ids), targets)
+        if config.shared:
+            states.scaling = line.agree(states.scaling)
         line.weights(None)  # RLlib takes seconds to import: the selector is ready before the first step, not within one
         return cls(
             config=config,
@@ -220,6 +226,7 @@ class PolicyWeighting(Weighting):
     def restore(self, folder: Path) -> None:
         """Both of them; no worker goes on before the selector is back."""
         self.tally = _Tally(**json.loads((folder / TALLY).read_text(encoding="utf-8")))
+        self.line.attempt = self.tally.attempt
         if self.config.shared is None and self.worker.rank == 0:
             self.line.restore((folder / STATE).read_bytes())
         collective.barrier(self.worker.world)
