@@ -4,10 +4,11 @@ Command:
     python -m raykd.workloads.label_budgets workloads/sst2.yaml runs/budgets --sizes 200,500,2000 --draws 10 [KEY=VALUE]
 
 Each draw takes other rows and another seed. Of its budget a fifth chooses the checkpoint; the split that the
-configuration calls validation is scored once, as the test. The arms of a draw are the student (labelled rows and the
-rest of train without labels), and with as many steps `alone`, `labeled` and `pseudo`. The student's rate is the one that
-is best for `alone` on a draw that is not reported. Intervals are those of `raykd compare`, adjusted over the three
-differences. Every run is a folder of its own: interrupt it and give the command again, finished runs are not done again.
+configuration calls validation is scored once, as the test. The arms of a draw are the student (labelled rows, and the
+rest of train without labels) and, with as many steps, `alone`, `labeled` and `pseudo`. The student's rate is the one
+that is best for `alone` on a draw that is not reported. Intervals are those of `raykd compare`, adjusted over all arms
+and the teacher. Every run is a folder of its own: interrupt it and give the command again, finished runs are not done
+again.
 """
 
 from __future__ import annotations
