@@ -49,6 +49,14 @@ class Feedback(ABC):
         """The student's logits_BC for its step with their graph, where `before` has computed them already."""
         return None
 
+    def differentiates(self, step: int) -> bool:
+        """Whether `before` takes u = J_S(θ)·v of this step, v the quiz's gradient after a pilot: see `derivative`."""
+        return False
+
+    def derivative(self, batch: Batch) -> torch.Tensor:
+        """u [B, C] of a micro-batch as `before` took it, nothing subtracted; where `differentiates`."""
+        raise NotImplementedError
+
     def after(self, now: Round, optimizer: torch.optim.Optimizer) -> None:
         """Called once the student has stepped."""
 

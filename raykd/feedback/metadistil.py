@@ -32,7 +32,7 @@ class MetaDistil(CotangentFeedback):
             return now.targets
         begun, measure = time.perf_counter(), self._measure_now()
         theta, micros = self._parameters(now), self._micros(now)
-        if self.settings.weight or not self.settings.rollback:
+        if self.differentiates(now.step):
             self._try_out(now, theta, micros, measure, begun)
         else:
             outputs = [cotangent.outputs_at(theta, micro, self.route) for micro in micros]
@@ -62,6 +62,14 @@ class MetaDistil(CotangentFeedback):
         self._send_feedback(now, micros, theta, outputs, directions, quiz, measure, begun)
         if not self.settings.rollback:
             self._keep(now, phi)
+
+    def differentiates(self, step: int) -> bool:
+        """In every round that has a quiz."""
+        return self.due(step) and bool(self.settings.weight or not self.settings.rollback)
+
+    def derivative(self, batch: Batch) -> torch.Tensor:
+        """Of the round's first quiz, along which the teachers' cotangents are taken too."""
+        return self._taken[batch.step, batch.micro]
 
     def logits(self, batch: Batch) -> torch.Tensor | None:
         """The pilot's: after the roll-back parameters and masks are the same."""

@@ -45,6 +45,7 @@ def experience(rng: np.random.Generator, weights: dict[str, np.ndarray], rows: i
         ids=rng.permutation(rows), states_BKF=states, actions_BK=actions.numpy().astype(np.float32),
         log_likelihood_B=likelihood.astype(np.float32), reward_B=gain, gain_B=gain,
         metric_B=np.zeros(rows, np.float32), class_B=classes,
+        influence_BK=np.zeros((rows, TEACHERS), np.float32),
     )  # fmt: skip
 
 
