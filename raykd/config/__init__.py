@@ -34,6 +34,7 @@ from raykd.config.trackers import TrackersConfig
 from raykd.config.training import FinetuneConfig, OptimConfig, TrainConfig
 from raykd.config.weighting import (
     FixedConfig,
+    OracleConfig,
     PolicyConfig,
     RewardConfig,
     UniformConfig,
@@ -65,6 +66,7 @@ __all__ = [
     "ObjectiveConfig",
     "OptimConfig",
     "OptunaSearchConfig",
+    "OracleConfig",
     "PBTConfig",
     "PolicyConfig",
     "PseudoLabelConfig",

@@ -23,6 +23,7 @@ from raykd.config.training import TrainConfig
 from raykd.config.weighting import (
     AnyWeighting,
     FixedConfig,
+    OracleConfig,
     PolicyConfig,
     UniformConfig,
     WeightingConfig,
@@ -117,6 +118,10 @@ class RunConfig(Section):
                 raise ValueError(f"baselines: {name} is fitted on the reward split: set data.reward to a share above 0")
         if isinstance(weighting, FixedConfig) and len(weighting.weights) != len(names):
             raise ValueError(f"weighting.weights: {len(weighting.weights)} weights for {len(names)} teachers")
+        if isinstance(weighting, OracleConfig):
+            for name in (weighting.plan or {}).values():
+                if name not in names:
+                    raise ValueError(f"weighting.plan: no teacher is named {name!r}: {', '.join(names)}")
         if isinstance(weighting, PolicyConfig):
             self._check_policy(weighting)
 
@@ -130,6 +135,8 @@ class RunConfig(Section):
             raise ValueError("weighting.cross_fit: it makes losses against labels honest, and some rows have no label")
         if policy.cross_fit and not any(isinstance(teacher, FinetunedTeacherConfig) for teacher in self.teachers):
             raise ValueError("weighting.cross_fit: no teacher is fine-tuned here (prepare: finetune)")
+        if policy.reward.type == "influence" and self.objective.alpha == 0:
+            raise ValueError("objective.alpha: with 0 no teacher has an influence: use another reward")
 
     def _check_feedback(self) -> None:
         feedback, names = self.feedback, self.teacher_names

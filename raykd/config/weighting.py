@@ -94,13 +94,27 @@ class EntropyConfig(WeightingConfig):
 
 
 class OracleConfig(WeightingConfig):
-    """All weight for the teacher whose loss against the row's label is smallest."""
+    """All weight for the teacher whose loss against the row's label is smallest, or for the one of the row's domain."""
 
     title = "each row's best teacher by its label"
     implementation = "raykd.weighting.rules:Oracle"
     needs_labels = True
 
     type: Literal["oracle"] = "oracle"
+    by: Literal["label", "domain"] = Field(
+        "label", description="label: the smallest loss against it; domain: the plan, whatever the teachers answer"
+    )
+    plan: dict[str, str] | None = Field(
+        None,
+        description="for each domain the teacher that is used there; null: the one of the domain's name",
+        examples=[{"books": "expert", "kitchen": "cook"}],
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> OracleConfig:
+        if self.plan is not None and self.by != "domain":
+            raise ValueError("plan: goes with `by: domain`")
+        return self
 
 
 class BestConfig(WeightingConfig):
@@ -129,12 +143,34 @@ class RewardConfig(Section):
 
     shorthand = "type"
 
-    type: Literal["r1", "r2", "r3"] = Field(
-        "r1", description="r1: −CE; r2: −CE − KD; r3: γ·r2 + (1 − γ)·accuracy on the reward split"
+    type: Literal["r1", "r2", "r3", "influence"] = Field(
+        "r1",
+        description="r1: −CE; r2: −CE − KD; r3: γ·r2 + (1 − γ)·fall of CE on the reward split; influence: how a"
+        " teacher's weight on the row would lower CE on the reward split",
     )
     every: int = Field(8, ge=1, description="student steps between two that are rewarded")
     gamma: float = Field(0.5, ge=0, le=1, description="γ of r3, the share of r2")
-    batch_size: int = Field(64, ge=1, description="rows of the reward split that r3 draws each time")
+    batch_size: int = Field(
+        64, ge=1, description="rows of the reward split that r3 and influence draw each time; all, where it has no more"
+    )
+    gradient: Literal["expected", "sampled"] = Field(
+        "expected",
+        description="of influence: in expectation over the choices, or by the choices made (Reinforce)",
+    )
+    replay: int = Field(
+        0, ge=0, description="rows of so many earlier updates are used again; influence in expectation only"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> RewardConfig:
+        if self.replay and not self.expected:
+            raise ValueError("replay: needs `type: influence` in expectation: other rewards are those of one choice")
+        return self
+
+    @property
+    def expected(self) -> bool:
+        """Whether the policy's gradient is taken in expectation over its choices."""
+        return self.type == "influence" and self.gradient == "expected"
 
 
 class PolicyConfig(WeightingConfig):
@@ -154,6 +190,9 @@ class PolicyConfig(WeightingConfig):
     reward: RewardConfig = Field(RewardConfig(), description="what the policy is rewarded for")
     student_warmup: int = Field(0, ge=0, description="first student steps with uniform weights and no policy")
     policy_warmup: int = Field(0, ge=0, description="steps after them where all teachers count and the policy trains")
+    hidden_width: int = Field(
+        0, ge=0, description="units of the policy's hidden layer for each teacher; 0: linear in the state"
+    )
     lr: float = Field(0.02, gt=0, description="learning rate of the policy (Adam)")
     entropy_bonus: float = Field(0.01, ge=0, description="weight of the policy's entropy in its loss")
     clip_ratio: float = Field(
@@ -192,8 +231,8 @@ class PolicyConfig(WeightingConfig):
 
     @property
     def needs_reward_split(self) -> bool:
-        """For r3, which scores the student on rows of it."""
-        return self.reward.type == "r3"
+        """For r3 and influence, which look at the student's loss on rows of it."""
+        return self.reward.type in ("r3", "influence")
 
 
 AnyWeighting = Annotated[WeightingConfig, OneOf()]

@@ -52,6 +52,14 @@ class Feedback(ABC):
     def gradient_summed(self, now: Round) -> None:
         """Called before the student steps: each `.grad` of its model is the sum over micro-batches and workers."""
 
+    def differentiates(self, step: int) -> bool:
+        """Whether `before` takes u = J_S(θ)·v of this step, v the quiz's gradient after a pilot: see `derivative`."""
+        return False
+
+    def derivative(self, batch: Batch) -> torch.Tensor:
+        """u [B, C] of a micro-batch as `before` took it, nothing subtracted; where `differentiates`."""
+        raise NotImplementedError
+
     def after(self, now: Round, optimizer: torch.optim.Optimizer) -> None:
         """Called once the student has stepped."""
 

@@ -55,6 +55,7 @@ class CotangentFeedback(Feedback):
         weights = torch.float64 if context.dtype == torch.float64 else torch.float32
         self.route, self.reason = cotangent.choose_route(self.settings.route, weights, context.worker.device)
         self.tally = _Tally()
+        self._taken: dict[tuple[int, int], torch.Tensor] = {}
 
     def due(self, step: int) -> bool:
         """Each `every` steps from `start` on."""
@@ -171,17 +172,19 @@ class CotangentFeedback(Feedback):
             quiz: this worker's shares of the quiz losses `before` and `after`, for the log.
         """
         teachers, rank = self.context.teachers, self.context.worker.rank
-        along = [self._derivatives(now, theta, v, micros, outputs) for v in directions]
+        raw = [self._derivatives(theta, v, micros, outputs) for v in directions]
+        self._taken = {(b.step, b.micro): u for b, (u,) in zip(now.batches, raw[0], strict=True)} if raw else {}
+        along = [self._centred(now, theta, us) for us in raw]
         for k, (batch, micro, at) in enumerate(zip(now.batches, micros, outputs, strict=True)):
             parts = [cotangent.cotangents(micro, at, us[k])[0] for us in along] or [torch.zeros_like(micro.served[0])]
             teachers.send((batch.step, rank, batch.micro), self._messages(batch, at, parts))
         self._count(now.step, teachers.step(measure), quiz, begun)
 
-    def _derivatives(
-        self, now: Round, theta: Params, v: Params, micros: Sequence[Micro], outputs: list[Outputs]
-    ) -> list[Outputs]:
+    def _derivatives(self, theta: Params, v: Params, micros: Sequence[Micro], outputs: list[Outputs]) -> list[Outputs]:
         pairs = zip(micros, outputs, strict=True)
-        us = [cotangent.derivative(self.route, theta, v, micro, output) for micro, output in pairs]
+        return [cotangent.derivative(self.route, theta, v, micro, output) for micro, output in pairs]
+
+    def _centred(self, now: Round, theta: Params, us: list[Outputs]) -> list[Outputs]:
         if not self.settings.centred:
             return us
         like = next(iter(theta.values())).new_zeros(self.context.task.classes)

@@ -41,7 +41,7 @@ class MetaDistil(KeptStep):
             return now.targets
         begun, measure = time.perf_counter(), self._measure_now()
         theta, micros = self._parameters(now), self._micros(now)
-        if self.settings.weight:
+        if self.differentiates(now.step):
             self._try_out(now, theta, micros, measure, begun)
         else:
             outputs = [cotangent.outputs_at(theta, micro, self.route) for micro in micros]
@@ -74,6 +74,14 @@ class MetaDistil(KeptStep):
         """Without the roll-back: the quiz after the student's own step, and the teachers' step."""
         if not self.settings.rollback:
             super().after(now, optimizer)
+
+    def differentiates(self, step: int) -> bool:
+        """In every round that has a pilot and its quiz."""
+        return self.due(step) and self.settings.rollback and bool(self.settings.weight)
+
+    def derivative(self, batch: Batch) -> torch.Tensor:
+        """Of the round's first quiz, along which the teachers' cotangents are taken too."""
+        return self._taken[batch.step, batch.micro]
 
     def logits(self, batch: Batch) -> torch.Tensor | None:
         """The pilot's: after the roll-back parameters and masks are the same."""

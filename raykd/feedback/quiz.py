@@ -22,8 +22,20 @@ class QuizLoss:
         self, model: PreTrainedModel, step: int, draw: int
     ) -> Callable[[Mapping[str, torch.Tensor]], torch.Tensor]:
         """This worker's share of ℓ, each row weighing 1 / rows."""
-        encoded, labels_B = self.sampler.mine(step, draw)
+        return self._share(model, *self.sampler.mine(step, draw))
 
+    def parts(
+        self, model: PreTrainedModel, step: int, draw: int, rows: int
+    ) -> list[Callable[[Mapping[str, torch.Tensor]], torch.Tensor]]:
+        """The same share as a sum of parts of so many rows, so that a large quiz holds the graph of few."""
+        encoded, labels_B = self.sampler.mine(step, draw)
+        places = range(0, max(1, len(labels_B)), rows)
+        each = [({name: t[at : at + rows] for name, t in encoded.items()}, labels_B[at : at + rows]) for at in places]
+        return [self._share(model, *part) for part in each]
+
+    def _share(
+        self, model: PreTrainedModel, encoded: dict[str, torch.Tensor], labels_B: torch.Tensor
+    ) -> Callable[[Mapping[str, torch.Tensor]], torch.Tensor]:
         def loss(parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
             if not len(labels_B):
                 return torch.zeros((), dtype=next(iter(parameters.values())).dtype, device=labels_B.device)

@@ -26,11 +26,20 @@ class SoftenedKL:
     def per_example(
         self, student_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor
     ) -> torch.Tensor:
-        """KD_τ of each row, [B]; student_BC and targets_KBC are logits, weights_BK sum to 1 over K."""
+        """KD_τ of each row, [B]; student_BC and targets_KBC are logits, weights_BK sum to 1 over K.
+
+        Where weights_BK requires a gradient, the mixed derivative ∂²KD/∂z_S∂w is finite, at weights of 0 too.
+        """
         if student_BC.shape[1] == 1:
             return squared_error(student_BC, targets_KBC, weights_BK)
         tau = self.temperature
         teacher_log_KBC = F.log_softmax(targets_KBC / tau, dim=-1)
+        if weights_BK.requires_grad:
+            # Of log w the derivative at a weight of 0, and of log q where q underflows, is infinite: the blend itself
+            # is linear in w, and ∂KD/∂z_S depends on w through it alone.
+            blend_BC = torch.einsum("bk,kbc->bc", weights_BK, teacher_log_KBC.exp())
+            log_student_BC = F.log_softmax(student_BC / tau, dim=-1)
+            return tau**2 * -(torch.special.entr(blend_BC) + blend_BC * log_student_BC).sum(-1)
         # log q by logsumexp: a weight of 0 becomes −inf and drops out without a 0 · −inf.
         log_blend_BC = torch.logsumexp(teacher_log_KBC + weights_BK.T.log().unsqueeze(-1), dim=0)
         return softened_kl(log_blend_BC, student_BC, tau)

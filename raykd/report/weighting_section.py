@@ -13,8 +13,8 @@ from raykd.report.weighting_data import GROUPS, WeightingData
 REWARDS = {
     "r1": "the negative of the student's loss against the label after its step",
     "r2": "the negative of the student's loss against the label and the teachers after its step",
-    "r3": "the negative of the student's loss after its step, blended with its accuracy on the reward split (in a "
-    "regression: minus its squared error)",
+    "r3": "the negative of the student's loss after its step, blended with the fall of its loss on the reward split",
+    "influence": "how much a teacher's weight on a row would lower the student's loss on held-out rows",
 }
 MODES = {
     "sample": "At every step the teachers were drawn from its probabilities",

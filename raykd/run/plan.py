@@ -17,6 +17,7 @@ from raykd.config import (
     GivenTeacherConfig,
     ModelConfig,
     OptimConfig,
+    OracleConfig,
     PBTConfig,
     PolicyConfig,
     RunConfig,
@@ -30,8 +31,9 @@ from raykd.models import CheckpointInfo
 from raykd.run.arms import baseline_rows, baseline_training, student_rows
 from raykd.teachers import finetune
 from raykd.training.optim import steps_per_epoch, total_steps
-from raykd.weighting.policy.model import StateSpec, load_for
-from raykd.weighting.policy.weighting import UpdateSchedule
+from raykd.weighting.policy.model import Policy, StateSpec, load_for
+from raykd.weighting.policy.schedule import UpdateSchedule
+from raykd.weighting.rules import planned_teachers
 
 ADAM_BYTES = 16
 """Bytes a trainable parameter takes: weight, gradient and AdamW's two moments in float32."""
@@ -49,6 +51,8 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
     """
     for choice in (config.objective, config.weighting, config.feedback, *config.baseline_weightings.values()):
         load_implementation(choice)
+    if isinstance(config.weighting, OracleConfig) and config.weighting.by == "domain":
+        planned_teachers(config.weighting, config.teacher_names, corpus.rows("train").domains(corpus.ids["train"]))
     inspect = functools.cache(models.inspect)
     rows = {purpose: len(ids) for purpose, ids in corpus.ids.items() if len(ids)}
     learnt = len(student_rows(config, corpus).ids)
@@ -88,14 +92,17 @@ def _policy(config: RunConfig, task: Task, rows: int, inspect: Inspect) -> dict[
         info = inspect(encoder)
         info.check_length(config.data.max_length)
         hidden = info.hidden_size or 0
-    layout = StateSpec(tuple(config.teacher_names), hidden, task.classes, settings.student_state)
+    layout = StateSpec(
+        tuple(config.teacher_names), hidden, task.classes, settings.student_state, config.data.unlabeled is None
+    )
     if settings.start_from is not None:
-        load_for(layout, Path(settings.start_from).expanduser())
+        load_for(layout, settings.hidden_width, Path(settings.start_from).expanduser())
+    policy = Policy(len(layout.teachers), layout.features, settings.hidden_width)
     calendar = UpdateSchedule(settings.student_warmup, settings.reward.every, settings.update_every)
     copies = sum(isinstance(teacher, FinetunedTeacherConfig) for teacher in config.teachers) * settings.cross_fit
     return {
         "type": "policy",
-        "parameters": len(layout.teachers) * (layout.features + 1),
+        "parameters": sum(p.numel() for p in policy.parameters()),
         "updates": calendar.count(total_steps(rows, config.train) - 1) // settings.update_every,
         "sentences": settings.sentence_encoder or settings.sentence_teacher or config.teacher_names[0],
         "copies": copies,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from raykd.models import forward
 from raykd.objective import Objective
 from raykd.training.dropout import DropoutReplay, dropout_seed
 from raykd.training.job import Step, StepLoss
-from raykd.weighting import Stepped, Weighting
+from raykd.weighting import Stepped, Stepping, Weighting
 
 
 class Targets(Protocol):
@@ -142,6 +142,10 @@ class DistillStep(Step):
             )
             for batch, targets_KBC, weights_BK in each
         }
+        if looks_back:
+            begun = time.perf_counter()
+            self.weighting.begin(model, step, self.feedback.differentiates(step))
+            self.timers.targets_s += time.perf_counter() - begun
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> StepLoss:
         """The blended loss of a micro-batch, each row weighing 1 / batch.global_rows."""
@@ -151,6 +155,8 @@ class DistillStep(Step):
             with self.feedback.kernels(), now.replay:
                 logits_BC = forward.logits(model, batch.encoded)
         begun = time.perf_counter()
+        if self.weighting.observes(batch.step):
+            self.weighting.look_ahead(model, self._stepping(model, batch, logits_BC.detach()))
         # The small algebra of the loss is done in full precision, also where the forward pass is in bfloat16.
         soft_B, hard_B = self.distill_loss.parts(logits_BC.to(self.dtype), now.targets_KBC, now.weights_BK, batch)
         self.timers.targets_s += time.perf_counter() - begun
@@ -206,6 +212,20 @@ class DistillStep(Step):
     def _weigh(self, model: PreTrainedModel, batch: Batch, logits_KBC: torch.Tensor) -> torch.Tensor:
         student_BC = forward.predicted(model, batch.encoded) if self.weighting.needs_student else None
         return self.weighting.weigh(batch, logits_KBC, student_BC)
+
+    def _stepping(self, model: PreTrainedModel, batch: Batch, logits_BC: torch.Tensor) -> Stepping:
+        now, key = self._now[batch.micro], self.dropout_key
+
+        def at(parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            torch.manual_seed(dropout_seed(key.seed, batch.step, batch.micro, key.rank))
+            with self.feedback.kernels(), now.replay:
+                return forward.logits_at(model, parameters, batch.encoded)
+
+        def share(logits_BC: torch.Tensor, weights_BK: torch.Tensor) -> torch.Tensor:
+            return self.distill_loss.share(logits_BC.to(self.dtype), now.targets_KBC, weights_BK, batch)
+
+        u_BC = self.feedback.derivative(batch) if self.feedback.differentiates(batch.step) else None
+        return Stepping(batch, now.weights_BK, logits_BC, key.cast, at, share, u_BC)
 
     def _stepped(self, model: PreTrainedModel, batch: Batch) -> Stepped:
         now = self._now[batch.micro]

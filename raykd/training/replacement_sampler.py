@@ -21,6 +21,7 @@ class ReplacementSampler:
         ids: the rows to draw from.
         rows: of a draw, over all workers.
         apart_from: the ids of a step's own batch, where the draw is from the training rows.
+        at_most_once: where a draw would be of as many rows as there are, or more, it is all of them, each once.
     """
 
     def __init__(
@@ -32,12 +33,17 @@ class ReplacementSampler:
         seed: int,
         worker: WorkerContext,
         apart_from: Callable[[int], np.ndarray] | None = None,
+        at_most_once: bool = False,
     ) -> None:
-        self.purpose, self.encoder, self.ids, self.rows = purpose, encoder, ids, rows
+        self.whole = at_most_once and rows >= len(ids)
+        self.purpose, self.encoder, self.ids = purpose, encoder, ids
+        self.rows = len(ids) if self.whole else rows
         self.seed, self.worker, self.apart_from = seed, worker, apart_from
 
     def draw(self, step: int, draw: int = 0) -> np.ndarray:
         """The ids of all workers."""
+        if self.whole:
+            return self.ids
         words = np.array([self.seed, zlib.crc32(f"{self.purpose}/{step}/{draw}".encode())], dtype=np.uint64)
         rng = np.random.Generator(np.random.Philox(key=words))
         ids = self.ids if self.apart_from is None else np.setdiff1d(self.ids, self.apart_from(step))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,28 @@ from transformers import PreTrainedModel
 
 from raykd.data.batch import Batch
 from raykd.weighting.inputs import WeightingInputs
+
+
+@dataclass(frozen=True)
+class Stepping:
+    """A micro-batch whose loss the student is about to take, its parameters still as they were.
+
+    Attributes:
+        weights_BK: as `weigh` has given them.
+        logits_BC: the step's own, without a graph.
+        cast: the precision that they were computed in.
+        at: parameters by name → logits_BC under the step's dropout masks.
+        share: logits_BC, weights_BK → the rows' share of L_S, a scalar; each row weighs 1 / batch.global_rows.
+        derivative_BC: u, where a feedback has taken it in this step.
+    """
+
+    batch: Batch
+    weights_BK: torch.Tensor
+    logits_BC: torch.Tensor
+    cast: torch.dtype
+    at: Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
+    share: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    derivative_BC: torch.Tensor | None
 
 
 @dataclass(frozen=True)
@@ -49,8 +71,18 @@ class Weighting(ABC):
         """Weights [B, K] ≥ 0 that sum to 1 over K, without a gradient. Drawn once a round."""
 
     def observes(self, step: int) -> bool:
-        """Whether `observe` will ask what this step led to; its dropout masks are kept until then."""
+        """Whether `begin`, `look_ahead` and `observe` are called; the step's dropout masks are kept until then."""
         return False
+
+    def begin(self, model: PreTrainedModel, step: int, derivative_known: bool) -> None:
+        """Before a step that it `observes`, the weights being drawn; on workers without rows too.
+
+        Args:
+            derivative_known: each `Stepping` of this step brings its u.
+        """
+
+    def look_ahead(self, model: PreTrainedModel, stepping: Stepping) -> None:
+        """Within a step that it `observes`, for each micro-batch after the student's forward pass."""
 
     def observe(self, model: PreTrainedModel, step: int, stepped: list[Stepped]) -> None:
         """After the student's step, what the weights led to; a worker without rows has no micro-batch."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from raykd.config import FixedConfig, WeightingConfig
+from raykd.config import FixedConfig, OracleConfig, WeightingConfig
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
+from raykd.errors import ConfigError
 from raykd.weighting.base import Weighting
-from raykd.weighting.inputs import WeightingInputs
+from raykd.weighting.inputs import WeightingInputs, needed
 
 
 def gold_losses(task: Task, logits_KBC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
@@ -108,18 +109,37 @@ class Entropy(Weighting):
 
 
 class Oracle(Weighting):
-    """The teacher with the smallest loss against the row's label: the best that choosing one by its answer can do."""
+    """The teacher with the smallest loss against the row's label: the best that choosing one by its answer can do.
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    Or the teacher that a plan names for the row's domain: where it is known whom to hear, the most that any choice of
+    teachers can gain.
+
+    Args:
+        planned: ids → the place of each row's teacher among the K; None: by the label.
+    """
+
+    def __init__(self, task: Task, planned: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        self.task, self.planned = task, planned
 
     @classmethod
-    def from_config(cls, config: WeightingConfig, inputs: WeightingInputs) -> Self:
-        """Compares teachers by the task's loss against the label."""
-        return cls(inputs.task)
+    def from_config(cls, config: OracleConfig, inputs: WeightingInputs) -> Self:
+        """By the label or by the domains of the training rows; errors as for `planned_teachers`."""
+        if config.by == "label":
+            return cls(inputs.task)
+        train = needed(inputs.job, "the student's job").train
+        rows = train.rows()
+        places = planned_teachers(config, inputs.teachers, rows.domains(train.ids))
+
+        def planned(ids: np.ndarray) -> np.ndarray:
+            return np.array([places[domain] for domain in rows.domains(ids) or []], np.int64)
+
+        return cls(inputs.task, planned)
 
     def weigh(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None = None) -> torch.Tensor:
-        """1 for the row's best teacher, [B, K]."""
+        """1 for the row's best or planned teacher, [B, K]."""
+        if self.planned is not None:
+            planned_B = torch.from_numpy(self.planned(batch.ids)).to(logits_KBC.device)
+            return F.one_hot(planned_B, logits_KBC.shape[0]).to(logits_KBC.dtype)
         best_B = gold_losses(self.task, logits_KBC, batch.labels_B).argmin(0)
         return F.one_hot(best_B, logits_KBC.shape[0]).to(logits_KBC.dtype)
 
@@ -130,6 +150,22 @@ def surer(logits_KBC: torch.Tensor) -> torch.Tensor:
     total_B1 = entropy_BK.sum(-1, keepdim=True)
     equal = torch.full_like(entropy_BK, 1.0 / entropy_BK.shape[1])
     return _complement(torch.where(total_B1 > 0, entropy_BK / total_B1.where(total_B1 > 0, 1.0), equal))
+
+
+def planned_teachers(config: OracleConfig, teachers: Sequence[str], domains: Sequence[str] | None) -> dict[str, int]:
+    """For each of the domains the place of its teacher among the K.
+
+    Raises:
+        ConfigError: there are no domains, or one has no teacher.
+    """
+    if domains is None:
+        raise ConfigError("weighting.by", "the training rows have no domain column", "name it as data.domain")
+    names = {domain: (config.plan or {}).get(domain, domain) for domain in sorted(set(domains))}
+    for domain, name in names.items():
+        if name not in teachers:
+            what = f"no teacher is planned for the domain {domain!r}; teachers are {', '.join(teachers)}"
+            raise ConfigError("weighting.by", what, "name one for it under weighting.plan")
+    return {domain: list(teachers).index(name) for domain, name in names.items()}
 
 
 def _complement(share_BK: torch.Tensor) -> torch.Tensor:

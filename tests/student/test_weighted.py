@@ -17,12 +17,17 @@ import torch
 from logs import events, losses
 from tiny import TOKENIZER_TEACHERS as TEACHERS
 from tiny import Configure
+from torch import Tensor
 
 from raykd import api
 from raykd.config import RunConfig, baseline_rules
 from raykd.errors import ConfigError, Interrupted
+from raykd.feedback import QuizLoss
 from raykd.records.run_result import RunResult, SplitUse, WeightingResult
+from raykd.run.context import open_corpus
+from raykd.weighting import Stepping
 from raykd.weighting.policy import model as policy
+from raykd.weighting.policy.influence import Influence
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -94,10 +99,12 @@ def test_a_policy_learns_while_the_student_does(configure: Configure, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reward", ["r2", "r3"])
+@pytest.mark.parametrize("reward", ["r2", "r3", "influence", "sampled"])
 def test_two_workers_learn_the_same_policy(configure: Configure, tmp_path: Path, reward: str) -> None:
     """Unequal shards of 33 rows, a last batch of 9; float64 student, so the rewards differ in rounding alone."""
+    gradient, reward = ("sampled", "influence") if reward == "sampled" else ("expected", reward)
     settings = [
+        f"weighting.reward.gradient={gradient}", "train.gradient_accumulation=2",
         *EXACT, "train.batch_size=33", "train.epochs=1", "weighting.type=policy", "weighting.reward.every=1",
         f"weighting.reward.type={reward}", "data.reward=0.1", "weighting.reward.batch_size=7", "weighting.mode=prob",
     ]  # fmt: skip
@@ -129,13 +136,17 @@ def interrupted(config: RunConfig, folder: Path, step: int, monkeypatch: pytest.
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "weighting",
+    ["reward: {every: 3}", "reward: {type: influence, every: 3, batch_size: 8, replay: 2}, hidden_width: 6"],
+)
 def test_a_resumed_run_is_the_undisturbed_one(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighting: str
 ) -> None:
     """Bit for bit: student and policy, cut in the midst of an update that gathers three rewarded steps."""
     settings = [
-        "weighting={type: policy, reward: {every: 3}, update_every: 3, lr: 0.2}", "train.epochs=8",
-        "student.dropout=0.1", "student.hidden_size=32",
+        f"weighting={{type: policy, {weighting}, update_every: 3, lr: 0.2}}", "train.epochs=8",
+        "student.dropout=0.1", "student.hidden_size=32", "data.reward=0.1",
     ]  # fmt: skip
     whole = api.distill(configure(*settings, teachers=TEACHERS), tmp_path / "whole")
     config = configure(*settings, teachers=TEACHERS)
@@ -143,7 +154,7 @@ def test_a_resumed_run_is_the_undisturbed_one(
     again = api.distill(config, tmp_path / "cut")
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert policy_updates(tmp_path / "cut") == policy_updates(tmp_path / "whole")
-    assert len(policy_updates(tmp_path / "whole")) == 7
+    assert len(policy_updates(tmp_path / "whole")) == 6
     assert weighting_of(again) == weighting_of(whole)
     for name, value in policy.load(tmp_path / "whole" / "policy").policy.state_dict().items():
         assert torch.equal(value, policy.load(tmp_path / "cut" / "policy").policy.state_dict()[name])
@@ -200,9 +211,67 @@ def test_a_policy_goes_on_from_an_export_and_sees_the_student(configure: Configu
     assert weighting_of(second).updates == 0
     for name, value in policy.load(tmp_path / "first" / "policy").policy.state_dict().items():
         assert torch.equal(value, policy.load(tmp_path / "second" / "policy").policy.state_dict()[name])
+    frozen["hidden_width"] = 4
+    with pytest.raises(ConfigError, match="has a hidden_width of 0; this run has 4"):
+        api.check(configure(teachers=TEACHERS, weighting=frozen))
+    frozen["hidden_width"] = 0
     frozen["student_state"] = False
     with pytest.raises(ConfigError, match="was trained for teachers wordpiece, bpe"):
         api.check(configure(teachers=TEACHERS, weighting=frozen))
+
+
+@pytest.mark.slow
+def test_influence_takes_the_derivative_of_metadistils_quiz(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rewarded round of MetaDistil has u already: the reward split is asked in the other rewarded steps alone."""
+    asked: list[int] = []
+    parts = QuizLoss.parts
+
+    def counted(self: QuizLoss, model: Any, step: int, draw: int, rows: int) -> Any:
+        asked.append(step)
+        return parts(self, model, step, draw, rows)
+
+    monkeypatch.setattr(QuizLoss, "parts", counted)
+    seen: dict[tuple[int, bool], Tensor] = {}
+    of = Influence.of
+
+    def kept(self: Influence, model: Any, stepping: Stepping) -> Tensor:
+        r_BK = of(self, model, stepping)
+        u_BC = stepping.derivative_BC
+        seen[stepping.batch.step, u_BC is None] = r_BK
+        # What the feedback centres for its teachers is not taken out of the policy's.
+        assert u_BC is None or u_BC.mean(0).abs().max() > 1e-3 * u_BC.abs().max()
+        return r_BK
+
+    monkeypatch.setattr(Influence, "of", kept)
+    config = configure(
+        "weighting={type: policy, reward: {type: influence, every: 1}}", "train.max_steps=4", "data.quiz=0.1",
+        "feedback={type: metadistil, every: 2, centred: true}", teachers=TEACHERS,
+    )  # fmt: skip
+    result = api.distill(config, tmp_path)
+    assert asked == [1, 3]
+    assert sorted(seen) == [(0, False), (1, True), (2, False), (3, True)]
+    assert all(torch.isfinite(r_BK).all() and r_BK.abs().max() > 0 for r_BK in seen.values())
+    assert weighting_of(result).updates == 4
+    assert weighting_of(result).reward == "influence"
+    assert result.splits["reward"].used_for == ["the policy's reward"]
+
+
+def test_a_plan_by_domain_is_an_arm(configure: Configure, tmp_path: Path) -> None:
+    """The teacher of the domain's name, or the one that `plan` names; others are refused before anything runs."""
+    rows = configure(teachers=TEACHERS)
+    domains = sorted(set(open_corpus(rows)[0].rows("train").domains(np.arange(240)) or []))
+    plan = {domain: TEACHERS[k % 2]["name"] for k, domain in enumerate(domains)}
+    weighting = {"type": "oracle", "by": "domain", "plan": plan}
+    result = api.distill(configure("train.max_steps=2", teachers=TEACHERS, weighting=weighting), tmp_path)
+    planned = weighting_of(result).teacher_weights
+    assert planned is not None
+    for group in planned.groups["domain"]:
+        assert group.weight == {name: float(plan[group.group] == name) for name in ("wordpiece", "bpe")}
+    for wrong in ({"by": "domain"}, {"by": "domain", "plan": {domains[0]: "bpe"}}):
+        with pytest.raises(ConfigError, match="no teacher is planned for the domain"):
+            api.check(configure(teachers=TEACHERS, weighting={"type": "oracle", **wrong}))
 
 
 @pytest.mark.slow
@@ -238,6 +307,11 @@ def test_policy_weights_and_teachers_that_learn(configure: Configure, tmp_path: 
         (["baselines=[best]"], "best is fitted on the reward split"),
         (["weighting=entropy", "task=regression"], "a regression has none"),
         (["weighting=polcy"], "policy"),
+        (["weighting={type: oracle, plan: {books: bpe}}"], "goes with `by: domain`"),
+        (["weighting={type: oracle, by: domain, plan: {books: nobody}}"], "no teacher is named 'nobody'"),
+        (["weighting={type: policy, reward: {replay: 3}}"], "needs `type: influence` in expectation"),
+        (["weighting={type: policy, reward: influence}", "data.reward=0"], "data.reward"),
+        (["weighting={type: policy, reward: influence}", "objective.alpha=0"], "no teacher has an influence"),
     ],
 )
 def test_a_weighting_that_cannot_be_is_refused(configure: Configure, overrides: list[str], message: str) -> None:

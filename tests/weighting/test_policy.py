@@ -11,7 +11,7 @@ import torch
 from raykd.errors import ConfigError
 from raykd.weighting.policy import model as policy
 from raykd.weighting.policy.model import Exported, Policy, StateSpec
-from raykd.weighting.policy.weighting import UpdateSchedule
+from raykd.weighting.policy.schedule import UpdateSchedule
 
 LOGITS_BK = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

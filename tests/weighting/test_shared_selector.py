@@ -54,6 +54,7 @@ def experience(rng: np.random.Generator) -> Experience:
         ids=np.arange(ROWS), states_BKF=rng.normal(size=(ROWS, 3, LAYOUT.features)).astype(np.float32),
         actions_BK=actions, log_likelihood_B=np.full(ROWS, 3 * np.log(0.5), np.float32), reward_B=gain, gain_B=gain,
         metric_B=np.zeros(ROWS, np.float32), class_B=rng.integers(2, size=ROWS),
+        influence_BK=np.zeros((ROWS, 3), np.float32),
     )  # fmt: skip
 
 

@@ -122,11 +122,15 @@ class SelectorClient:
 
     def _check(self, shared: str) -> None:
         """Refuses a selector that other runs feed with states of another kind."""
-        theirs: StateSpec = self._get(self._call.layout.remote())
+        theirs, form = self._get(self._call.layout.remote())
+        mine = self.spec.form
+        if form != mine:
+            what = f"has {form[0]} hidden units and learns from {form[1]}; this run has {mine[0]} and {mine[1]}"
+            raise ConfigError(f"weighting.shared {shared}", what, "give this run's another name")
         if theirs != self.spec.layout:
             what = f"is fed by runs with teachers {', '.join(theirs.teachers)} and {theirs.features} features a state"
-            mine = f"this run has {', '.join(self.spec.layout.teachers)} and {self.spec.layout.features}"
-            raise ConfigError(f"weighting.shared {shared}", f"{what}; {mine}", "give this run's another name")
+            here = f"this run has {', '.join(self.spec.layout.teachers)} and {self.spec.layout.features}"
+            raise ConfigError(f"weighting.shared {shared}", f"{what}; {here}", "give this run's another name")
 
     @property
     def _call(self) -> Any:
@@ -164,9 +168,9 @@ class _PolicyTrainerActor:
         self._scaling = self._scaling or offered or {}
         return self._scaling
 
-    def layout(self) -> StateSpec:
-        """What its states are made of."""
-        return self.learner.spec.layout
+    def layout(self) -> tuple[StateSpec, tuple[int, str]]:
+        """What its states are made of, and its form."""
+        return self.learner.spec.layout, self.learner.spec.form
 
     def weights(self, version: int | None) -> PolicyVersion | None:
         """The weights of a version; see `PolicyTrainer.weights`."""

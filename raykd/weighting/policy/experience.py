@@ -17,6 +17,10 @@ class PolicyTrainerSpec:
 
     Attributes:
         layout: of its states, and for which teachers.
+        hidden_width: of the policy's hidden layer; 0: none.
+        reward: its type.
+        expected: the gradient is taken in expectation over the choices, of `influence_BK`.
+        replay: earlier updates whose rows are used again.
         start: the policy's weights to start from, None for undecided ones.
         lease_s: a shared one ends so long after its last call; None: it lives and dies with its run.
     """
@@ -27,8 +31,18 @@ class PolicyTrainerSpec:
     entropy_bonus: float
     update_every: int
     passes: int
+    hidden_width: int = 0
+    reward: str = "r1"
+    expected: bool = False
+    replay: int = 0
     start: dict[str, np.ndarray] | None = None
     lease_s: float | None = None
+
+    @property
+    def form(self) -> tuple[int, str]:
+        """What runs that share a policy must have in common beside the layout: hidden units, kind of reward."""
+        kind = "r1, r2 or r3" if self.reward != "influence" else "expected influence" if self.expected else "influence"
+        return self.hidden_width, kind
 
     @classmethod
     def from_config(
@@ -42,6 +56,10 @@ class PolicyTrainerSpec:
             entropy_bonus=config.entropy_bonus,
             update_every=config.update_every,
             passes=config.passes,
+            hidden_width=config.hidden_width,
+            reward=config.reward.type,
+            expected=config.reward.expected,
+            replay=config.reward.replay,
             start=start,
             lease_s=lease_s if config.shared else None,
         )
@@ -67,6 +85,7 @@ class Experience:
             change.
         metric_B: what all rows of the step share: r3's metric.
         class_B: rows are compared with those of their class; 0 in a regression.
+        influence_BK: r_ik less its mean over k, of each teacher whether it was chosen or not; 0 with other rewards.
     """
 
     ids: np.ndarray
@@ -77,6 +96,7 @@ class Experience:
     gain_B: np.ndarray
     metric_B: np.ndarray
     class_B: np.ndarray
+    influence_BK: np.ndarray
 
     @classmethod
     def joined(cls, parts: Sequence[Experience], by_id: bool = True) -> Experience:
@@ -87,9 +107,13 @@ class Experience:
         order = np.argsort(whole.ids, kind="stable")
         return cls(**{f.name: getattr(whole, f.name)[order] for f in fields(cls)})
 
+    def of(self, kept_B: np.ndarray) -> Experience:
+        """Some of the rows, by a mask."""
+        return Experience(**{f.name: getattr(self, f.name)[kept_B] for f in fields(self)})
+
     @classmethod
     def none(cls, teachers: int, features: int) -> Experience:
         """The experience of a worker without rows."""
         ids, states = np.empty(0, np.int64), np.empty((0, teachers, features), np.float32)
-        numbers = np.empty(0, np.float32)
-        return cls(ids, states, np.empty((0, teachers), np.float32), numbers, numbers, numbers, numbers, ids)
+        numbers, cells = np.empty(0, np.float32), np.empty((0, teachers), np.float32)
+        return cls(ids, states, cells, numbers, numbers, numbers, numbers, ids, cells)

@@ -32,12 +32,15 @@ class StateSpec:
         hidden: width of the sentence vector.
         classes: 1 in a regression, where the prediction stands for the probabilities.
         student: whether the student's entropy and its distance from the teacher are in it.
+        labeled: whether the teacher's loss against the label is in it; else the entropy of its answer, so that a state
+            does not tell rows with a label from rows without.
     """
 
     teachers: tuple[str, ...]
     hidden: int
     classes: int
     student: bool
+    labeled: bool = True
 
     @property
     def features(self) -> int:
@@ -46,16 +49,29 @@ class StateSpec:
 
 
 class Policy(nn.Module):
-    """Logits of the choices; it starts undecided, at π = 1/2 everywhere."""
+    """Logits of the choices; it starts undecided, at π = 1/2 everywhere.
 
-    def __init__(self, teachers: int, features: int) -> None:
+    Args:
+        width: units D of a hidden layer for each teacher, tanh(W_k s_ik + c_k) in place of s_ik; 0: none. Its initial
+            weights follow from the shapes alone, so that workers and trainer begin with the same.
+    """
+
+    def __init__(self, teachers: int, features: int, width: int = 0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(teachers, features))
+        self.width = width
+        if width:
+            generator = torch.Generator().manual_seed(0)
+            self.hidden_weight = nn.Parameter(torch.randn(teachers, width, features, generator=generator))
+            self.hidden_bias = nn.Parameter(torch.zeros(teachers, width))
+        self.weight = nn.Parameter(torch.zeros(teachers, width or features))
         self.bias = nn.Parameter(torch.zeros(teachers))
 
     def forward(self, states_BKF: torch.Tensor) -> torch.Tensor:
         """log π/(1 − π), [B, K]."""
-        return (states_BKF * self.weight).sum(-1) + self.bias
+        inputs_BKD = states_BKF
+        if self.width:
+            inputs_BKD = (torch.einsum("bkf,kdf->bkd", states_BKF, self.hidden_weight) + self.hidden_bias).tanh()
+        return (inputs_BKD * self.weight).sum(-1) + self.bias
 
 
 def act(logits_BK: torch.Tensor, mode: Mode, uniforms_BK: torch.Tensor | None = None) -> torch.Tensor:
@@ -72,6 +88,26 @@ def blend(actions_BK: torch.Tensor, logits_BK: torch.Tensor) -> torch.Tensor:
     fallback = F.one_hot(logits_BK.argmax(-1), teachers).to(actions_BK.dtype)
     spoken = torch.where(actions_BK.sum(-1, keepdim=True) > 0, actions_BK, fallback)
     return spoken / spoken.sum(-1, keepdim=True)
+
+
+def expected_weights(logits_BK: torch.Tensor) -> torch.Tensor:
+    """E_π[w_ik] of `blend` over the choices, [B, K], differentiable; exact for any K.
+
+    E[a_k / Σ_j a_j] = π_k E[1 / (1 + S)] with S the number of the others that are chosen, and 1/(1 + S) is the
+    integral of t^S over [0, 1], so that the expectation is the integral of Π_{j≠k} (1 − π_j + π_j t). That is a
+    polynomial of degree K − 1, for which Gauss and Legendre's rule with K/2 nodes has no error. Where none is chosen,
+    with probability Π_j (1 − π_j), the teacher with the largest π has all.
+    """
+    teachers = logits_BK.shape[1]
+    pi_BK = logits_BK.sigmoid()
+    nodes, shares = np.polynomial.legendre.leggauss((teachers + 1) // 2)
+    expected_BK = torch.zeros_like(pi_BK)
+    itself = torch.eye(teachers, dtype=torch.bool, device=pi_BK.device)
+    for t, share in zip((nodes + 1) / 2, shares / 2, strict=True):
+        others_BKK = (1 - pi_BK * (1 - t)).unsqueeze(1).expand(-1, teachers, -1).masked_fill(itself, 1.0)
+        expected_BK = expected_BK + share * others_BKK.prod(-1)
+    none_B1 = F.logsigmoid(-logits_BK).sum(-1, keepdim=True).exp()
+    return pi_BK * expected_BK + none_B1 * F.one_hot(logits_BK.argmax(-1), teachers)
 
 
 def proportional(logits_BK: torch.Tensor) -> torch.Tensor:
@@ -129,17 +165,24 @@ def export(folder: Path, exported: Exported) -> None:
     tensors = {f"policy.{name}": tensor for name, tensor in exported.policy.state_dict().items()}
     tensors |= {f"scaling.{name}": tensor for name, tensor in exported.scaling.items()}
     save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, folder / WEIGHTS)
-    description = {"version": exported.version, "layout": asdict(exported.layout)}
+    description = {
+        "version": exported.version,
+        "layout": asdict(exported.layout),
+        "hidden_width": exported.policy.width,
+    }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
-def load_for(layout: StateSpec, folder: Path) -> Exported:
-    """As `load`, of a policy for these teachers and states.
+def load_for(layout: StateSpec, width: int, folder: Path) -> Exported:
+    """As `load`, of a policy for these teachers and states, with a hidden layer of this width.
 
     Raises:
-        ConfigError: there is none, it is damaged, or it was trained for others.
+        ConfigError: there is none, it is damaged, or it was trained for others, or has another form.
     """
     exported = load(folder)
+    if exported.policy.width != width:
+        what = f"this policy has a hidden_width of {exported.policy.width}; this run has {width}"
+        raise ConfigError(str(folder), what, f"set weighting.hidden_width={exported.policy.width}")
     if exported.layout != layout:
         theirs = f"teachers {', '.join(exported.layout.teachers)}, {exported.layout.features} features"
         mine = f"{', '.join(layout.teachers)}, {layout.features}"
@@ -156,9 +199,15 @@ def load(folder: Path) -> Exported:
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         fields = description["layout"]
-        layout = StateSpec(tuple(fields["teachers"]), fields["hidden"], fields["classes"], fields["student"])
+        layout = StateSpec(
+            tuple(fields["teachers"]),
+            fields["hidden"],
+            fields["classes"],
+            fields["student"],
+            fields.get("labeled", True),
+        )
         tensors = load_file(folder / WEIGHTS)
-        policy = Policy(len(layout.teachers), layout.features)
+        policy = Policy(len(layout.teachers), layout.features, int(description.get("hidden_width", 0)))
         policy.load_state_dict({name: tensors[f"policy.{name}"] for name in policy.state_dict()})
         version = int(description["version"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

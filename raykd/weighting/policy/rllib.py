@@ -19,7 +19,10 @@ from ray.rllib.core.rl_module.apis import ValueFunctionAPI
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
-from raykd.weighting.policy.model import Policy, bernoulli_entropy, log_likelihood
+from raykd.weighting.policy.model import Policy, bernoulli_entropy, expected_weights, log_likelihood
+
+INFLUENCE = "influence"
+"""Column of a batch: r [B, K], centred and scaled."""
 
 
 class IndependentBernoulli(TorchDistribution):
@@ -60,7 +63,8 @@ class PolicyModule(TorchRLModule):
         self.action_dist_cls = IndependentBernoulli  # RLlib overwrites a class attribute of that name
         assert self.observation_space is not None
         teachers, features = self.observation_space.shape or ()
-        self.policy = Policy(teachers, features)
+        settings: Any = self.model_config or {}
+        self.policy = Policy(teachers, features, settings.get("hidden_width", 0))
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return {Columns.ACTION_DIST_INPUTS: self.policy(batch[Columns.OBS])}
@@ -72,7 +76,8 @@ class PolicyModuleWithValue(PolicyModule, ValueFunctionAPI):
     def setup(self) -> None:
         """Adds the linear layer of the value function."""
         super().setup()
-        self.value = torch.nn.Linear(self.policy.weight.shape[1], 1)
+        assert self.observation_space is not None
+        self.value = torch.nn.Linear((self.observation_space.shape or ())[1], 1)
 
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> torch.Tensor:
         """The value of each row's mean state, [B]."""
@@ -96,18 +101,33 @@ class Reinforce(TorchLearner):
         return -gain_B.mean() - bonus * bernoulli_entropy(logits_BK).mean()
 
 
+class InExpectation(TorchLearner):
+    """Ascends Σ_k E_π[w_ik] r_ik, r known of every teacher: no choice is needed, and none is too old."""
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: AlgorithmConfig, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> torch.Tensor:
+        """The loss over the rows, a scalar."""
+        logits_BK, bonus = fwd_out[Columns.ACTION_DIST_INPUTS], config.learner_config_dict["entropy_bonus"]
+        gain_B = (expected_weights(logits_BK) * batch[INFLUENCE]).sum(-1)
+        return -gain_B.mean() - bonus * bernoulli_entropy(logits_BK).mean()
+
+
 class PolicyTrainerConfig(AlgorithmConfig):
     """A bare AlgorithmConfig cannot build a Learner: it knows no module."""
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """The module for this configuration's spaces."""
         return RLModuleSpec(
-            module_class=PolicyModule, observation_space=self.observation_space, action_space=self.action_space
+            module_class=PolicyModule,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            model_config={"hidden_width": self.learner_config_dict["hidden_width"]},
         )
 
     def get_default_learner_class(self) -> type:
         """The learner class that raykd trains the policy with."""
-        return Reinforce
+        return InExpectation if self.learner_config_dict["expected"] else Reinforce
 
 
 def spaces(teachers: int, features: int) -> tuple[gym.Space, gym.Space]:

@@ -80,7 +80,9 @@ class StateEncoder:
         return {
             "sentence": torch.from_numpy(np.asarray(self.sentences(ids))),
             "answer": answers_KBC.transpose(0, 1),
-            "loss": gold_losses(self.task, logits_KBC, labels_B).T.unsqueeze(-1),
+            "loss": (
+                gold_losses(self.task, logits_KBC, labels_B) if self.layout.labeled else entropy(logits_KBC)
+            ).T.unsqueeze(-1),
         }
 
     def _student(self, student_BC: torch.Tensor, logits_KBC: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from raykd.errors import RunError
 from raykd.weighting.policy.experience import Experience, PolicyTrainerSpec, PolicyVersion
 from raykd.weighting.policy.model import Policy, bernoulli_entropy
-from raykd.weighting.policy.rllib import PolicyTrainerConfig, spaces
+from raykd.weighting.policy.rllib import INFLUENCE, PolicyTrainerConfig, spaces
 
 MEMORY = 0.9
 """Share of the old in moving means."""
@@ -36,7 +36,7 @@ HISTORY = 4
 
 @dataclass
 class _Moving:
-    """Mean of the shared part of rewards, and variance of advantages, over past updates."""
+    """Mean of the shared part of rewards, and variance of advantages or influences, over past updates."""
 
     metric: float = 0.0
     variance: float = 0.0
@@ -52,6 +52,14 @@ class _Moving:
         self.variance = keep * self.variance + (1 - keep) * float((raw_B**2).mean())
         self.updates += 1
         return (raw_B / (np.sqrt(self.variance) + 1e-12)).astype(np.float32)
+
+    def scale(self, influence_BK: np.ndarray) -> float:
+        """The moving root mean square of r, these rows in it."""
+        keep = MEMORY if self.updates else 0.0
+        mean = float(np.square(influence_BK, dtype=np.float64).mean()) if influence_BK.size else 0.0
+        self.variance = keep * self.variance + (1 - keep) * mean
+        self.updates += 1
+        return float(np.sqrt(self.variance)) + 1e-30
 
 
 def leave_one_out_gain(seen: Experience) -> Experience:
@@ -97,7 +105,13 @@ class PolicyTrainer:
             PolicyTrainerConfig()
             .environment(observation_space=observations, action_space=actions)
             .training(
-                lr=spec.lr, learner_config_dict={"clip_ratio": spec.clip_ratio, "entropy_bonus": spec.entropy_bonus}
+                lr=spec.lr,
+                learner_config_dict={
+                    "clip_ratio": spec.clip_ratio,
+                    "entropy_bonus": spec.entropy_bonus,
+                    "hidden_width": spec.hidden_width,
+                    "expected": spec.expected,
+                },
             )
             .learners(num_learners=0)
         )
@@ -107,6 +121,7 @@ class PolicyTrainer:
         self.version = 0
         self._runs: dict[str, _Run] = {}
         self._pending: list[Experience] = []
+        self._replayed: list[Experience] = []
         self._moving = _Moving()
         self._metrics: dict[int, dict[str, float]] = {}
         self._history = {0: self._copy()}
@@ -134,7 +149,9 @@ class PolicyTrainer:
             return
         sender.last = step
         del sender.parts[step]
-        self._pending.append(leave_one_out_gain(Experience.joined([parts[rank] for rank in range(world)])))
+        whole = Experience.joined([parts[rank] for rank in range(world)])
+        # Influence has its baseline already, and compares no rows.
+        self._pending.append(whole if self.spec.reward == "influence" else leave_one_out_gain(whole))
         if len(self._pending) == self.spec.update_every:
             self._update(Experience.joined(self._pending, by_id=False))
             self._pending = []
@@ -171,8 +188,9 @@ class PolicyTrainer:
             for version, weights in self._history.items():
                 _keep(folder / f"version-{version}.npz", weights)
             (folder / "selector.json").write_text(json.dumps(state), encoding="utf-8")
-            for k, experience in enumerate(self._pending):
-                _keep(folder / f"pending-{k}.npz", asdict(experience))
+            for name, kept in (("pending", self._pending), ("replayed", self._replayed)):
+                for k, experience in enumerate(kept):
+                    _keep(folder / f"{name}-{k}.npz", asdict(experience))
             return _packed(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -190,9 +208,7 @@ class PolicyTrainer:
             self._history = {int(path.stem.split("-")[1]): _arrays(path) for path in folder.glob("version-*.npz")}
             self._runs = {name: _Run(last=last) for name, last in state["runs"].items()}
             self._moving = _Moving(**state["moving"])
-            self._pending = []
-            for path in sorted(folder.glob("pending-*.npz"), key=lambda file: int(file.stem.split("-")[1])):
-                self._pending.append(Experience(**_arrays(path)))
+            self._pending, self._replayed = _experience(folder, "pending"), _experience(folder, "replayed")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -203,31 +219,56 @@ class PolicyTrainer:
 
     def _update(self, seen: Experience) -> None:
         """`passes` gradient steps on the rows; the clipped ratio bounds how far they go."""
-        advantage_B = self._moving.advantage(seen)
-        batch = SampleBatch(
-            {
-                Columns.OBS: torch.from_numpy(seen.states_BKF),
-                Columns.ACTIONS: torch.from_numpy(seen.actions_BK),
-                Columns.ACTION_LOGP: torch.from_numpy(seen.log_likelihood_B),
-                Columns.ADVANTAGES: torch.from_numpy(advantage_B),
-            }
-        )
+        if not len(seen.ids):  # a batch without a labelled row: a version like the last, so that the count goes on
+            self.version += 1
+            self._keep_version()
+            return
+        batch, rows = self._in_expectation(seen) if self.spec.expected else self._of_choices(seen)
         for _ in range(self.spec.passes):
-            self.learner.update(batch=MultiAgentBatch({DEFAULT_MODULE_ID: batch}, len(seen.ids)))
+            self.learner.update(batch=MultiAgentBatch({DEFAULT_MODULE_ID: batch}, rows))
         self.version += 1
         with torch.no_grad():
             logits_BK = self._policy(torch.from_numpy(seen.states_BKF))
         share = {f"share_{k}": float(value) for k, value in enumerate(logits_BK.sigmoid().mean(0))}
-        self._history[self.version] = self._copy()
         self._metrics[self.version] = {
             "reward": float((seen.reward_B + seen.metric_B).mean()),
             "entropy": float(bernoulli_entropy(logits_BK).mean()),
             "rows": float(len(seen.ids)),
             **share,
         }
+        self._keep_version()
+
+    def _keep_version(self) -> None:
+        """Keeps the weights of this version, and drops those that nobody will ask for."""
+        self._history[self.version] = self._copy()
         for old in [version for version in self._history if version <= self.version - HISTORY]:
             del self._history[old]
             self._metrics.pop(old, None)
+
+    def _of_choices(self, seen: Experience) -> tuple[SampleBatch, int]:
+        """What Reinforce learns from, and its rows."""
+        columns = {
+            Columns.OBS: seen.states_BKF,
+            Columns.ACTIONS: seen.actions_BK,
+            Columns.ACTION_LOGP: seen.log_likelihood_B,
+            Columns.ADVANTAGES: self._moving.advantage(seen),
+        }
+        return SampleBatch({name: torch.from_numpy(array) for name, array in columns.items()}), len(seen.ids)
+
+    def _in_expectation(self, seen: Experience) -> tuple[SampleBatch, int]:
+        """What a gradient in expectation is of, and its rows: these, and those of the last `replay` updates.
+
+        An earlier row's r is of the student as it was; of the policy that acted then it does not depend.
+        """
+        scale = self._moving.scale(seen.influence_BK)
+        rows = [*self._replayed, seen]
+        columns = {
+            Columns.OBS: np.concatenate([some.states_BKF for some in rows]),
+            INFLUENCE: np.concatenate([some.influence_BK for some in rows]) / np.float32(scale),
+        }
+        self._replayed = rows[-self.spec.replay :] if self.spec.replay else []
+        count = sum(len(some.ids) for some in rows)
+        return SampleBatch({name: torch.from_numpy(array) for name, array in columns.items()}), count
 
     def _copy(self) -> dict[str, np.ndarray]:
         return {name: value.numpy().copy() for name, value in self._policy.state_dict().items()}
@@ -246,6 +287,11 @@ def _keep(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     with np.load(path) as arrays:
         return dict(arrays)
+
+
+def _experience(folder: Path, name: str) -> list[Experience]:
+    paths = sorted(folder.glob(f"{name}-*.npz"), key=lambda file: int(file.stem.split("-")[1]))
+    return [Experience(**_arrays(path)) for path in paths]
 
 
 def _packed(folder: Path) -> bytes:

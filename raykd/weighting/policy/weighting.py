@@ -25,42 +25,19 @@ from raykd.records.run_result import PolicyUpdate, WeightingResult
 from raykd.training import collective
 from raykd.training.job import WorkerContext
 from raykd.training.optim import steps_per_epoch
-from raykd.weighting.base import Stepped, Weighting
+from raykd.weighting.base import Stepped, Stepping, Weighting
 from raykd.weighting.inputs import WeightingInputs, needed
 from raykd.weighting.policy import model as policy
 from raykd.weighting.policy.client import SelectorClient
 from raykd.weighting.policy.experience import Experience, PolicyTrainerSpec, PolicyVersion
+from raykd.weighting.policy.influence import Influence, centred, of_choices
 from raykd.weighting.policy.model import Exported, Policy, StateSpec
 from raykd.weighting.policy.reward import Reward
+from raykd.weighting.policy.schedule import UpdateSchedule
 from raykd.weighting.policy.state import StateEncoder
 
 log = logging.getLogger(__name__)
 STATE, TALLY = "selector.zip", "selection.json"
-
-
-@dataclass(frozen=True)
-class UpdateSchedule:
-    """Which steps are rewarded, and which version of the policy a step uses: both follow from the step alone.
-
-    A step uses what was learnt up to the rewarded step before the last one, so that the selector has `every` steps to
-    learn from the last one while the student goes on.
-    """
-
-    start: int
-    every: int
-    update_every: int
-
-    def rewarded(self, step: int) -> bool:
-        """Whether the choices of this step are rewarded."""
-        return step >= self.start and (step + 1) % self.every == 0
-
-    def count(self, step: int) -> int:
-        """Rewarded steps up to this one."""
-        return max(0, (step + 1) // self.every - self.start // self.every)
-
-    def version(self, step: int) -> int:
-        """The policy's version at this step."""
-        return self.count(step - self.every) // self.update_every
 
 
 @dataclass
@@ -74,11 +51,14 @@ class _Tally:
     ended: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Acted:
+    """A micro-batch of a rewarded step; `influence_BK` is r, where that is the reward."""
+
     states_BKF: torch.Tensor
+    logits_BK: torch.Tensor
     actions_BK: torch.Tensor
-    log_likelihood_B: torch.Tensor
+    influence_BK: torch.Tensor | None = None
 
 
 class PolicyWeighting(Weighting):
@@ -86,6 +66,7 @@ class PolicyWeighting(Weighting):
 
     Args:
         line: to the selector that learns.
+        reward: what it is rewarded for.
         steps_per_epoch: of the student.
         start: the exported policy to start from.
         log: of worker 0, None elsewhere.
@@ -96,7 +77,7 @@ class PolicyWeighting(Weighting):
         config: PolicyConfig,
         states: StateEncoder,
         line: SelectorClient,
-        reward: Reward,
+        reward: Reward | Influence,
         worker: WorkerContext,
         seed: int,
         steps_per_epoch: int,
@@ -110,7 +91,8 @@ class PolicyWeighting(Weighting):
         self.needs_student = config.student_state
         self.calendar = UpdateSchedule(config.student_warmup, config.reward.every, config.update_every)
         layout = states.layout
-        self.policy = Policy(len(layout.teachers), layout.features) if start is None else start.policy
+        width = config.hidden_width
+        self.policy = Policy(len(layout.teachers), layout.features, width) if start is None else start.policy
         self.tally = _Tally(attempt=line.attempt)
         self._acted: dict[int, _Acted] = {}
         self._asked = -1
@@ -127,9 +109,13 @@ class PolicyWeighting(Weighting):
             needed(inputs.sentences, "sentence vectors"),
             needed(inputs.targets, "the teachers' targets"),
         )
-        layout = StateSpec(inputs.teachers, sentences.width, inputs.task.classes, config.student_state)
+        rows = job.train.rows()
+        labeled = bool(rows.labeled(job.train.ids).all())
+        layout = StateSpec(inputs.teachers, sentences.width, inputs.task.classes, config.student_state, labeled)
         states = StateEncoder(layout, inputs.task, sentences.get, inputs.cross_fitted)
-        start = policy.load_for(layout, Path(config.start_from).expanduser()) if config.start_from is not None else None
+        start = None
+        if config.start_from is not None:
+            start = policy.load_for(layout, config.hidden_width, Path(config.start_from).expanduser())
         weights = None if start is None else {name: value.numpy() for name, value in start.policy.state_dict().items()}
         spec = PolicyTrainerSpec.from_config(config, layout, weights, inputs.lease_s)
         line = SelectorClient(spec, worker, inputs.run, config.shared)
@@ -139,7 +125,7 @@ class PolicyWeighting(Weighting):
         elif start is not None:
             states.scaling = start.scaling
         else:
-            states.fit(job.train.ids, job.train.rows().labels(job.train.ids), targets)
+            states.fit(job.train.ids, rows.labels(job.train.ids), targets)
         if config.shared:
             states.scaling = line.agree(states.scaling)
         line.weights(None)  # RLlib takes seconds to import: the selector is ready before the first step, not within one
@@ -147,7 +133,7 @@ class PolicyWeighting(Weighting):
             config=config,
             states=states,
             line=line,
-            reward=Reward.from_config(config.reward, inputs),
+            reward=(Influence if config.reward.type == "influence" else Reward).from_config(config.reward, inputs),
             worker=worker,
             seed=inputs.seed,
             steps_per_epoch=steps_per_epoch(len(job.train.ids), job.settings),
@@ -175,7 +161,7 @@ class PolicyWeighting(Weighting):
         else:
             actions_BK = policy.act(logits_BK, self.config.mode)
         if rewarded:
-            self._acted[batch.micro] = _Acted(states_BKF, actions_BK, policy.log_likelihood(logits_BK, actions_BK))
+            self._acted[batch.micro] = _Acted(states_BKF, logits_BK, actions_BK)
         if self.config.mode == "prob" and not (warming or rewarded):
             return policy.proportional(logits_BK).to(equal_BK)
         return policy.blend(actions_BK, logits_BK).to(equal_BK)
@@ -184,33 +170,57 @@ class PolicyWeighting(Weighting):
         """True on rewarded steps, whose dropout masks are kept until then."""
         return self.calendar.rewarded(step)
 
+    def begin(self, model: PreTrainedModel, step: int, derivative_known: bool) -> None:
+        """Looks at the reward split before the step, where the reward needs it."""
+        if isinstance(self.reward, Influence):
+            self.reward.begin(model, step, derivative_known)
+        else:
+            self.reward.begin(model, step)
+
+    def look_ahead(self, model: PreTrainedModel, stepping: Stepping) -> None:
+        """Takes r of a micro-batch, where that is the reward; the row's label has no part in it."""
+        if isinstance(self.reward, Influence):
+            self._acted[stepping.batch.micro].influence_BK = self.reward.of(model, stepping)
+
     def observe(self, model: PreTrainedModel, step: int, stepped: list[Stepped]) -> None:
-        """On rewarded steps, one forward pass of the stepped student, and its rewards to the selector."""
+        """On rewarded steps, what the choices of this step led to, to the selector."""
         if not self.calendar.rewarded(step):
             return
-        metric = self.reward.metric(model, step)
+        metric = 0.0 if isinstance(self.reward, Influence) else self.reward.metric(model, step)
         layout = self.states.layout
         parts = [Experience.none(len(layout.teachers), layout.features)]
-        for micro in stepped:
-            acted = self._acted[micro.batch.micro]
-            reward_B, gain_B = self.reward.rows(micro)
-            labels_B = micro.batch.labels_B
-            classes_B = labels_B if self.reward.task.classes > 1 else torch.zeros_like(labels_B)
-            parts.append(
-                Experience(
-                    ids=micro.batch.ids,
-                    states_BKF=acted.states_BKF.numpy(),
-                    actions_BK=acted.actions_BK.numpy(),
-                    log_likelihood_B=acted.log_likelihood_B.numpy(),
-                    reward_B=reward_B.float().cpu().numpy(),
-                    gain_B=gain_B.float().cpu().numpy(),
-                    metric_B=np.full(len(micro.batch.ids), metric, np.float32),
-                    class_B=classes_B.cpu().numpy().astype(np.int64),
-                )
-            )
+        parts += [self._experience(micro, metric) for micro in stepped]
         self._acted = {}
         self.tally.last = step
         self.line.push(step, Experience.joined(parts))
+
+    def _experience(self, micro: Stepped, metric: float) -> Experience:
+        """A micro-batch's rows, with r1 to r3 those that have a label; one forward pass of the stepped student then."""
+        acted, batch = self._acted[micro.batch.micro], micro.batch
+        kept_B = np.ones(len(batch.ids), dtype=bool)
+        classes_B = torch.zeros(len(batch.ids))
+        if isinstance(self.reward, Influence):
+            assert acted.influence_BK is not None
+            influence_BK = centred(acted.influence_BK, batch.global_rows)
+            reward_B, gain_B = of_choices(influence_BK, acted.actions_BK, acted.logits_BK)
+        else:
+            influence_BK = torch.zeros_like(acted.logits_BK)
+            reward_B, gain_B = self.reward.rows(micro)
+            kept_B = batch.labeled.cpu().numpy()
+            if self.reward.task.classes > 1:
+                classes_B = batch.labels_B
+        whole = Experience(
+            ids=batch.ids,
+            states_BKF=acted.states_BKF.numpy(),
+            actions_BK=acted.actions_BK.numpy(),
+            log_likelihood_B=policy.log_likelihood(acted.logits_BK, acted.actions_BK).numpy(),
+            reward_B=reward_B.float().cpu().numpy(),
+            gain_B=gain_B.float().cpu().numpy(),
+            metric_B=np.full(len(batch.ids), metric, np.float32),
+            class_B=classes_B.cpu().numpy().astype(np.int64),
+            influence_BK=influence_BK.float().numpy(),
+        )
+        return whole if kept_B.all() else whole.of(kept_B)
 
     def preference(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None) -> torch.Tensor:
         """π, [B, K]: the probability that a teacher is chosen."""
