@@ -92,9 +92,8 @@ def _policy(config: RunConfig, task: Task, rows: int, inspect: Inspect) -> dict[
         info = inspect(encoder)
         info.check_length(config.data.max_length)
         hidden = info.hidden_size or 0
-    layout = StateSpec(
-        tuple(config.teacher_names), hidden, task.classes, settings.student_state, config.data.unlabeled is None
-    )
+    labeled = config.data.unlabeled is None
+    layout = StateSpec(tuple(config.teacher_names), hidden, task.classes, settings.student_state, labeled)
     if settings.start_from is not None:
         load_for(layout, settings.hidden_width, Path(settings.start_from).expanduser())
     policy = Policy(len(layout.teachers), layout.features, settings.hidden_width)

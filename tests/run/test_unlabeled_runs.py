@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 import torch
 from logs import events, losses
-from tiny import TINY_TEACHER, Configure
+from tiny import TINY_TEACHER, TOKENIZER_TEACHERS, Configure
 
 from raykd import api, models
 from raykd.run.arms import baseline_rows, baseline_training, student_rows
 from raykd.run.context import open_corpus
 from raykd.training.optim import total_steps
+from raykd.weighting.policy import model as policy
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -144,3 +145,22 @@ def test_a_regression_learns_from_rows_without_labels(configure: Configure, tmp_
     assert all(np.isfinite(loss) for loss in losses(tmp_path / "run"))
     assert set(result.baselines) == {"alone", "labeled", "pseudo"}
     assert result.splits["unlabeled"].rows == 80
+
+
+@pytest.mark.parametrize("reward", ["r1", "influence"])
+def test_a_policy_on_rows_of_both_kinds(configure: Configure, tmp_path: Path, reward: str) -> None:
+    """Its states cannot tell them apart; r1 is learnt from labelled rows alone, influence from all."""
+    weighting = {"type": "policy", "reward": {"type": reward, "every": 2, "batch_size": 8}}
+    data = {**tables(tmp_path, 90, 1), "reward": 0.2} if reward == "influence" else tables(tmp_path, 90, 1)
+    config = configure(data=data, teachers=TOKENIZER_TEACHERS, weighting=weighting)
+    result = api.distill(config, tmp_path / "run")
+    updates = events(tmp_path / "run", "policy")
+    assert updates
+    assert all(0 < event.rows < 32 for event in updates) == (reward == "r1")
+    exported = policy.load(tmp_path / "run" / "policy")
+    assert not exported.layout.labeled
+    assert result.weighting is not None
+    assert result.weighting.teacher_weights is not None
+    classes = {group.group: group.rows for group in result.weighting.teacher_weights.groups["class"]}
+    assert classes["(no label)"] == 90
+    assert result.budgets["student"].read["reward"] == (12 if reward == "influence" else 60)

@@ -43,6 +43,12 @@ class StateSpec:
     labeled: bool = True
 
     @property
+    def described(self) -> str:
+        """In words, for a message."""
+        seen = "their losses" if self.labeled else "their entropies"
+        return f"teachers {', '.join(self.teachers)}, {self.features} features, {seen} among them"
+
+    @property
     def features(self) -> int:
         """Entries of one teacher's state, F."""
         return self.hidden + self.classes + 1 + (2 if self.student else 0)
@@ -184,8 +190,7 @@ def load_for(layout: StateSpec, width: int, folder: Path) -> Exported:
         what = f"this policy has a hidden_width of {exported.policy.width}; this run has {width}"
         raise ConfigError(str(folder), what, f"set weighting.hidden_width={exported.policy.width}")
     if exported.layout != layout:
-        theirs = f"teachers {', '.join(exported.layout.teachers)}, {exported.layout.features} features"
-        mine = f"{', '.join(layout.teachers)}, {layout.features}"
+        theirs, mine = exported.layout.described, layout.described
         raise ConfigError(str(folder), f"this policy was trained for {theirs}; this run has {mine}")
     return exported
 
