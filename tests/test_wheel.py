@@ -19,7 +19,8 @@ SHIPPED = (".py", ".yaml", ".typed", ".j2", ".css", ".html", ".json")
 """What of raykd/ and workloads/ a wheel must hold, by the end of its name."""
 LEAST_SETUPTOOLS = 77
 TINY = [
-    "data.generated.rows=200", "data.generated.validation_rows=80", "train.epochs=1", "train.batch_size=32",
+    "data.generated.rows=200", "data.generated.validation_rows=80", "data.generated.test_rows=40",
+    "data.max_train_rows=50", "train.epochs=1", "train.batch_size=32",
     *(f"teachers.{k}.finetune.epochs=1" for k in range(3)), "feedback.start=4", "feedback.every=2",
     "weighting.reward.every=2", "baselines=[alone]", "cluster.object_store_mb=128",
 ]  # fmt: skip
@@ -92,7 +93,7 @@ def test_an_installed_wheel_runs_the_quickstart_and_draws_its_report(wheel: Path
     assert [Path(path).is_relative_to(site) for path in imported] == [True, True]
     words = ["quickstart", *TINY, f"cache={tmp_path / 'cache'}", "--output", "run", "--json"]
     result = json.loads(python("-m", "raykd.cli", *words).splitlines()[-1])
-    assert result["teachers"][0]["rows_computed"] == 200 + 80
+    assert result["teachers"][0]["rows_computed"] == 200 + 80 + 40
     page = elsewhere / "run" / "report.html"
     drawn = page.read_text(encoding="utf-8")
     page.unlink()

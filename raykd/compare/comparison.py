@@ -151,7 +151,14 @@ def _arm(scale: Scale, labels: np.ndarray, split: ScoredSplit, arm: Arm) -> ArmR
         seconds=statistics.fmean(seconds for seconds, _, _ in costs),
         rows_computed=sum(computed) if computed else None,
         parameters=costs[0][2],
+        labels=_labels(arm),
     )
+
+
+def _labels(arm: Arm) -> int | None:
+    """Labels that were read for a draw: the most of any, as ties in a draw may move one or two between holdouts."""
+    budgets = [run.result.budgets[arm.model].total for run in arm.runs if arm.model in run.result.budgets]
+    return max(budgets, default=None)
 
 
 def _cost(run: ComparedRun, model: str) -> tuple[float, int | None, int]:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from raykd.display.compare_text import arm_cells, conclusion, difference_cells, method, probability
 from raykd.display.durations import duration
-from raykd.display.text import count, metric_name
+from raykd.display.text import count, count_of, metric_name
 from raykd.records.compare_result import CompareResult
 
 TONES = {"higher": "green", "lower": "yellow", "not settled": "dim"}
@@ -23,11 +23,11 @@ def compare_table(result: CompareResult) -> Group:
 def _arms(result: CompareResult) -> Table:
     table = Table(title=Text(f"{metric_name(result.metric)} on {result.split}", "bold"), title_justify="left")
     table.add_column("arm", overflow="fold")
-    for title in (f"over {result.rows:,} rows", "draws", "time", "teacher rows", "parameters"):
+    for title in (f"over {result.rows:,} rows", "draws", "labels read", "time", "teacher rows", "parameters"):
         table.add_column(title, justify="right")
     for arm in result.arms:
-        rows = "-" if arm.rows_computed is None else f"{arm.rows_computed:,}"
-        cells = [*arm_cells(arm), duration(arm.seconds), rows, count(arm.parameters)]
+        rows = count_of(arm.rows_computed)
+        cells = [*arm_cells(arm), count_of(arm.labels), duration(arm.seconds), rows, count(arm.parameters)]
         table.add_row(*map(Text, cells), style="bold" if arm.name == result.reference else "")
     return table
 

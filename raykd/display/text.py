@@ -149,6 +149,11 @@ def difference(value: float | None) -> str:
     return "-" if value is None else f"{value:+.3f}"
 
 
+def count_of(value: int | None) -> str:
+    """`1,234`; a dash when there is none."""
+    return "-" if value is None else f"{value:,}"
+
+
 def share(value: float | None) -> str:
     """`47 %`; a dash when there is none, a decimal place below ten per cent and above 99."""
     if value is None:

@@ -28,6 +28,7 @@ class ArmResult(Record):
         deviation: of the metric over draws; None for a single one.
         seconds: of training, of a teacher of its forward passes; mean over draws.
         rows_computed: by the teachers of its runs, over all draws; None for a baseline.
+        labels: that were read for a draw of it, see `run_result.LabelBudget`; None where that is not known.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ArmResult(Record):
     seconds: float
     rows_computed: int | None
     parameters: int
+    labels: int | None = None
 
 
 class DifferenceResult(Record):

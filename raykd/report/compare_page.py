@@ -8,7 +8,7 @@ from pathlib import Path
 
 from raykd.display.compare_text import arm_cells, conclusion, difference_cells, method, probability, settings_text
 from raykd.display.durations import duration
-from raykd.display.text import count, metric_name
+from raykd.display.text import count, count_of, metric_name
 from raykd.records.compare_result import CompareResult
 from raykd.report.figures.compare_figures import forest, values
 from raykd.report.figures.picture import DrawnPicture, Picture, draw
@@ -85,24 +85,26 @@ def _differences(result: CompareResult) -> Table:
 def _arms(result: CompareResult) -> Table:
     rows = []
     for arm in result.arms:
-        computed = "-" if arm.rows_computed is None else f"{arm.rows_computed:,}"
-        cost = [duration(arm.seconds), computed, count(arm.parameters)]
+        cost = [count_of(arm.labels), duration(arm.seconds), count_of(arm.rows_computed), count(arm.parameters)]
         rows.append(Row([*arm_cells(arm), *cost, settings_text(arm)], highlighted=arm.name == result.reference))
     titles = [
         "Arm",
         f"{metric_name(result.metric)} on {result.split}",
         "draws",
+        "labels read",
         "time",
         "teacher rows",
         "parameters",
         "",
     ]
-    return Table.of(titles, rows, text=(0, 6))
+    return Table.of(titles, rows, text=(0, 7))
 
 
 def _arms_note(result: CompareResult) -> str:
     return (
-        "Values are means ± deviations over draws; time is that of a draw's training, of a teacher of its forward "
+        "Values are means ± deviations over draws; labels are those that were read for one draw, by the student's "
+        "side, by teachers that were fine-tuned and by the choice of the checkpoint; time is that of a draw's "
+        "training, of a teacher of its forward "
         "passes; teacher rows are those computed for all draws of the arm (rows found in the store cost nothing)."
         + " The last column has the settings that tell the arms apart."
         * any(arm.settings for arm in result.arms)

@@ -109,8 +109,22 @@ def splits(run: Run) -> Section | None:
     note = "No validation row exists in train as well."
     if overlap:
         note = f"{overlap:,} validation rows exist in train as well, so every model's figures are too high."
+    notes = [note, *_labels_read(run.result)]
     titles = ["Subset", "from split", "rows", "used for"]
-    return Section("Splits and their use", table=Table.of(titles, rows, text=(0, 1, 3)), notes=[note])
+    return Section("Splits and their use", table=Table.of(titles, rows, text=(0, 1, 3)), notes=notes)
+
+
+def _labels_read(result: RunResult) -> list[str]:
+    """A sentence for each arm: how many labels were read for it, and by whom; and what the teachers have seen."""
+    sentences = []
+    for arm, budget in result.budgets.items():
+        readers = ", ".join(f"{reader} {rows:,}" for reader, rows in budget.read.items())
+        name = "the student" if arm == "student" else f"baseline {arm}"
+        sentences.append(f"Labels read for {name}: {budget.total:,} ({readers}).")
+    if result.seen:
+        seen = "; ".join(f"{name}: {', '.join(splits)}" for name, splits in result.seen.items())
+        sentences.append(f"The teachers were fitted on: {seen}.")
+    return sentences
 
 
 def reproduction(run: Run) -> Reproduction:

@@ -196,6 +196,12 @@ def test_which_split_fed_which_signal(run: Run, result: RunResult) -> None:
     assert used["quiz"].split == used["train"].split == "train"
     assert used["quiz"].rows + used["train"].rows == 300  # what the fixture wrote
     assert "feedback" in " ".join(used["quiz"].used_for)
+    notes = " ".join(section.notes)
+    for arm, budget in result.budgets.items():
+        assert f"{arm}: {budget.total:,} (" in notes
+        for reader, rows in budget.read.items():
+            assert f"{reader} {rows:,}" in notes
+    assert result.budgets["student"].read["quiz"] == used["quiz"].rows
     assert section.title in text_of(run)
 
 
