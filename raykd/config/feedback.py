@@ -111,6 +111,11 @@ class MetaDistilConfig(CotangentFeedbackConfig):
         None, gt=0, description="η of the pilot's SGD step; null: train.lr"
     )
 
+    @property
+    def examines_every_step(self) -> bool:
+        """Every step has a pilot and a quiz, so that the policy's `influence` needs no rows of its own."""
+        return self.start == 0 and self.every == 1 and bool(self.weight or not self.rollback)
+
 
 class IKDConfig(CotangentFeedbackConfig):
     """The student keeps its course step; the teachers then learn from its exam and their own cross-entropy."""
