@@ -120,6 +120,11 @@ class MetaDistilConfig(CotangentFeedbackConfig):
             raise ValueError("pilot_lr has no use with rollback: false: the student makes no pilot step")
         return self
 
+    @property
+    def examines_every_step(self) -> bool:
+        """Every step has a pilot and a quiz, so that the policy's `influence` needs no rows of its own."""
+        return self.start == 0 and self.every == 1 and self.rollback and bool(self.weight)
+
 
 class IKDConfig(CotangentFeedbackConfig):
     """The student keeps its course step; the teachers then learn from its exam and their own cross-entropy."""

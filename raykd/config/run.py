@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from raykd.config.base import Mark, Name, Section, Seed
 from raykd.config.cluster import ClusterConfig
 from raykd.config.data import DataConfig
-from raykd.config.feedback import AnyFeedback, CotangentFeedbackConfig, NoFeedbackConfig
+from raykd.config.feedback import AnyFeedback, CotangentFeedbackConfig, MetaDistilConfig, NoFeedbackConfig
 from raykd.config.keys import fields_at, keys_marked, marked, nearest_of, validation_error
 from raykd.config.model import ModelConfig
 from raykd.config.objective import AnyObjective, KLConfig
@@ -111,7 +111,7 @@ class RunConfig(Section):
                 raise ValueError(f"weighting: {rule.type} compares probabilities of classes; a regression has none")
             if self.data.unlabeled is not None and rule.needs_labels:
                 raise ValueError(f"weighting: {rule.type} compares answers with the row's label; some rows have none")
-        if weighting.needs_reward_split and self.data.reward == 0:
+        if self.needs_reward_split and self.data.reward == 0:
             raise ValueError("data.reward: the weighting needs rows that the student is not trained on: give a share")
         for name, rule in baselines.items():
             if rule.fitted and not self.rows.reward:
@@ -194,9 +194,23 @@ class RunConfig(Section):
     @property
     def rows(self) -> DataConfig:
         """`data`, with the shares that are held out for quiz and reward decided."""
-        held = {"quiz": self.feedback.needs_quiz, "reward": self.weighting.needs_reward_split}
+        held = {"quiz": self.feedback.needs_quiz, "reward": self.needs_reward_split}
         decided = {key: HELD_OUT for key, needed in held.items() if needed and getattr(self.data, key) is None}
         return self.data.model_copy(update=decided)
+
+    @property
+    def policy_shares_quiz(self) -> bool:
+        """Whether the policy's reward uses MetaDistil's quiz, in the rounds that have one."""
+        policy, feedback = self.weighting, self.feedback
+        influence = isinstance(policy, PolicyConfig) and policy.reward.type == "influence"
+        return influence and isinstance(feedback, MetaDistilConfig)
+
+    @property
+    def needs_reward_split(self) -> bool:
+        """Whether the run's weighting needs rows that are held out for it."""
+        feedback = self.feedback
+        always = isinstance(feedback, MetaDistilConfig) and feedback.examines_every_step
+        return self.weighting.needs_reward_split and not (self.policy_shares_quiz and always)
 
     @property
     def baseline_weightings(self) -> dict[str, WeightingConfig]:

@@ -15,7 +15,6 @@ class WeightingConfig(Choice):
 
     Attributes:
         classes_only: it has no meaning in a regression.
-        needs_labels: it weighs a row by its label, and has no answer for one without.
         fitted: it is fitted on the reward split before the student begins.
         baseline: it can stand under `baselines`, where its name must say all: not where a field is required.
     """
@@ -24,11 +23,15 @@ class WeightingConfig(Choice):
     default_type = "uniform"
     group = "raykd.weighting"
     classes_only: ClassVar[bool] = False
-    needs_labels: ClassVar[bool] = False
     fitted: ClassVar[bool] = False
     baseline: ClassVar[bool] = True
 
     type: str
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it weighs a row by its label, and has no answer for one without."""
+        return False
 
     @property
     def needs_reward_split(self) -> bool:
@@ -98,7 +101,6 @@ class OracleConfig(WeightingConfig):
 
     title = "each row's best teacher by its label"
     implementation = "raykd.weighting.rules:Oracle"
-    needs_labels = True
 
     type: Literal["oracle"] = "oracle"
     by: Literal["label", "domain"] = Field(
@@ -115,6 +117,11 @@ class OracleConfig(WeightingConfig):
         if self.plan is not None and self.by != "domain":
             raise ValueError("plan: goes with `by: domain`")
         return self
+
+    @property
+    def needs_labels(self) -> bool:
+        """By the label, and not by the plan."""
+        return self.by == "label"
 
 
 class BestConfig(WeightingConfig):

@@ -43,7 +43,10 @@ def _budget(config: RunConfig, corpus: Corpus, arm: str) -> LabelBudget:
         if config.feedback.type != "none":
             read["quiz"] = corpus.ids["quiz" if config.feedback.needs_quiz else "train"]
         if isinstance(config.weighting, PolicyConfig):
-            read["reward"] = corpus.ids["reward" if config.weighting.needs_reward_split else "train"]
+            if config.needs_reward_split:
+                read["reward"] = corpus.ids["reward"]
+            elif config.weighting.reward.type != "influence":  # which takes its gradient from the quiz then
+                read["reward"] = corpus.ids["train"]
     rule = config.weighting if arm == "student" else baseline_weighting(config, arm)
     if rule is not None and rule.fitted:
         read["fitted rule"] = corpus.ids["reward"]

@@ -213,7 +213,7 @@ def _splits(corpus: Corpus, config: RunConfig) -> dict[str, SplitUse]:
     used = {
         "train": ["student"] + (["teachers"] if any(t.prepare == "finetune" for t in config.teachers) else []),
         "validation": ["evaluation", "best checkpoint"],
-        "quiz": ["feedback to the teachers"] if config.feedback.needs_quiz else [],
+        "quiz": _quiz_used_for(config),
         "reward": _reward_used_for(config),
         "unlabeled": ["student, by its teachers' answers"],
         "test": ["scored once, at the end"],
@@ -230,10 +230,15 @@ def _splits(corpus: Corpus, config: RunConfig) -> dict[str, SplitUse]:
     }
 
 
+def _quiz_used_for(config: RunConfig) -> list[str]:
+    used = ["feedback to the teachers"] if config.feedback.needs_quiz else []
+    return [*used, "the policy's reward"] if config.policy_shares_quiz else used
+
+
 def _reward_used_for(config: RunConfig) -> list[str]:
     fits = [rule.type for rule in (config.weighting, *config.baseline_weightings.values()) if rule.fitted]
     used = [f"fitting {', '.join(dict.fromkeys(fits))}"] if fits else []
-    if config.weighting.type == "policy" and config.weighting.needs_reward_split:
+    if config.weighting.type == "policy" and config.needs_reward_split:
         used.append("the policy's reward")
     return used
 

@@ -13,6 +13,10 @@ from raykd.errors import ConfigError
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"feedback": "metadistil", "objective": "pseudo_label"}, "pseudo_label has no gradient for teachers"),
+    (
+        {"weighting": "oracle", "data": {"source": "generated", "max_train_rows": 60, "unlabeled": "rest"}},
+        "oracle compares answers with the row's label",
+    ),
     ({"baselines": ["quiz_student"]}, "quiz_student is about the quiz of a feedback"),
     ({"feedback": {"type": "none", "every": 2}}, "`every` belongs to type metadistil, ikd (this is type: none)"),
     ({"feedback": {"type": "metadistil", "exam_source": "train"}}, "`exam_source` belongs to type ikd"),

@@ -256,6 +256,9 @@ def test_influence_takes_the_derivative_of_metadistils_quiz(
     assert weighting_of(result).updates == 4
     assert weighting_of(result).reward == "influence"
     assert result.splits["reward"].used_for == ["the policy's reward"]
+    assert result.splits["quiz"].used_for == ["feedback to the teachers", "the policy's reward"]
+    always = configure("weighting={type: policy, reward: influence}", "feedback=metadistil", teachers=TEACHERS)
+    assert (always.rows.quiz, always.rows.reward) == (0.1, None)
 
 
 def test_a_plan_by_domain_is_an_arm(configure: Configure, tmp_path: Path) -> None:

@@ -31,21 +31,27 @@ class Influence:
     """r of the micro-batches of a rewarded step: v before it, u and r after each forward pass.
 
     A step with feedback by MetaDistil has v and u already, v at φ and on the feedback's quiz; they are used then.
+
+    Args:
+        quiz: None where every step has such feedback.
     """
 
-    def __init__(self, quiz: QuizLoss) -> None:
+    def __init__(self, quiz: QuizLoss | None) -> None:
         self.quiz = quiz
         self._v: dict[str, torch.Tensor] = {}
 
     @classmethod
     def from_config(cls, config: RewardConfig, inputs: WeightingInputs) -> Influence:
-        """With a quiz of rows of the reward split."""
+        """With a quiz of rows of the reward split, where there is one."""
+        if inputs.reward is None:
+            return cls(None)
         return cls(QuizLoss(inputs.task, reward_rows(config, inputs)))
 
     def begin(self, model: PreTrainedModel, step: int, derivative_known: bool) -> None:
         """v = ∇ℓ at θ_S, dropout off, summed over the workers; every worker calls it."""
         if derivative_known:
             return
+        assert self.quiz is not None
         theta = _parameters(model)
         total: dict[str, torch.Tensor] = {}
         for part in self.quiz.parts(model, step, 0, CHUNK):
