@@ -60,6 +60,17 @@ def test_the_policy_finds_the_teacher_that_is_right_on_a_row(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_influence_finds_the_plan_once_the_student_has_begun_to_learn(tmp_path: Path) -> None:
+    """Two of three teachers are wrong on each row, so that their mean teaches a fresh student nothing to be examined
+    on: half of its loss is the label's here. A small test with wrong labels is in test_influence.py."""
+    reward = "weighting.reward={type: influence, every: 4, batch_size: 200}"
+    _, config = distilled(EXPERTS, tmp_path, "run", POLICY, reward, "objective.alpha=0.5", *WIDER)
+    pi, rows = held_out_choices(config, tmp_path / "run", EXPERTS)
+    plan = np.array([DOMAINS.index(domain) for domain in rows.domains(np.arange(len(rows))) or []])
+    assert (pi.argmax(1) == plan).mean() >= 0.75
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_its_student_beats_uniform_and_the_best_fixed_weights_over_five_seeds(tmp_path: Path) -> None:
     arms = {"policy": POLICY, "uniform": "weighting=uniform"}
