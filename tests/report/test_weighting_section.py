@@ -90,7 +90,6 @@ def test_the_mode_and_the_reward_are_told(run: Run, result: RunResult) -> None:
         assert [key for key, words in MODES.items() if words in method] == [mode]
         assert [key for key, words in REWARDS.items() if words in method] == [reward]
         assert f"reward {reward} " in method
-        assert ("squared error" in method) == (reward == "r3")  # of a regression, which has no accuracy
 
 
 def test_the_table_has_rows_and_weights_of_each_group(run: Run, result: RunResult) -> None:

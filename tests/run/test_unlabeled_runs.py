@@ -54,6 +54,7 @@ def test_labels_of_rows_without_labels_decide_nothing(configure: Configure, tmp_
     assert result.steps == 2 * -(-150 // 32)
 
 
+@pytest.mark.slow
 def test_two_workers_are_one(configure: Configure, tmp_path: Path) -> None:
     """A row without a label weighs 1 / B too, wherever it falls; also with a fixed share of labelled rows."""
     base = [*EXACT, *HALF, "train.batch_size=33", "train.epochs=1", "train.labeled_share=0.3"]
@@ -147,6 +148,7 @@ def test_a_regression_learns_from_rows_without_labels(configure: Configure, tmp_
     assert result.splits["unlabeled"].rows == 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reward", ["r1", "influence"])
 def test_a_policy_on_rows_of_both_kinds(configure: Configure, tmp_path: Path, reward: str) -> None:
     """Its states cannot tell them apart; r1 is learnt from labelled rows alone, influence from all."""
