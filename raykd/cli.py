@@ -18,7 +18,7 @@ from rich.logging import RichHandler
 
 from raykd import config as configuration
 from raykd.config import RunConfig
-from raykd.errors import ConfigError, RaykdError
+from raykd.errors import ConfigError, RaykdError, one_line
 
 HELP = "Knowledge distillation on a Ray cluster: teachers serve soft targets, students learn from them."
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
@@ -212,7 +212,7 @@ def _show(result: BaseModel | dict[str, Any], as_json: bool, table: Any) -> None
 
 
 def _end(line: str, status: int) -> NoReturn:
-    sys.stderr.write(f"raykd: {' '.join(line.split())}\n")
+    sys.stderr.write(f"raykd: {one_line(line)}\n")
     sys.exit(status)
 
 

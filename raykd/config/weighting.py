@@ -34,6 +34,11 @@ class WeightingConfig(Choice):
         return False
 
     @property
+    def reads_labels(self) -> bool:
+        """Whether it looks at the label of a row that has one."""
+        return self.needs_labels
+
+    @property
     def needs_reward_split(self) -> bool:
         """Whether rows must be held out of training for it."""
         return self.fitted
@@ -83,6 +88,11 @@ class ConfidenceConfig(WeightingConfig):
     implementation = "raykd.weighting.rules:Confidence"
 
     type: Literal["confidence"] = "confidence"
+
+    @property
+    def reads_labels(self) -> bool:
+        """Of a row without one it takes the entropy."""
+        return True
 
 
 class EntropyConfig(WeightingConfig):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raykd.config import DataConfig, TaskConfig
+from raykd.config import DataConfig, GeneratorConfig, TaskConfig
 from raykd.data.generated import generator
 from raykd.data.holdout import draw_budget, holdout, in_domains
 from raykd.data.load import checks, files, labels
@@ -150,7 +151,7 @@ def _read(data: DataConfig) -> dict[str, RawSplit]:
 def _source(source: str, subset: str | None, split: str, name: str, wanted: ColumnNames, data: DataConfig) -> RawSplit:
     """One split of a generated corpus, a folder or a hub data set."""
     if source == "generated":
-        return _generated(generator.generate(data.generated), split)
+        return _generated(_drawn(data.generated), split)
     path = Path(source).expanduser()
     if path.exists():
         return files.read(files.find(path, split, name), wanted)
@@ -159,6 +160,11 @@ def _source(source: str, subset: str | None, split: str, name: str, wanted: Colu
     from raykd.data.load import hub  # `datasets` takes a second to import, and local files do not need it
 
     return hub.read(source, subset, split, wanted)
+
+
+@functools.lru_cache(maxsize=1)  # one corpus has several splits
+def _drawn(config: GeneratorConfig) -> dict[str, pa.Table]:
+    return generator.generate(config)
 
 
 def _generated(tables: dict[str, pa.Table], split: str) -> RawSplit:

@@ -71,7 +71,7 @@ class CotangentFeedback(Feedback):
         evaluated = self.context.teachers.evaluate(signal.split, signal.ids)
         if self.context.log is None or not evaluated:
             return
-        labels = signal.rows().labels(signal.ids)
+        labels = signal.labels()
         scores = {name: self.context.task.scores(logits, labels) for name, (logits, _) in evaluated.items()}
         tally.began = tally.began or scores
         tally.ended, tally.drift = scores, {name: drift for name, (_, drift) in evaluated.items()}

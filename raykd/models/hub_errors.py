@@ -10,7 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers.utils import logging as hf_logging
 
-from raykd.errors import ModelError
+from raykd.errors import ModelError, one_line
 
 # What transformers raises on a folder that it cannot read; a wrong config.json gives any of them.
 UNREADABLE = (
@@ -37,7 +37,7 @@ def reading(where: str, what: str) -> Iterator[None]:
             yield
     except UNREADABLE as error:
         text = f"{error} is unknown" if isinstance(error, KeyError) else str(error)
-        reason = " ".join(text.split()) or type(error).__name__
+        reason = one_line(text) or type(error).__name__
         short = reason if len(reason) <= 200 else reason[:200] + "…"
         mend = "it may be half written or of another program: download or save it again"
         raise ModelError(where, f"its {what} cannot be read: {short}", mend) from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from raykd.config import PseudoLabelConfig
 from raykd.records.predictions import teacher_arm
@@ -101,8 +100,8 @@ def _baseline(
 ) -> Arm:
     """The same student from the same weights: without a teacher, on the teachers' hard labels, with its teachers in its
     own loop, or distilled from frozen teachers."""
-    config, step = context.config, cast(StepFactory, SupervisedStepFactory())
-    rule = baseline_weighting(config, name)
+    config, rule = context.config, baseline_weighting(context.config, name)
+    step: StepFactory = SupervisedStepFactory()
     if name == "pseudo":
         assert rule is not None
         step = rule_step(context, sources, weighting_inputs, rule, objective=PseudoLabelConfig(alpha=0))

@@ -27,7 +27,7 @@ class FittedWeighting(Fixed):
         """Fits it, and logs the weights."""
         reward, targets = needed(inputs.reward, "a reward split"), needed(inputs.targets, "the teachers' targets")
         logits_KNC = torch.from_numpy(targets(reward.ids))
-        labels_N = torch.from_numpy(reward.rows().labels(reward.ids))
+        labels_N = torch.from_numpy(reward.labels())
         weights = cls.fit(inputs.task, logits_KNC, labels_N)
         named = ", ".join(f"{name} {weight:.3f}" for name, weight in zip(inputs.teachers, weights, strict=True))
         log.info("%s on %d rows of the reward split: %s", config.type, len(reward.ids), named)

@@ -234,17 +234,17 @@ def test_influence_takes_the_derivative_of_metadistils_quiz(
 
     monkeypatch.setattr(QuizLoss, "parts", counted)
     seen: dict[tuple[int, bool], Tensor] = {}
-    of = Influence.of
+    look_ahead = Influence.look_ahead
 
     def kept(self: Influence, model: Any, stepping: Stepping) -> Tensor:
-        r_BK = of(self, model, stepping)
+        r_BK = look_ahead(self, model, stepping)
         u_BC = stepping.derivative_BC
         seen[stepping.batch.step, u_BC is None] = r_BK
         # What the feedback centres for its teachers is not taken out of the policy's.
         assert u_BC is None or u_BC.mean(0).abs().max() > 1e-3 * u_BC.abs().max()
         return r_BK
 
-    monkeypatch.setattr(Influence, "of", kept)
+    monkeypatch.setattr(Influence, "look_ahead", kept)
     config = configure(
         "weighting={type: policy, reward: {type: influence, every: 1}}", "train.max_steps=4", "data.quiz=0.1",
         "feedback={type: metadistil, every: 2, centred: true}", teachers=TEACHERS,

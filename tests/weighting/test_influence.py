@@ -295,7 +295,9 @@ def test_it_finds_the_plan_behind_labels_of_which_a_third_is_wrong(expected: boo
             return (0.9 * soft.per_example(z_BC, targets, w_BK).sum() + 0.1 * hard) / 32
 
         reward.begin(student, step, False)
-        r_BK = reward.of(student, Stepping(batch, weights_BK, student_BC.detach(), torch.float32, at, share, None))
+        r_BK = reward.look_ahead(
+            student, Stepping(batch, weights_BK, student_BC.detach(), torch.float32, at, share, None)
+        )
         optimizer.zero_grad()
         share(student_BC, weights_BK).backward()
         optimizer.step()

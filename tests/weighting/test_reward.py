@@ -85,14 +85,11 @@ class Rewarded(Weighting):
         return True
 
     def begin(self, model: PreTrainedModel, step: int, derivative_known: bool) -> None:
-        if isinstance(self.reward, Influence):
-            self.reward.begin(model, step, derivative_known)
-        else:
-            self.reward.begin(model, step)
+        self.reward.begin(model, step, derivative_known)
 
     def look_ahead(self, model: PreTrainedModel, stepping: Stepping) -> None:
         if isinstance(self.reward, Influence):
-            self.influences.append(self.reward.of(model, stepping))
+            self.influences.append(self.reward.look_ahead(model, stepping))
 
     def observe(self, model: PreTrainedModel, step: int, stepped: list[Stepped]) -> None:
         if isinstance(self.reward, Influence):

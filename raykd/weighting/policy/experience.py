@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
 
 from raykd.config import PolicyConfig
 from raykd.weighting.policy.model import StateSpec
@@ -63,6 +64,27 @@ class PolicyTrainerSpec:
             start=start,
             lease_s=lease_s if config.shared else None,
         )
+
+
+@dataclass
+class Acted:
+    """The choices on a micro-batch of a rewarded step; `influence_BK` is r, where the reward is taken from that."""
+
+    states_BKF: torch.Tensor
+    logits_BK: torch.Tensor
+    actions_BK: torch.Tensor
+    influence_BK: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Rewarded:
+    """What the choices on a micro-batch led to: the fields of an `Experience` that a reward decides, and which rows."""
+
+    reward_B: torch.Tensor
+    gain_B: torch.Tensor
+    class_B: torch.Tensor
+    influence_BK: torch.Tensor
+    kept_B: torch.Tensor
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from raykd.feedback import cotangent
 from raykd.feedback.quiz import QuizLoss
 from raykd.models import forward
 from raykd.training import collective
-from raykd.weighting.base import Stepping
+from raykd.weighting.base import Stepped, Stepping
 from raykd.weighting.inputs import WeightingInputs
+from raykd.weighting.policy.experience import Acted, Rewarded
 from raykd.weighting.policy.model import blend, expected_weights
-from raykd.weighting.policy.reward import reward_rows
+from raykd.weighting.policy.reward import PolicyReward, reward_rows
 
 CHUNK = 256
 """Rows of the quiz whose graph is held at once."""
@@ -27,7 +28,7 @@ FINE = 1e-4
 """Step of central differences in float64: an error of about 1e-8, where a step for float32 has one of 1e-4."""
 
 
-class Influence:
+class Influence(PolicyReward):
     """r of the micro-batches of a rewarded step: v before it, u and r after each forward pass.
 
     A step with feedback by MetaDistil has v and u already, v at φ and on the feedback's quiz; they are used then.
@@ -60,12 +61,20 @@ class Influence:
         sums = collective.sum_tensors(list(total.values()), self.quiz.sampler.worker.world)
         self._v = dict(zip(total, sums, strict=True))
 
-    def of(self, model: PreTrainedModel, stepping: Stepping) -> torch.Tensor:
+    def look_ahead(self, model: PreTrainedModel, stepping: Stepping) -> torch.Tensor:
         """r [B, K] of a micro-batch, in the logits' precision, and on their device."""
         u_BC = stepping.derivative_BC
         if u_BC is None:
             u_BC = self._derivative(_parameters(model), stepping)
         return influence(stepping, u_BC)
+
+    def rewarded(self, micro: Stepped, acted: Acted) -> Rewarded:
+        """Of all rows: their labels have no part in it."""
+        assert acted.influence_BK is not None
+        influence_BK = centred(acted.influence_BK, micro.batch.global_rows)
+        rows = torch.ones(len(influence_BK), dtype=torch.bool)
+        reward_B, gain_B = of_choices(influence_BK, acted.actions_BK, acted.logits_BK)
+        return Rewarded(reward_B, gain_B, torch.zeros(len(rows)), influence_BK, rows)
 
     def _derivative(self, theta: dict[str, torch.Tensor], stepping: Stepping) -> torch.Tensor:
         """u by differences; the step's own pass is one of the two where it was on a CPU in full precision.

@@ -6,6 +6,8 @@ accuracy on held-out rows, which one step changes by far less than another draw 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from transformers import PreTrainedModel
 
@@ -15,8 +17,9 @@ from raykd.models import forward
 from raykd.training import collective
 from raykd.training.encoder import student_encoder
 from raykd.training.replacement_sampler import ReplacementSampler
-from raykd.weighting.base import Stepped
+from raykd.weighting.base import Stepped, Stepping
 from raykd.weighting.inputs import WeightingInputs, needed
+from raykd.weighting.policy.experience import Acted, Rewarded
 
 
 def reward_rows(config: RewardConfig, inputs: WeightingInputs) -> ReplacementSampler:
@@ -26,7 +29,26 @@ def reward_rows(config: RewardConfig, inputs: WeightingInputs) -> ReplacementSam
     return ReplacementSampler("reward", encoder, rows.ids, config.batch_size, inputs.seed, worker, at_most_once=True)
 
 
-class Reward:
+class PolicyReward(ABC):
+    """What every reward is asked around a rewarded step, on every worker."""
+
+    def begin(self, model: PreTrainedModel, step: int, derivative_known: bool) -> None:
+        """Before the step; `derivative_known`: the feedback has taken u in it, see `Stepping.derivative_BC`."""
+
+    def look_ahead(self, model: PreTrainedModel, stepping: Stepping) -> torch.Tensor | None:
+        """r [B, K] of a micro-batch, before the step; None where the reward is taken after it."""
+        return None
+
+    def metric(self, model: PreTrainedModel, step: int) -> float:
+        """What all rows of the batch get on top, after the step."""
+        return 0.0
+
+    @abstractmethod
+    def rewarded(self, micro: Stepped, acted: Acted) -> Rewarded:
+        """What the choices on a micro-batch led to, after the step."""
+
+
+class Reward(PolicyReward):
     """r1 = −CE_S, r2 = −CE_S − KD, r3 = γ·r2 + (1 − γ)·(CE before − CE after on held-out rows), of the stepped student.
 
     Args:
@@ -49,7 +71,14 @@ class Reward:
         share = self.config.gamma if self.config.type == "r3" else 1.0
         return share * reward_B, share * (reward_B + stepped.before_B)
 
-    def begin(self, model: PreTrainedModel, step: int) -> None:
+    def rewarded(self, micro: Stepped, acted: Acted) -> Rewarded:
+        """Of the rows that have a label; one forward pass of the stepped student."""
+        reward_B, gain_B = self.rows(micro)
+        labels_B = micro.batch.labels_B
+        classes_B = labels_B if self.task.classes > 1 else torch.zeros(len(labels_B))
+        return Rewarded(reward_B, gain_B, classes_B, torch.zeros_like(acted.logits_BK), micro.batch.labeled)
+
+    def begin(self, model: PreTrainedModel, step: int, derivative_known: bool = False) -> None:
         """Before the step: the loss on r3's rows."""
         if self.split is not None:
             self._before = self._held_out_loss(model, step)

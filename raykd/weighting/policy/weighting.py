@@ -29,10 +29,10 @@ from raykd.weighting.base import Stepped, Stepping, Weighting
 from raykd.weighting.inputs import WeightingInputs, needed
 from raykd.weighting.policy import model as policy
 from raykd.weighting.policy.client import SelectorClient
-from raykd.weighting.policy.experience import Experience, PolicyTrainerSpec, PolicyVersion
-from raykd.weighting.policy.influence import Influence, centred, of_choices
+from raykd.weighting.policy.experience import Acted, Experience, PolicyTrainerSpec, PolicyVersion
+from raykd.weighting.policy.influence import Influence
 from raykd.weighting.policy.model import Exported, Policy, StateSpec
-from raykd.weighting.policy.reward import Reward
+from raykd.weighting.policy.reward import PolicyReward, Reward
 from raykd.weighting.policy.schedule import UpdateSchedule
 from raykd.weighting.policy.state import StateEncoder
 
@@ -51,16 +51,6 @@ class _Tally:
     ended: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass
-class _Acted:
-    """A micro-batch of a rewarded step; `influence_BK` is r, where that is the reward."""
-
-    states_BKF: torch.Tensor
-    logits_BK: torch.Tensor
-    actions_BK: torch.Tensor
-    influence_BK: torch.Tensor | None = None
-
-
 class PolicyWeighting(Weighting):
     """Weights by the policy's choices.
 
@@ -77,7 +67,7 @@ class PolicyWeighting(Weighting):
         config: PolicyConfig,
         states: StateEncoder,
         line: SelectorClient,
-        reward: Reward | Influence,
+        reward: PolicyReward,
         worker: WorkerContext,
         seed: int,
         steps_per_epoch: int,
@@ -94,7 +84,7 @@ class PolicyWeighting(Weighting):
         width = config.hidden_width
         self.policy = Policy(len(layout.teachers), layout.features, width) if start is None else start.policy
         self.tally = _Tally(attempt=line.attempt)
-        self._acted: dict[int, _Acted] = {}
+        self._acted: dict[int, Acted] = {}
         self._asked = -1
 
     @classmethod
@@ -161,7 +151,7 @@ class PolicyWeighting(Weighting):
         else:
             actions_BK = policy.act(logits_BK, self.config.mode)
         if rewarded:
-            self._acted[batch.micro] = _Acted(states_BKF, logits_BK, actions_BK)
+            self._acted[batch.micro] = Acted(states_BKF, logits_BK, actions_BK)
         if self.config.mode == "prob" and not (warming or rewarded):
             return policy.proportional(logits_BK).to(equal_BK)
         return policy.blend(actions_BK, logits_BK).to(equal_BK)
@@ -172,21 +162,17 @@ class PolicyWeighting(Weighting):
 
     def begin(self, model: PreTrainedModel, step: int, derivative_known: bool) -> None:
         """Looks at the reward split before the step, where the reward needs it."""
-        if isinstance(self.reward, Influence):
-            self.reward.begin(model, step, derivative_known)
-        else:
-            self.reward.begin(model, step)
+        self.reward.begin(model, step, derivative_known)
 
     def look_ahead(self, model: PreTrainedModel, stepping: Stepping) -> None:
         """Takes r of a micro-batch, where that is the reward; the row's label has no part in it."""
-        if isinstance(self.reward, Influence):
-            self._acted[stepping.batch.micro].influence_BK = self.reward.of(model, stepping)
+        self._acted[stepping.batch.micro].influence_BK = self.reward.look_ahead(model, stepping)
 
     def observe(self, model: PreTrainedModel, step: int, stepped: list[Stepped]) -> None:
         """On rewarded steps, what the choices of this step led to, to the selector."""
         if not self.calendar.rewarded(step):
             return
-        metric = 0.0 if isinstance(self.reward, Influence) else self.reward.metric(model, step)
+        metric = self.reward.metric(model, step)
         layout = self.states.layout
         parts = [Experience.none(len(layout.teachers), layout.features)]
         parts += [self._experience(micro, metric) for micro in stepped]
@@ -195,32 +181,21 @@ class PolicyWeighting(Weighting):
         self.line.push(step, Experience.joined(parts))
 
     def _experience(self, micro: Stepped, metric: float) -> Experience:
-        """A micro-batch's rows, with r1 to r3 those that have a label; one forward pass of the stepped student then."""
+        """A micro-batch's rows, as far as the reward counts them."""
         acted, batch = self._acted[micro.batch.micro], micro.batch
-        kept_B = np.ones(len(batch.ids), dtype=bool)
-        classes_B = torch.zeros(len(batch.ids))
-        if isinstance(self.reward, Influence):
-            assert acted.influence_BK is not None
-            influence_BK = centred(acted.influence_BK, batch.global_rows)
-            reward_B, gain_B = of_choices(influence_BK, acted.actions_BK, acted.logits_BK)
-        else:
-            influence_BK = torch.zeros_like(acted.logits_BK)
-            reward_B, gain_B = self.reward.rows(micro)
-            kept_B = batch.labeled.cpu().numpy()
-            if self.reward.task.classes > 1:
-                classes_B = batch.labels_B
+        seen = self.reward.rewarded(micro, acted)
         whole = Experience(
             ids=batch.ids,
             states_BKF=acted.states_BKF.numpy(),
             actions_BK=acted.actions_BK.numpy(),
             log_likelihood_B=policy.log_likelihood(acted.logits_BK, acted.actions_BK).numpy(),
-            reward_B=reward_B.float().cpu().numpy(),
-            gain_B=gain_B.float().cpu().numpy(),
+            reward_B=seen.reward_B.float().cpu().numpy(),
+            gain_B=seen.gain_B.float().cpu().numpy(),
             metric_B=np.full(len(batch.ids), metric, np.float32),
-            class_B=classes_B.cpu().numpy().astype(np.int64),
-            influence_BK=influence_BK.float().numpy(),
+            class_B=seen.class_B.cpu().numpy().astype(np.int64),
+            influence_BK=seen.influence_BK.float().numpy(),
         )
-        return whole if kept_B.all() else whole.of(kept_B)
+        return whole if bool(seen.kept_B.all()) else whole.of(seen.kept_B.cpu().numpy())
 
     def preference(self, batch: Batch, logits_KBC: torch.Tensor, student_BC: torch.Tensor | None) -> torch.Tensor:
         """π, [B, K]: the probability that a teacher is chosen."""
