@@ -51,7 +51,7 @@ def _test(result: RunResult) -> list[str]:
     if result.reported_split == "validation":
         scores = ", ".join(f"{metric_name(name)} {number(value)}" for name, value in result.test.items())
         return [f"Test{rows}: {scores}. {once}"]
-    note = f"Scores are of the test split{rows}. {once} Checkpoints were chosen by the column `validation`."
+    note = f"Scores are of the test split{rows}. {once} Checkpoints were chosen by the column validation."
     if result.feedback is not None and result.feedback.teachers:
         note += " Teachers trained by feedback have scores as they were served, before that training."
     return [note]

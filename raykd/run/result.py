@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from raykd import __version__, models
-from raykd.config import RunConfig
+from raykd.config import FinetunedTeacherConfig, RunConfig
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.records.events import Scores
@@ -210,8 +210,10 @@ def _efficiency(student: Arm, targets_s: float | None) -> Efficiency:
 
 
 def _splits(corpus: Corpus, config: RunConfig) -> dict[str, SplitUse]:
+    finetuned = [teacher for teacher in config.teachers if isinstance(teacher, FinetunedTeacherConfig)]
+    shared = any(teacher.finetune.max_train_rows is None for teacher in finetuned)
     used = {
-        "train": ["student"] + (["teachers"] if any(t.prepare == "finetune" for t in config.teachers) else []),
+        "train": ["student", "teachers"] if shared else ["student"],  # one with a budget of its own: see `seen`
         "validation": ["evaluation", "best checkpoint"],
         "quiz": _quiz_used_for(config),
         "reward": _reward_used_for(config),

@@ -79,6 +79,7 @@ print(json.dumps([weights.tolist(), loss.tolist(), config.title_of("weighting", 
     assert title == "more weight for teachers with a larger margin"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_whole_run_with_rule_loss_and_feedback(package: Path, tmp_path: Path, shared_cache: Path) -> None:
     """Through the command line, whose teachers and policy processes find the package by themselves."""

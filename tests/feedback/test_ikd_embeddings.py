@@ -43,6 +43,7 @@ def exact(theta: Params, direction: Params, micro: Micro) -> Tensor:
     return u
 
 
+@pytest.mark.slow
 def test_u_is_exact_where_most_embeddings_have_met_no_batch(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def test_two_workers_are_one(configure: Configure, tmp_path: Path) -> None:
     assert all(value is not None and value > 0 for value in hard), "labelled rows in every batch"
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_is_bit_equal(configure: Configure, tmp_path: Path) -> None:
     base = [*HALF, "train.labeled_share=0.5", "train.checkpoint_every=3"]
     api.distill(configure(*base), tmp_path / "whole")
@@ -96,8 +97,10 @@ def test_baselines_have_their_rows_and_the_students_steps(configure: Configure, 
     assert result.budgets["student"].total == 48 + 80
     assert result.budgets["alone"].read == {"student": 48, "choice of checkpoint": 80}
     assert result.seen == {"teacher0": ["train"]}
+    assert result.splits["train"].used_for == ["student", "teachers"]
 
 
+@pytest.mark.slow
 def test_pseudo_labels_are_the_teachers_answers(configure: Configure, tmp_path: Path) -> None:
     """The student of a file in which the teacher's answers stand as labels makes the same steps."""
     config = configure(*EXACT, *HALF, "baselines=[pseudo]")
@@ -129,6 +132,7 @@ def test_a_teacher_of_its_own_budget(configure: Configure, tmp_path: Path) -> No
     assert result.budgets["student"].read["student"] == 60
     assert 200 <= result.budgets["student"].total - 80 <= 240
     assert result.seen == {"teacher0": ["train, a budget of its own"]}
+    assert result.splits["train"].used_for == ["student"]
 
 
 def test_a_regression_learns_from_rows_without_labels(configure: Configure, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def weighting_of(result: RunResult) -> WeightingResult:
     return result.weighting
 
 
+@pytest.mark.slow
 def test_every_rule_runs_as_weighting_and_as_baseline(configure: Configure, tmp_path: Path) -> None:
     """The same rule, rows and seed give the same student either way: with `reward: 0` only, fitted rules aside."""
     baselines = [rule for rule in baseline_rules() if rule not in ("best", "logistic")]
@@ -72,6 +73,7 @@ def test_fitted_rules_have_a_split_of_their_own(configure: Configure, tmp_path: 
     assert default.rows.reward == 0.1
 
 
+@pytest.mark.slow
 def test_a_policy_learns_while_the_student_does(configure: Configure, tmp_path: Path) -> None:
     config = configure(POLICY, "baselines=[uniform]", teachers=TEACHERS)
     result = api.distill(config, tmp_path)

@@ -174,6 +174,7 @@ def test_an_answer_of_another_version_is_refused(
         client.get(client.source.wanted[:8])
 
 
+@pytest.mark.slow
 def test_a_teacher_that_cannot_start_is_an_error_not_a_wait(
     teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:

@@ -50,6 +50,7 @@ def value_of(result: RunResult) -> float:
     return result.value
 
 
+@pytest.mark.slow
 def test_the_policy_finds_the_teacher_that_is_right_on_a_row(tmp_path: Path) -> None:
     """On rows that neither it nor its student has seen; all three are as good as each other on the whole."""
     _, config = distilled(EXPERTS, tmp_path, "run", POLICY)

@@ -58,6 +58,7 @@ def experience(rng: np.random.Generator) -> Experience:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_lease_lasts_as_long_as_a_run_is_there(shared: str) -> None:
     """A long evaluation or warm-up makes no call; a run that is gone does not hold it."""
     run = client(shared, "run", lease_s=2.0)

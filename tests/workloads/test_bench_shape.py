@@ -48,6 +48,7 @@ def test_colocated_puts_the_ratio_beside_its_limit(monkeypatch: pytest.MonkeyPat
     json.dumps(said)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_local")
 def test_selector_puts_the_policy_beside_uniform_weights() -> None:
     said = selector.measure(selector.Sizes(TINY, rows=70, rounds=1, threads=1))
