@@ -66,7 +66,8 @@ def test_fitted_rules_have_a_split_of_their_own(configure: Configure, tmp_path: 
     )
     result = api.distill(config, tmp_path)
     assert result.splits["train"].rows == 192
-    assert result.splits["reward"] == SplitUse(split="train", rows=48, used_for=["fitting logistic, best"])
+    reward = result.splits["reward"]
+    assert (reward.split, reward.rows, reward.used_for) == ("train", 48, ["fitting logistic, best"])
     steps = {name: events(tmp_path / "baselines" / name, "plan")[0].samples for name in ("best", "uniform")}
     assert steps == {"best": 192, "uniform": 240}
     default = configure("weighting=best", teachers=TEACHERS)
