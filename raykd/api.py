@@ -191,6 +191,7 @@ def compare(
     every_arm: bool | None = None,
     output: Path | None = None,
     seed: int = 0,
+    drawn: Sequence[str] = (),
 ) -> CompareResult:
     """Compares runs by the rows that they answered: paired intervals over rows and draws, adjusted for their number.
 
@@ -200,11 +201,12 @@ def compare(
         every_arm: compare baselines and teachers too; by default where all runs are draws of one configuration.
         output: a folder that compare.html and compare.json are written to.
         seed: of the bootstrap.
+        drawn: further keys in which draws of one arm differ, such as `data.quiz` where a script draws a file for each.
 
     Raises:
         ConfigError: a folder holds no finished run, or the runs cannot be compared: other rows, labels or metrics.
     """
-    result = comparison.compare(folders, reference, every_arm, seed)
+    result = comparison.compare(folders, reference, every_arm, seed, drawn)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         write_text(output / "compare.json", result.model_dump_json(indent=1))

@@ -145,6 +145,9 @@ def compare(
         bool | None,
         typer.Option("--arms/--no-arms", help="baselines and teachers too; default where all runs are of one arm"),
     ] = None,
+    drawn: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="draws of an arm differ in this key too; may be repeated")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="a folder for compare.html and compare.json")] = None,
     as_json: Json = False,
 ) -> None:
@@ -152,7 +155,7 @@ def compare(
     from raykd import api
     from raykd.display.compare_table import compare_table
 
-    _show(api.compare(folders, reference, arms, output), as_json, compare_table)
+    _show(api.compare(folders, reference, arms, output, drawn=drawn or ()), as_json, compare_table)
     if output is not None:
         Console(stderr=True).print(f"comparison: {output / 'compare.html'}")
 

@@ -15,19 +15,16 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-from pathlib import Path
 from typing import Any
 
 from raykd import api, runtime
 from raykd import config as configuration
-from raykd.records.run_result import RunResult
 
+from .draws import TUNING_DRAW, best, run, write_table
 from .kd_vs_alone import comparison, listed
 
 log = logging.getLogger(__name__)
 BASELINES = ["alone", "labeled", "pseudo"]
-TUNING_DRAW = 1000
 
 
 def settings(size: int, draw: int, rows: int, test: str) -> list[str]:
@@ -43,26 +40,6 @@ def settings(size: int, draw: int, rows: int, test: str) -> list[str]:
     ]
 
 
-def run(config: Path, folder: Path, overrides: list[str]) -> RunResult:
-    """All arms of one draw; a finished folder returns its result."""
-    result = api.distill(configuration.load(config, overrides), folder)
-    for heavy in (folder / "checkpoints", *folder.glob("baselines/*/checkpoints")):
-        shutil.rmtree(heavy, ignore_errors=True)
-    scores = {"student": result.test} | {name: arm.test for name, arm in result.baselines.items()}
-    log.info("%s: %s", folder.name, {name: (score or {}).get(result.metric) for name, score in scores.items()})
-    return result
-
-
-def chosen_rate(config: Path, output: Path, lrs: list[str], overrides: list[str]) -> str:
-    """The rate with which `alone` is best on the rows that choose its checkpoint."""
-    if len(lrs) == 1:
-        return lrs[0]
-    values = {
-        lr: run(config, output / f"tune-{lr}", [*overrides, f"train.lr={lr}"]).baselines["alone"].value for lr in lrs
-    }
-    return max(values, key=lambda lr: values[lr] or float("-inf"))
-
-
 def main() -> None:
     """Tunes, runs the draws, writes table.json."""
     parser = comparison(__doc__, ["1e-3"])
@@ -76,14 +53,14 @@ def main() -> None:
     words.output.mkdir(parents=True, exist_ok=True)
     with runtime.connected(plain):
         tuning = [*overrides, *settings(max(words.sizes), TUNING_DRAW, words.rows, test)]
-        lr = chosen_rate(words.config, words.output, words.lrs, tuning)
+        lr = best(words.config, words.output, "train.lr", words.lrs, tuning, "alone")
         for size in words.sizes:
             folders = [words.output / f"{size}-draw{draw}" for draw in range(words.draws)]
             for draw, folder in enumerate(folders):
                 run(words.config, folder, [*overrides, *settings(size, draw, words.rows, test), f"train.lr={lr}"])
             compared = api.compare(folders, reference="student", every_arm=True)
             table[str(size)] = {"lr": lr, **compared.model_dump(mode="json")}
-            (words.output / "table.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+            write_table(words.output, table)
     log.info("%s", json.dumps(table, indent=1))
 
 

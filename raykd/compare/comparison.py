@@ -25,7 +25,11 @@ FEW_DRAWS = 5
 
 
 def compare(
-    folders: Sequence[Path], reference: str | None = None, every_arm: bool | None = None, seed: int = 0
+    folders: Sequence[Path],
+    reference: str | None = None,
+    every_arm: bool | None = None,
+    seed: int = 0,
+    drawn: Sequence[str] = (),
 ) -> CompareResult:
     """Compares the arms of runs by their answers to the same rows.
 
@@ -38,11 +42,12 @@ def compare(
         reference: the arm that the others are compared with: its name, or a folder of its runs; default the first.
         every_arm: see `arms_of_runs`.
         seed: of the bootstrap.
+        drawn: further keys in which draws of one arm differ.
 
     Raises:
         ConfigError: the folders cannot be compared, have fewer than two arms, or none is the reference.
     """
-    arms = arms_of_runs(read_runs(folders), every_arm)
+    arms = arms_of_runs(read_runs(folders, drawn), every_arm)
     if len(arms) < 2:
         mend = "give runs of several configurations, or --arms"
         raise ConfigError(str(folders[0]), "all runs are draws of one arm: there is nothing to compare", mend)

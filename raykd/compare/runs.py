@@ -36,8 +36,11 @@ class ComparedRun:
     predictions: dict[tuple[str, str], Predictions]
 
 
-def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
+def read_runs(folders: Sequence[Path], drawn: Sequence[str] = ()) -> list[ComparedRun]:
     """Reads the folders of finished runs.
+
+    Args:
+        drawn: further keys that the draws of a treatment differ in, such as `data.quiz` for files drawn by a script.
 
     Raises:
         ConfigError: a folder is given twice, holds no finished run or has no predictions, or the runs have different
@@ -47,13 +50,13 @@ def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
     for folder in resolved:
         if resolved.count(folder) > 1:
             raise ConfigError(str(folder), "is given twice", "give each run once")
-    runs = [_read(folder) for folder in resolved]
+    runs = [_read(folder, drawn) for folder in resolved]
     for run in runs[1:]:
         _check_task(run, runs[0])
     return runs
 
 
-def _read(folder: Path) -> ComparedRun:
+def _read(folder: Path, drawn: Sequence[str]) -> ComparedRun:
     example = "give the folders of finished runs, for example runs/NAME"
     if not folder.is_dir():
         raise ConfigError(str(folder), "no such folder", example)
@@ -69,7 +72,9 @@ def _read(folder: Path) -> ComparedRun:
         raise ConfigError(str(folder), f"has no {FILE}", "run it again in another folder")
     config = configuration.load(folder / "config.yaml")
     settings = configuration.settings(config)
-    for key in (*DRAWN, *[key for key in settings if key.split(".")[0] in OF_NO_EFFECT]):
+    if unknown := [key for key in drawn if key not in settings]:
+        raise ConfigError(str(folder), f"its configuration has no key {unknown[0]}", "see config.yaml there")
+    for key in (*DRAWN, *drawn, *[key for key in settings if key.split(".")[0] in OF_NO_EFFECT]):
         settings.pop(key, None)
     return ComparedRun(folder, settings, (config.seed, config.data.seed), result, predictions)
 

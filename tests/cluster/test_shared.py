@@ -67,7 +67,8 @@ def test_two_drivers_feed_one_policy_at_once(cluster: Cluster, tmp_path: Path) -
     words = ("train.epochs=6", "--address", cluster.address)
     folders = [tmp_path / f"run{k}" for k in range(2)]
     drivers = [
-        start("distill", config, folder, f"data.seed={k}", "data.max_train_rows=200", *words) for k, folder in enumerate(folders)
+        start("distill", config, folder, f"data.seed={k}", "data.max_train_rows=200", *words)
+        for k, folder in enumerate(folders)
     ]
     results = [result_of(driver, 300) for driver in drivers]
     spans = [[event.time for event in events(folder, "step")] for folder in folders]

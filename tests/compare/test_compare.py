@@ -172,6 +172,15 @@ def test_draws_of_equal_seeds_are_paired(runs: dict[str, Path], tmp_path: Path) 
     assert not unpaired.paired
 
 
+def test_draws_may_differ_in_a_key_that_is_named(run: Run, runs: dict[str, Path], tmp_path: Path) -> None:
+    hot = copy(runs["soft-1"], tmp_path / "soft-1", edited("config.yaml", partial(heated, temperature=9.0)))
+    assert [len(arm.draws) for arm in api.compare([runs["soft-0"], hot]).arms] == [1, 1]
+    drawn = api.compare([runs["soft-0"], hot], every_arm=True, drawn=["objective.temperature"])
+    assert next((arm.name, len(arm.draws)) for arm in drawn.arms) == ("student", 2)
+    words = ("--drawn", "objective.temprature")
+    assert "has no key objective.temprature" in run(runs["soft-0"], hot, *words)[2]
+
+
 @pytest.mark.parametrize(("compared", "verdict"), [(1, "higher"), (5, "not settled")])
 def test_a_difference_that_its_own_interval_settles_is_not_claimed_among_many(
     runs: dict[str, Path], tmp_path: Path, compared: int, verdict: str

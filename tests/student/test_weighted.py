@@ -23,7 +23,7 @@ from raykd import api
 from raykd.config import RunConfig, baseline_rules
 from raykd.errors import ConfigError, Interrupted
 from raykd.feedback import QuizLoss
-from raykd.records.run_result import RunResult, SplitUse, WeightingResult
+from raykd.records.run_result import RunResult, WeightingResult
 from raykd.run.context import open_corpus
 from raykd.weighting import Stepping
 from raykd.weighting.policy import model as policy

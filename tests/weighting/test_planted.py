@@ -60,7 +60,7 @@ def test_the_policy_finds_the_teacher_that_is_right_on_a_row(tmp_path: Path) -> 
     assert ((pi > 0.5) == (np.arange(3) == plan[:, None])).mean() >= 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_influence_finds_the_plan_once_the_student_has_begun_to_learn(tmp_path: Path) -> None:
     """Two of three teachers are wrong on each row, so that their mean teaches a fresh student nothing to be examined
     on: half of its loss is the label's here. A small test with wrong labels is in test_influence.py."""
@@ -71,7 +71,7 @@ def test_influence_finds_the_plan_once_the_student_has_begun_to_learn(tmp_path: 
     assert (pi.argmax(1) == plan).mean() >= 0.75
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(2400)
 def test_its_student_beats_uniform_and_the_best_fixed_weights_over_five_seeds(tmp_path: Path) -> None:
     arms = {"policy": POLICY, "uniform": "weighting=uniform"}
@@ -96,7 +96,7 @@ def test_its_student_beats_uniform_and_the_best_fixed_weights_over_five_seeds(tm
         assert fmean(values["policy"]) > other + 3 * deviation * (1 / 5 + 1 / runs) ** 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_exchangeable_teachers_leave_the_policy_undecided(tmp_path: Path) -> None:
     """Teachers with the same answers: no choice changes anything, and what the policy learns is noise."""
     same = {f"teacher{k}": guesser(7, right=0.8) for k in range(3)}

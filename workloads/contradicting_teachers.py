@@ -1,0 +1,114 @@
+"""Shows: which way of choosing teachers finds out that each is of use on its own rows only?
+
+Command:
+    python -m raykd.workloads.contradicting_teachers workloads/contradicting_teachers.yaml runs/contradicting --draws 10
+
+The rows are those of two tasks with two classes each, `sentiment` (the configuration's data) and `acceptability`
+(`--other`), equally many of both; each has a teacher of its name, which answers the other task's rows too. Each draw
+takes `--rows` labelled rows, of which a fifth chooses the checkpoints and a fifth is the reward split, and the others
+without labels up to `--unlabeled`. The splits that the two data sets call validation are scored once, as the test.
+Arms: the student with the plan (each row's own teacher) and, with as many steps, `alone`, `uniform`, `entropy` and
+`logistic`; then a policy rewarded with r1, and one with influence, each at `--reward-every`. The student's rate is the
+one that is best for the plan on a draw that is not reported; there the plan must be ahead of `uniform` by 0.03, else
+there is nothing to find and the program ends. Intervals are those of `raykd compare`, adjusted over all arms. Every run
+is a folder of its own: interrupt it and give the command again, finished runs are not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raykd import api, runtime
+from raykd import config as configuration
+from raykd.config import RunConfig
+from raykd.data import corpus
+
+from .draws import TUNING_DRAW, best, run, write_table
+from .kd_vs_alone import comparison, listed
+
+log = logging.getLogger(__name__)
+DOMAINS = ("sentiment", "acceptability")
+BASELINES = ["alone", "uniform", "entropy", "logistic"]
+PLAN = "weighting={type: oracle, by: domain}"
+LEAST_GAP = 0.03
+
+
+def pooled(plain: RunConfig, other: list[str], folder: Path) -> None:
+    """Train and test of both tasks in one folder, shuffled, with the task as domain and as many train rows of each."""
+    places = [[], [f"data.source={other[0]}", f"data.subset={other[1] if other[1:] else 'null'}"]]
+    configs = [configuration.parse(plain.model_dump(mode="json", by_alias=True), place) for place in places]
+    loaded = [corpus.load(config.data, config.task, Path(config.cache or folder / "cache")) for config in configs]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, split in (("train", "train"), ("test", "validation")):
+        frames = [
+            pd.read_feather(each.splits[split].path)[["text", "label"]].drop_duplicates("text").assign(domain=domain)
+            for each, domain in zip(loaded, DOMAINS, strict=True)
+        ]
+        if name == "train":
+            rows = min(map(len, frames))
+            frames = [frame.sample(rows, random_state=0) for frame in frames]
+        pd.concat(frames).sample(frac=1.0, random_state=0).to_parquet(folder / f"{name}.parquet")
+
+
+def settings(folder: Path, draw: int, rows: int, unlabeled: int) -> list[str]:
+    """The overrides of one draw."""
+    return [
+        f"data.source={folder}",
+        "data.subset=null",
+        "data.text=text",
+        "data.domain=domain",
+        "data.test=test.parquet",
+        f"data.max_train_rows={rows}",
+        "data.validation_from_train=0.2",
+        "data.reward=0.2",
+        f"data.unlabeled={{split: rest, max_rows: {unlabeled}}}",
+        f"data.seed={draw}",
+        f"seed={draw}",
+    ]
+
+
+def main() -> None:
+    """Tunes, runs the draws, writes table.json."""
+    parser = comparison(__doc__, ["1e-3", "2e-3"])
+    parser.add_argument("--other", type=listed, default=["nyu-mll/glue", "cola"], help="source, or source,subset")
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--rows", type=int, default=2000, help="labelled rows of a draw")
+    parser.add_argument("--unlabeled", type=int, default=12_000)
+    parser.add_argument("--reward-every", type=int, default=4)
+    words, overrides = parser.parse_known_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    plain, data = configuration.load(words.config, overrides), words.output.resolve() / "data"
+    pooled(plain, words.other, data)
+    arms = {"plan": [PLAN, f"baselines=[{', '.join(BASELINES)}]"]}
+    for reward in ("r1", "influence"):
+        arms[reward] = [f"weighting={{type: policy, reward: {{type: {reward}, every: {words.reward_every}}}}}"]
+    with runtime.connected(plain):
+        tuning = [*overrides, *settings(data, TUNING_DRAW, words.rows, words.unlabeled), *arms["plan"]]
+        lr = best(words.config, words.output, "train.lr", words.lrs, tuning, "student")
+        tuned = run(words.config, words.output / f"tune-train.lr-{lr}", [*tuning, f"train.lr={lr}"])
+        gap = (tuned.value or 0.0) - (tuned.baselines["uniform"].value or 0.0)
+        if gap < LEAST_GAP:
+            parser.error(f"on the tuning draw the plan is ahead of uniform by {gap:.3f} only: nothing to find")
+        for draw in range(words.draws):
+            for arm, own in arms.items():
+                drawn = [*overrides, *settings(data, draw, words.rows, words.unlabeled), *own, f"train.lr={lr}"]
+                run(words.config, words.output / f"{arm}-draw{draw}", drawn)
+    folders = [words.output / f"{arm}-draw{draw}" for arm in arms for draw in range(words.draws)]
+    table: dict[str, Any] = {"lr": lr, "gap_on_the_tuning_draw": gap}
+    for reference in ("plan", "plan, baseline uniform"):
+        table[reference] = api.compare(folders, reference, every_arm=True).model_dump(mode="json")
+    values = {arm["name"]: statistics.fmean(draw["value"] for draw in arm["draws"]) for arm in table["plan"]["arms"]}
+    plan, uniform = values["plan"], values["plan, baseline uniform"]
+    table["share_of_the_gap_closed"] = {arm: (value - uniform) / (plan - uniform) for arm, value in values.items()}
+    write_table(words.output, table)
+    log.info("%s", json.dumps(table, indent=1))
+
+
+if __name__ == "__main__":
+    main()
