@@ -19,11 +19,15 @@ import ray
 import torch
 import torch.nn.functional as F
 from logs import losses
+from rich.console import Console
+from rich.table import Table
 from tiny import TINY_TEACHER, Configure
 
 from raykd import api, models
 from raykd.config import RunConfig
 from raykd.data.encoding import Encoder
+from raykd.display.tables import final_table, plan_table
+from raykd.display.text import number
 from raykd.errors import Interrupted
 from raykd.models import forward
 from raykd.records.run_result import RunResult
@@ -50,7 +54,7 @@ def plain_loop(config: RunConfig, start: Path, steps: list[int], rows: int) -> d
     learning = [p for name, p in model.named_parameters() if name.startswith("classifier") or "layer.0" in name]
     decays = [{"params": [p], "weight_decay": settings["teacher_weight_decay"] * (p.ndim > 1)} for p in learning]
     optimizer = torch.optim.AdamW(decays, lr=rate)
-    for number, step in enumerate(steps):
+    for done, step in enumerate(steps):
         key = np.array([config.seed, zlib.crc32(f"quiz/{step}/0".encode())], dtype=np.uint64)
         ids = quiz.ids[np.random.Generator(np.random.Philox(key=key)).integers(len(quiz.ids), size=rows)]
         logits, labels = forward.logits(model, encoder.encode(ids)), torch.from_numpy(quiz.rows().labels(ids))
@@ -59,7 +63,7 @@ def plain_loop(config: RunConfig, start: Path, steps: list[int], rows: int) -> d
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learning, settings["teacher_max_grad_norm"])
         for group in optimizer.param_groups:
-            group["lr"] = rate * (1 - number / len(steps))
+            group["lr"] = rate * (1 - done / len(steps))
         optimizer.step()
     return model.state_dict()
 
@@ -75,6 +79,13 @@ SETTINGS = [
     "feedback.teacher_lr=3e-3", "feedback.teacher_weight_decay=0.1", "feedback.teacher_max_grad_norm=0.05",
     "feedback.trainable=last_1", "feedback.quiz_batch_size=12",
 ]  # fmt: skip
+
+
+def drawn(table: Table) -> str:
+    console = Console(width=300)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
 
 
 def tuned_run(configure: Configure, folder: Path, cache: Path | None = None) -> tuple[RunConfig, RunResult]:
@@ -95,10 +106,14 @@ def test_tuned_weights_are_those_of_a_plain_loop_and_the_account_has_them(config
     start = Path(api.teach(config, tmp_path / "teach")[0]["folder"])
     assert_same_weights(tuned, plain_loop(config, start, [1, 3, 5], 12))
     rows, quiz = result.splits["train"].rows, result.splits["quiz"].rows
-    plan = api.check(config)["baselines"]["quiz_teacher"]
+    whole_plan = api.check(config)
+    plan = whole_plan["baselines"]["quiz_teacher"]
     assert (plan["teachers"]["steps"], plan["teachers"]["rows"], plan["steps"]) == (3, rows, result.steps)
+    assert f"teacher0 trained on the quiz for quiz_teacher, {rows} rows requested" in drawn(plan_table(whole_plan))
     baseline = result.baselines["quiz_teacher"]
     trained = baseline.teachers["teacher0"]
+    change = f"{number(trained.began['accuracy'])} -> {number(trained.ended['accuracy'])}"
+    assert f"teacher teacher0 on validation {change}" in drawn(final_table(result))
     assert (trained.versions, trained.folder) == (3, str(TEACHERS / "teacher0"))
     assert trained.began == pytest.approx(result.teachers[0].scores)
     assert trained.ended == pytest.approx(api.evaluate(tuned, config)["validation"])
