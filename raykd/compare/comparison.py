@@ -173,7 +173,8 @@ def _cost(run: ComparedRun, model: str) -> tuple[float, int | None, int]:
         rows = sum(teacher.rows_computed for teacher in result.teachers)
         return result.efficiency.train_s, rows, result.student.parameters
     if model in result.baselines:
-        return result.baselines[model].seconds, None, result.student.parameters
+        baseline = result.baselines[model]
+        return baseline.seconds, baseline.rows_computed, result.student.parameters
     teacher = next(entry for entry in result.teachers if model in (entry.name, f"teacher {entry.name}"))
     return teacher.seconds, teacher.rows_computed, teacher.parameters
 

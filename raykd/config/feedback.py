@@ -97,6 +97,14 @@ class CotangentFeedbackConfig(FeedbackConfig):
         """The student is examined on held-out rows."""
         return True
 
+    def rounds(self, steps: int) -> range:
+        """The student's steps that have a round of feedback, of so many planned ones."""
+        return range(self.start, steps, self.every)
+
+    def quiz_rows(self, batch_size: int) -> int:
+        """Rows of a round's quiz, `batch_size` being the student's."""
+        return self.quiz_batches * (self.quiz_batch_size or batch_size)
+
 
 class MetaDistilConfig(CotangentFeedbackConfig):
     """A pilot step, a quiz, the teachers' step, then the student's real step on the improved teachers' targets."""

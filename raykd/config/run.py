@@ -32,10 +32,12 @@ from raykd.config.weighting import (
 
 HELD_OUT = 0.1
 """Share of the quiz (MetaDistil, section 3.2) or reward split, where it is needed and the configuration names none."""
-BASELINES = ("alone", "in_loop", "labeled", "pseudo", "quiz_student")
+BASELINES = ("alone", "in_loop", "labeled", "pseudo", "quiz_student", "quiz_teacher")
 """Baselines that are no weighting rule."""
 UNLABELED_BASELINES = ("labeled", "pseudo")
 """Those that say what the rows without labels were worth."""
+QUIZ_BASELINES = ("quiz_student", "quiz_teacher")
+"""Those that say what the labels of the quiz were worth without feedback."""
 
 
 class RunConfig(Section):
@@ -57,8 +59,9 @@ class RunConfig(Section):
     baselines: Annotated[list[str], Mark.SHARED] = Field(
         [],
         description="alone: the student without a teacher; labeled: distilled on the rows with labels alone; pseudo:"
-        " the teachers' answers as hard labels; quiz_student: frozen teachers, the quiz rows learnt from too; in_loop:"
-        " its teachers called in its own loop; the name of a weighting rule: frozen teachers blended by it",
+        " the teachers' answers as hard labels; quiz_student: frozen teachers, the quiz rows learnt from too;"
+        " quiz_teacher: the teachers of the feedback, trained on the labels of the quiz rows instead and then frozen;"
+        " in_loop: its teachers called in its own loop; the name of a weighting rule: frozen teachers blended by it",
         examples=[["alone", "labeled", "uniform"]],
     )
     study: Annotated[StudyConfig | None, Mark.SHARED] = Field(
@@ -97,8 +100,10 @@ class RunConfig(Section):
                 raise ValueError(f"baselines: there is none named {name!r} ({nearest_of(known, name)})")
             if name in UNLABELED_BASELINES and self.data.unlabeled is None:
                 raise ValueError(f"baselines: {name} is about rows without labels: set data.unlabeled")
-            if name == "quiz_student" and not self.feedback.needs_quiz:
-                raise ValueError("baselines: quiz_student is about the quiz of a feedback, and there is none")
+            if name in QUIZ_BASELINES and not self.feedback.needs_quiz:
+                raise ValueError(f"baselines: {name} is about the quiz of a feedback, and there is none")
+        if "quiz_teacher" in self.baselines and not self.learning_teachers:
+            raise ValueError("baselines: quiz_teacher trains the teachers of feedback.teachers, and there are none")
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError("baselines: one is named twice")
         if self.train.labeled_share is not None and self.data.unlabeled is None:
@@ -223,6 +228,11 @@ class RunConfig(Section):
         if not isinstance(self.feedback, CotangentFeedbackConfig):
             return [False] * len(self.teachers)
         return [self.feedback.teachers is None or name in self.feedback.teachers for name in self.teacher_names]
+
+    @property
+    def learning_teachers(self) -> list[str]:
+        """The names of the teachers that learn from the student."""
+        return [name for name, learns in zip(self.teacher_names, self.trainable_teachers, strict=True) if learns]
 
     @property
     def trainer_ranks(self) -> int:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raykd.display.model_values import value_cells, value_titles
-from raykd.display.text import caution, count, metric_name, number, plural, share, verdict
+from raykd.display.text import caution, count, metric_name, number, plural, share, tuned_teachers, verdict
 from raykd.records.run_result import RunResult
 
 TONES = {"good": "green", "even": "yellow", "bad": "yellow", "unknown": "dim"}
@@ -30,7 +30,8 @@ def final_table(result: RunResult) -> Table:
     for name, baseline in result.baselines.items():
         speed = f"{baseline.samples_per_s:,.0f} samples/s"
         cells = value_cells(result, baseline, alone=name == "alone")
-        table.add_row(Text(f"baseline {name}"), *cells, parameters, speed)
+        notes = "; ".join([speed, *tuned_teachers(result, baseline, arrow="->")])
+        table.add_row(Text(f"baseline {name}"), *cells, parameters, notes)
     table.add_section()
     speed = f"{result.efficiency.samples_per_s:,.0f} samples/s"
     table.add_row("student", *value_cells(result, result), parameters, speed, style="bold")
@@ -73,6 +74,8 @@ def plan_table(plan: dict[str, Any]) -> Table:
         table.add_row(*_feedback_row(plan["feedback"]))
     table.add_row(Text("student"), *_training_cells(plan["student"]), style="bold")
     for name, baseline in plan["baselines"].items():
+        if "teachers" in baseline:
+            table.add_row(*_tuned_row(name, baseline["teachers"]))
         table.add_row(Text(f"baseline {name}"), *_training_cells(baseline))
     rows = ", ".join(f"{name} {number:,}" for name, number in plan["rows"].items())
     caption = Text(f"Rows: {rows}.", "dim")
@@ -105,6 +108,20 @@ def _feedback_row(feedback: dict[str, Any]) -> tuple[str | Text, ...]:
         f"{ranks} each" if len(names) > 1 else ranks,
         "as served",
         _memory(feedback["memory_mb"]),
+    )
+
+
+def _tuned_row(baseline: str, tuned: dict[str, Any]) -> tuple[str | Text, ...]:
+    names = tuned["names"]
+    head = f"{', '.join(names)} trained on the quiz for {baseline}, {tuned['rows']:,} rows requested"
+    each = plural(1, "process") + " each" * (len(names) > 1)
+    return (
+        Text(head),
+        count(tuned["parameters"]),
+        f"{tuned['steps']:,}",
+        each,
+        "as served",
+        _memory(tuned["memory_mb"]),
     )
 
 

@@ -27,7 +27,8 @@ class ArmResult(Record):
         mean: of the metric over draws.
         deviation: of the metric over draws; None for a single one.
         seconds: of training, of a teacher of its forward passes; mean over draws.
-        rows_computed: by the teachers of its runs, over all draws; None for a baseline.
+        rows_computed: by the teachers of its runs, over all draws; None for a baseline that has the
+            student's teachers.
         labels: that were read for a draw of it, see `run_result.LabelBudget`; None where that is not known.
     """
 

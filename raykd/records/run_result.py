@@ -44,16 +44,6 @@ class TeacherResult(Record):
     address: str
 
 
-class BaselineResult(Record):
-    """A baseline's best value on validation, its scores on the test split where there is one, and its speed."""
-
-    value: float | None
-    scores: Scores
-    test: Scores | None = None
-    seconds: float
-    samples_per_s: float
-
-
 class Gap(Record):
     """How much of the way from the student alone to the best teacher was made; None where one of them is not known.
 
@@ -135,13 +125,31 @@ class DataResult(Record):
 
 
 class TrainedTeacherResult(Record):
-    """A teacher under feedback: scores on validation before and after, distance from the reference, exported folder."""
+    """A teacher under feedback, or on the quiz's labels: scores on validation before and after, distance from the
+    reference, exported folder."""
 
     began: Scores
     ended: Scores
     drift: float | None
     versions: int
     folder: str
+
+
+class BaselineResult(Record):
+    """A baseline's best value on validation, its scores on the test split where there is one, and its speed.
+
+    Attributes:
+        teachers: by name those that were trained for it alone: `quiz_teacher`.
+        rows_computed: soft targets that were computed for it alone; None where it has the student's teachers.
+    """
+
+    value: float | None
+    scores: Scores
+    test: Scores | None = None
+    seconds: float
+    samples_per_s: float
+    teachers: dict[str, TrainedTeacherResult] = Field(default_factory=dict)
+    rows_computed: int | None = None
 
 
 class FeedbackResult(Record):

@@ -21,6 +21,7 @@ from raykd.display.text import (
     number,
     plural,
     reached,
+    tuned_teachers,
     verdict,
 )
 from raykd.records.events import Scores
@@ -201,7 +202,8 @@ def _source(data: Config) -> str:
 def _rows(result: RunResult) -> list[tuple[str, str]]:
     rows = [(f"teacher `{_cell(teacher.name)}`", _teacher_value(teacher, result)) for teacher in result.teachers]
     for name, baseline in result.baselines.items():
-        rows.append((_cell(BASELINES.get(name, name)), number(result.reported_value(baseline))))
+        named = "; ".join([BASELINES.get(name, name), *tuned_teachers(result, baseline)])
+        rows.append((_cell(named), number(result.reported_value(baseline))))
     return [*rows, ("**this student**", f"**{number(result.reported_value(result))}**")]
 
 

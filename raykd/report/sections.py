@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from raykd.display.durations import duration
 from raykd.display.model_values import value_cells, value_titles
-from raykd.display.text import BASELINES, count, metric_name, number, share, short_name
+from raykd.display.text import BASELINES, count, metric_name, number, share, short_name, tuned_teachers
 from raykd.records.run_result import BaselineResult, RunResult, TeacherResult
 from raykd.report.run_files import Run
 from raykd.report.views import Column, Reproduction, Row, Section, Table
@@ -30,7 +30,8 @@ def models(run: Run) -> Section | None:
         named = cells(f"teacher {teacher.name}", teacher)
         rows.append(Row([*named, count(teacher.parameters), _teacher_pass(teacher)]))
     for name, baseline in result.baselines.items():
-        rows.append(Row([*cells(f"baseline {name}", baseline), size, BASELINES.get(name, "")]))
+        notes = "; ".join([BASELINES.get(name, ""), *tuned_teachers(result, baseline)])
+        rows.append(Row([*cells(f"baseline {name}", baseline), size, notes]))
     rows.append(Row([*cells("student", result), size, "distilled"], highlighted=True))
     titles = ["Model", *value_titles(result, short_name(result.metric)), *map(short_name, others), "parameters", ""]
     table = Table.of(titles, rows, text=(0, len(titles) - 1))

@@ -22,7 +22,10 @@ def student_signals(config: RunConfig) -> list[str]:
 
 def baseline_signals(config: RunConfig, name: str) -> list[str]:
     """The parts that a baseline learns from: the held-out ones too, since it has no use for a quiz or a reward, but a
-    rule that is fitted on the reward split leaves that out."""
+    rule that is fitted on the reward split leaves that out, and `quiz_teacher` has the student's own rows: its teachers
+    have read the quiz."""
+    if name == "quiz_teacher":
+        return student_signals(config)
     rule = baseline_weighting(config, name)
     own = ["train"] if name in LABELS_ONLY else student_signals(config)
     return [*own, "quiz"] if rule is not None and rule.fitted else [*own, "quiz", "reward"]
@@ -75,6 +78,13 @@ def baseline_training(config: RunConfig, rows: int, student_rows: int) -> TrainC
             "eval_every": settings.eval_every or steps_per_epoch(student_rows, settings),
         }
     )
+
+
+def quiz_teacher_targets(config: RunConfig, corpus: Corpus) -> np.ndarray:
+    """Ids of the training file whose soft targets the baseline `quiz_teacher` learns from, or its rule is fitted on."""
+    rule = baseline_weighting(config, "quiz_teacher")
+    fitted = ["reward"] if rule is not None and rule.fitted else []
+    return rows_of(corpus, [*student_signals(config), *fitted]).ids
 
 
 def target_rows(config: RunConfig, corpus: Corpus) -> np.ndarray:

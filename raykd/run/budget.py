@@ -22,7 +22,8 @@ def label_budgets(config: RunConfig, corpus: Corpus, arms: Iterable[str]) -> dic
 
 
 def teachers_seen(config: RunConfig, corpus: Corpus) -> dict[str, list[str]]:
-    """By teacher's name the splits that it was fitted on; `unknown` of one that was given and says nothing."""
+    """By teacher's name the splits that it was fitted on; `unknown` of one that was given and says nothing. Those that
+    `quiz_teacher` trains have entries of their own, `NAME of quiz_teacher`."""
     seen = {}
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
         if isinstance(teacher, FinetunedTeacherConfig):
@@ -30,6 +31,8 @@ def teachers_seen(config: RunConfig, corpus: Corpus) -> dict[str, list[str]]:
             seen[name] = ["train, a budget of its own" if own else "train"]
         elif isinstance(teacher, GivenTeacherConfig):
             seen[name] = teacher.seen or [UNKNOWN]
+    if "quiz_teacher" in config.baselines:
+        seen |= {f"{name} of quiz_teacher": [*seen.get(name, []), "quiz"] for name in config.learning_teachers}
     return seen
 
 
@@ -51,8 +54,11 @@ def _budget(config: RunConfig, corpus: Corpus, arm: str) -> LabelBudget:
         read["fitted rule"] = corpus.ids["reward"]
     if arm != "alone":
         for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
-            if isinstance(teacher, FinetunedTeacherConfig):
-                read[f"teacher {name}"] = teacher_rows("train", teacher, corpus).ids
+            own = [teacher_rows("train", teacher, corpus).ids] if isinstance(teacher, FinetunedTeacherConfig) else []
+            if arm == "quiz_teacher" and name in config.learning_teachers:
+                own.append(corpus.ids["quiz"])
+            if own:
+                read[f"teacher {name}"] = np.unique(np.concatenate(own))
     # Places in the training file, and behind them those of a validation with a file of its own.
     beyond = 0 if corpus.source["validation"] == "train" else corpus.splits["train"].rows
     read["choice of checkpoint"] = corpus.ids["validation"] + beyond

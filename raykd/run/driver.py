@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from raykd.config import PseudoLabelConfig
@@ -18,6 +19,7 @@ from raykd.run.arms import (
     target_rows,
 )
 from raykd.run.context import RunContext
+from raykd.run.quiz_teacher import tuned_teachers
 from raykd.run.result import Arm, teacher_result
 from raykd.run.targets import choose_overlap, compute_targets, teacher_session
 from raykd.run.trackers import RunTrackers
@@ -99,8 +101,12 @@ def _baseline(
     context: RunContext, name: str, start: Path, sources: Sequence[TargetSource], weighting_inputs: WeightingSources
 ) -> Arm:
     """The same student from the same weights: without a teacher, on the teachers' hard labels, with its teachers in its
-    own loop, or distilled from frozen teachers."""
-    config, rule = context.config, baseline_weighting(context.config, name)
+    own loop, or distilled from frozen teachers, as they are or trained on the quiz."""
+    config, rule, tuned = context.config, baseline_weighting(context.config, name), None
+    folder = context.folder.baseline(name)
+    if name == "quiz_teacher":
+        tuned = tuned_teachers(context, sources, folder)
+        sources = tuned.sources
     step: StepFactory = SupervisedStepFactory()
     if name == "pseudo":
         assert rule is not None
@@ -109,5 +115,5 @@ def _baseline(
         step = rule_step(context, sources, weighting_inputs, rule, in_loop=name == "in_loop")
     rows = baseline_rows(config, context.corpus, name)
     settings = baseline_training(config, len(rows.ids), len(student_rows(config, context.corpus).ids))
-    folder = context.folder.baseline(name)
-    return train_student(context, f"baseline {name}", start, step, folder, rows, settings)
+    arm = train_student(context, f"baseline {name}", start, step, folder, rows, settings)
+    return arm if tuned is None else replace(arm, teachers=tuned.results, rows_computed=tuned.rows_computed)

@@ -28,7 +28,8 @@ from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.errors import ConfigError
 from raykd.models import CheckpointInfo
-from raykd.run.arms import baseline_rows, baseline_training, student_rows
+from raykd.run.arms import baseline_rows, baseline_training, quiz_teacher_targets, student_rows
+from raykd.run.quiz_teacher import quiz_tuning
 from raykd.teachers import finetune
 from raykd.training.optim import steps_per_epoch, total_steps
 from raykd.weighting.policy.model import Policy, StateSpec, load_for
@@ -37,6 +38,8 @@ from raykd.weighting.rules import planned_teachers
 
 ADAM_BYTES = 16
 """Bytes a trainable parameter takes: weight, gradient and AdamW's two moments in float32."""
+LEARNING_BYTES = ADAM_BYTES + 4
+"""Those of a teacher that learns: it keeps the weights that it began with."""
 MOST_STEPS = 10**9
 """More optimizer steps than this are a mistake in `epochs`."""
 Inspect = Callable[[str], CheckpointInfo]
@@ -74,7 +77,7 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         "student": student,
         "weighting": _policy(config, task, learnt, inspect),
         "feedback": _feedback(config, teachers, learnt, inspect),
-        "baselines": {name: student | _baseline(name, config, corpus, learnt) for name in config.baselines},
+        "baselines": {name: student | _baseline(name, config, corpus, learnt, teachers) for name in config.baselines},
         "study": _study(config),
         "warnings": warnings,
     }
@@ -130,20 +133,23 @@ def _feedback(config: RunConfig, teachers: list[dict[str, Any]], rows: int, insp
     settings = config.feedback
     if not isinstance(settings, CotangentFeedbackConfig):
         return None
-    trainable = [entry for entry, learns in zip(teachers, config.trainable_teachers, strict=True) if learns]
     for name, teacher, learns in zip(config.teacher_names, config.teachers, config.trainable_teachers, strict=True):
         if learns:
             layout = _teacher_layout(teacher, config, inspect)
             models.trainable_names(layout, settings.trainable, f"teacher {name}: feedback.trainable")
-    parameters = sum(entry["parameters"] for entry in trainable)
+    parameters = _learning_parameters(config, teachers)
     return {
         "type": settings.type,
-        "teachers": [entry["name"] for entry in trainable],
+        "teachers": config.learning_teachers,
         "parameters": parameters,
         "ranks": settings.ranks,
-        "rounds": len(range(settings.start, total_steps(rows, config.train), settings.every)),
-        "memory_mb": round(parameters * (ADAM_BYTES + 4) * settings.ranks / 2**20),
+        "rounds": len(settings.rounds(total_steps(rows, config.train))),
+        "memory_mb": round(parameters * LEARNING_BYTES * settings.ranks / 2**20),
     }
+
+
+def _learning_parameters(config: RunConfig, teachers: list[dict[str, Any]]) -> int:
+    return sum(entry["parameters"] for entry in teachers if entry["name"] in config.learning_teachers)
 
 
 def _teacher(
@@ -206,10 +212,26 @@ def _trained(
     }
 
 
-def _baseline(name: str, config: RunConfig, corpus: Corpus, student_rows: int) -> dict[str, Any]:
+def _baseline(
+    name: str, config: RunConfig, corpus: Corpus, student_rows: int, teachers: list[dict[str, Any]]
+) -> dict[str, Any]:
     """What is another in a baseline's plan than in the student's."""
     rows = len(baseline_rows(config, corpus, name).ids)
-    return {"name": name, **_steps("train", baseline_training(config, rows, student_rows), rows)}
+    entry = {"name": name, **_steps("train", baseline_training(config, rows, student_rows), rows)}
+    return entry | {"teachers": _tuned(config, corpus, rows, teachers)} if name == "quiz_teacher" else entry
+
+
+def _tuned(config: RunConfig, corpus: Corpus, rows: int, teachers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The teachers that `quiz_teacher` trains on the quiz, and the rows that each of them is served for then."""
+    tuning, parameters = quiz_tuning(config, rows), _learning_parameters(config, teachers)
+    return {
+        "names": config.learning_teachers,
+        "parameters": parameters,
+        "steps": len(tuning.rounds),
+        "quiz_rows": tuning.rows,
+        "rows": len(quiz_teacher_targets(config, corpus)),
+        "memory_mb": round(parameters * LEARNING_BYTES / 2**20),
+    }
 
 
 def _steps(section: str, settings: OptimConfig, rows: int) -> dict[str, int]:

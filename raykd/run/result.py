@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -28,6 +28,7 @@ from raykd.records.run_result import (
     RunResult,
     SplitUse,
     TeacherResult,
+    TrainedTeacherResult,
     WeightingResult,
 )
 from raykd.run.budget import label_budgets, teachers_seen
@@ -37,10 +38,17 @@ from raykd.training.job import Outcome, Subset
 
 @dataclass(frozen=True)
 class Arm:
-    """One trained student: the distilled one or a baseline."""
+    """One trained student: the distilled one or a baseline.
+
+    Attributes:
+        signal: the validation rows.
+        teachers, rows_computed: see `BaselineResult`.
+    """
 
     outcome: Outcome
     signal: Subset
+    teachers: dict[str, TrainedTeacherResult] = field(default_factory=dict)
+    rows_computed: int | None = None
 
     @property
     def logits(self) -> np.ndarray:
@@ -188,6 +196,8 @@ def _baseline_result(arm: Arm, test: dict[str, float] | None) -> BaselineResult:
         test=_known(test),
         seconds=outcome.train_s,
         samples_per_s=arm.samples_per_s,
+        teachers=arm.teachers,
+        rows_computed=arm.rows_computed,
     )
 
 
@@ -234,6 +244,8 @@ def _splits(corpus: Corpus, config: RunConfig) -> dict[str, SplitUse]:
 
 def _quiz_used_for(config: RunConfig) -> list[str]:
     used = ["feedback to the teachers"] if config.feedback.needs_quiz else []
+    if "quiz_teacher" in config.baselines:
+        used.append("the teachers of baseline quiz_teacher")
     return [*used, "the policy's reward"] if config.policy_shares_quiz else used
 
 

@@ -21,13 +21,21 @@ log = logging.getLogger(__name__)
 
 
 def teacher_session(
-    context: RunContext, teachers: Sequence[TeacherModel], train_ids: np.ndarray, overlap: bool = False
+    context: RunContext,
+    teachers: Sequence[TeacherModel],
+    train_ids: np.ndarray,
+    overlap: bool = False,
+    scored: Sequence[str] = SPLITS,
 ) -> TeacherSession:
-    """A session for these rows of the training split and all rows of validation and, where there is one, test; with
-    `overlap` students train meanwhile."""
+    """A session for these rows of the training split and all rows of validation and, where there is one, test.
+
+    Args:
+        overlap: students train meanwhile.
+        scored: the splits whose rows are asked for beside those of train.
+    """
     specs = context.services(teachers, context.config.teachers, overlap)
     requests = {"train": TargetRequest(context.corpus.splits["train"], train_ids)}
-    for name in [name for name in SPLITS if name in context.corpus.ids]:
+    for name in [name for name in scored if name in context.corpus.ids]:
         subset = Subset.of(context.corpus, name)
         requests[name] = TargetRequest(subset.split, subset.ids)
     return TeacherSession(specs, requests, context.run)
@@ -57,11 +65,12 @@ def choose_overlap(context: RunContext) -> bool:
     return chosen
 
 
-def compute_targets(context: RunContext, session: TeacherSession, wait: bool) -> float:
+def compute_targets(context: RunContext, session: TeacherSession, wait: bool, phase: str = "soft targets") -> float:
     """Starts the missing part of the teachers' pass and probes parity; returns the seconds taken.
 
     Args:
         wait: until all rows are stored.
+        phase: its name in the log, where anything is missing.
 
     Raises:
         TeacherError: a teacher cannot answer, or answers otherwise than its checkpoint.
@@ -71,7 +80,7 @@ def compute_targets(context: RunContext, session: TeacherSession, wait: bool) ->
     session.start(context.metrics)
     served = [source for source in session.sources("train") if source.service is not None]
     if served:
-        context.phase("soft targets")
+        context.phase(phase)
         for source in served if context.config.parity_rows else []:
             gap = parity.probe(source, context.config.parity_rows)
             log.info("teacher %s: parity probe differs by %.1e", source.teacher.name, gap)

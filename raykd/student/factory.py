@@ -98,7 +98,7 @@ class DistillStepFactory:
         self, setup: FeedbackSetup, job: Job, worker: WorkerContext, distill_loss: DistillLoss, dtype: torch.dtype
     ) -> tuple[Feedback, TrainableEnsemble]:
         settings = setup.feedback
-        rounds = len(range(settings.start, total_steps(len(job.train.ids), job.settings), settings.every))
+        rounds = len(settings.rounds(total_steps(len(job.train.ids), job.settings)))
         temperature = self.objective.divergence_temperature
         specs = [
             None
@@ -170,7 +170,7 @@ def _opened_late(open_rows: Callable[[], RowsOf]) -> RowsOf:
 
 def _quiz_loss(setup: FeedbackSetup, job: Job, worker: WorkerContext) -> QuizLoss:
     subset = setup.quiz or job.train.labeled()
-    rows = setup.feedback.quiz_batches * (setup.feedback.quiz_batch_size or job.settings.batch_size)
+    rows = setup.feedback.quiz_rows(job.settings.batch_size)
     apart_from = None if setup.quiz is not None else BatchSchedule(job).batch
     encoder = student_encoder(job, subset)
     return QuizLoss(job.task, ReplacementSampler("quiz", encoder, subset.ids, rows, job.seed, worker, apart_from))

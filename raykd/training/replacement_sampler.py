@@ -13,6 +13,12 @@ from raykd.data.encoding import Encoder
 from raykd.training.job import WorkerContext
 
 
+def draw_rows(purpose: str, ids: np.ndarray, rows: int, seed: int, step: int, draw: int = 0) -> np.ndarray:
+    """So many of the ids, drawn with replacement by the key (seed, purpose, step, draw)."""
+    words = np.array([seed, zlib.crc32(f"{purpose}/{step}/{draw}".encode())], dtype=np.uint64)
+    return ids[np.random.Generator(np.random.Philox(key=words)).integers(len(ids), size=rows)]
+
+
 class ReplacementSampler:
     """Draws batches of a quiz or reward split.
 
@@ -44,10 +50,8 @@ class ReplacementSampler:
         """The ids of all workers."""
         if self.whole:
             return self.ids
-        words = np.array([self.seed, zlib.crc32(f"{self.purpose}/{step}/{draw}".encode())], dtype=np.uint64)
-        rng = np.random.Generator(np.random.Philox(key=words))
         ids = self.ids if self.apart_from is None else np.setdiff1d(self.ids, self.apart_from(step))
-        return ids[rng.integers(len(ids), size=self.rows)]
+        return draw_rows(self.purpose, ids, self.rows, self.seed, step, draw)
 
     def mine(self, step: int, draw: int = 0) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """This worker's share, encoded, and its labels [B]; it may be empty."""

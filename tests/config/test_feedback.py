@@ -18,6 +18,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "oracle compares answers with the row's label",
     ),
     ({"baselines": ["quiz_student"]}, "quiz_student is about the quiz of a feedback"),
+    ({"baselines": ["quiz_teacher"]}, "quiz_teacher is about the quiz of a feedback, and there is none"),
+    (
+        {"baselines": ["quiz_teacher"], "feedback": {"type": "ikd", "exam_source": "train"}},
+        "quiz_teacher is about the quiz of a feedback",
+    ),
+    (
+        {"baselines": ["quiz_teacher"], "feedback": {"type": "metadistil", "teachers": []}},
+        "quiz_teacher trains the teachers of feedback.teachers, and there are none",
+    ),
     ({"feedback": {"type": "none", "every": 2}}, "`every` belongs to type metadistil, ikd (this is type: none)"),
     ({"feedback": {"type": "metadistil", "exam_source": "train"}}, "`exam_source` belongs to type ikd"),
     ({"feedback": {"type": "ikd", "rollback": False}}, "`rollback` belongs to type metadistil"),

@@ -94,6 +94,15 @@ class TrainableEnsemble:
         self._compared = True
         return served_KBC
 
+    def check_copies(self, ids: np.ndarray) -> None:
+        """Compares version 0 with the stored targets of these rows, in place of the first rows that are opened.
+
+        Raises:
+            TeacherError: they differ by more than rounding.
+        """
+        self._compare(self._ask(ids, None), self.stored.get(ids))
+        self._compared = True
+
     def reference_logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits [K, len(ids), C] of version 0."""
         return self.stored.get(ids)
