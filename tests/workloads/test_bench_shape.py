@@ -71,7 +71,7 @@ def test_selector_puts_the_policy_beside_uniform_weights() -> None:
 @pytest.mark.usefixtures("ray_local", "single_round")
 def test_study_puts_the_ratio_beside_its_limit_and_counts_rows() -> None:
     said = study.measure(study.Sizes(TINY, TINY, rows=70, trials=2, threads=1, seconds=0))
-    assert set(said) >= FIELDS | {"limit", "ratio_to_limit", "overhead_s_a_trial", "ratio_to_in_loop"}
+    assert set(said) >= FIELDS | {"limit", "ratio_to_limit", "between_trials_s", "once_a_study_s", "ratio_to_in_loop"}
     assert said["rows_computed"] == [70 + 64]
     assert said["rows_computed_apart"] == [2 * (70 + 64)]
     json.dumps(said)
