@@ -1,12 +1,14 @@
 """Bench `feedback` (docs/results.md): a MetaDistil round over the service against one graph through both models.
 
-    raykd bench feedback --json         about 10 minutes on 2 cores
+    raykd bench feedback --json         at most 8 minutes on 2 cores, and the memory
 
 A round is all that a step with feedback does: the teacher's forward pass, pilot, quiz, cotangent, the teacher's
 backward pass and step, its fresh targets, the student's real step. raykd's rounds run with the teacher in its own
 process, by each route; `double` has both models in one process and takes the same gradient by `create_graph`. Same
 batches, masks and quizzes, so the students stay equal. Not in it: the measurement of signal and noise, which a run
-makes in one round of ten. To reach, by the route that `auto` takes: 0.8 of the seconds, 0.6 of the memory.
+makes in one round of ten. Counted in forward passes, for models of one size, a round costs 13 and double backward 15.5:
+the limit is 0.84, nearer to 1 for a smaller student. To reach, by the route that `auto` takes: 1.05 times the limit in
+seconds, 0.6 of the memory.
 
 Memory is that of the student's process, the largest above what is resident when the models are loaded, each way in a
 fresh process; the sum with the teacher's process is given beside it.
@@ -42,10 +44,15 @@ from raykd.training.job import StepFactory
 from . import _memory
 from ._double_backward import DoubleBackward
 from ._measure import NEVER, Blocks, median
+from ._rounds import SECONDS, Rounds, add_seconds, summary
 from ._stage import Shape, Stage, all_threads, staged, untaught_teacher
 
 log = logging.getLogger(__name__)
-SECONDS_GOAL, MEMORY_GOAL = 0.8, 0.6
+OVER_LIMIT, MEMORY_GOAL = 1.05, 0.6
+TEACHER_PASSES, STUDENT_PASSES, STUDENT_PASSES_DOUBLE = 4.0, 9.0, 11.5
+"""Forward passes that a round costs, a backward pass counted as two. The teacher's: forward, backward, fresh targets.
+The student's: pilot 3, quiz 3, its difference step 1 and the backward pass of the real step 2; with double backward
+pilot 3, quiz 3, the second backward 2.5 and a whole real step 3."""
 QUIZ = 0.25
 ROUTES = ("forward", "central", "one_sided")
 DOUBLE = "double"
@@ -60,75 +67,92 @@ class Sizes:
 
     Attributes:
         students: one after the other; memory is measured for the last.
-        pairs: blocks of each way.
-        block: rounds of a block.
         threads: of torch; None for all cores.
+        seconds: that the alternation may take, for all students together.
     """
 
     students: tuple[Shape, ...]
     teacher: Shape
     rows: int
-    pairs: int
-    block: int
     threads: int | None = None
+    seconds: float = SECONDS
 
 
-SIZES = Sizes((Shape(layers=2), Shape(layers=6)), Shape(layers=6), rows=512, pairs=6, block=2)
+SIZES = Sizes((Shape(layers=2), Shape(layers=6)), Shape(layers=6), rows=512)
 
 
 def main(args: list[str]) -> dict[str, Any]:
     """Measures and returns what every bench reports: ratios, goals, holds, medians."""
     parser = argparse.ArgumentParser("raykd bench feedback", description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, help="of torch; default all cores")
-    return measure(replace(SIZES, threads=parser.parse_args(args).threads))
+    add_seconds(parser)
+    options = parser.parse_args(args)
+    return measure(replace(SIZES, threads=options.threads, seconds=options.seconds))
 
 
 def measure(sizes: Sizes) -> dict[str, Any]:
     """Seconds of each student, then memory of the last."""
     auto, reason = cotangent.choose_route("auto", torch.float32, torch.device("cpu"))
-    ratios, goals, seconds, wire = {}, {}, {}, {}
+    seconds: dict[str, Any] = {}
+    routes: dict[str, Any] = {}
+    wire: dict[str, int] = {}
+    limits: dict[str, float] = {}
     for student in sizes.students:
         name = f"{student.layers}_layers"
-        blocks, wire[name] = _seconds(sizes, student)
-        seconds[name] = {way: median(times) for way, times in blocks.items()}
-        for route in ROUTES:
-            pairs = zip(blocks[route], blocks[DOUBLE], strict=True)
-            seconds[name][f"{route}_ratio"] = median([cotangents / double for cotangents, double in pairs])
-        ratios[f"seconds_{name}"], goals[f"seconds_{name}"] = seconds[name][f"{auto}_ratio"], SECONDS_GOAL
+        times, wire[name] = _seconds(sizes, student, auto)
+        seconds[name] = {way: median(values) for way, values in times.items()}
+        limits[name] = limit(student, sizes.teacher)
+        routes[name] = {route: summary(_ratios(times, route), OVER_LIMIT * limits[name]) for route in ROUTES}
     memory = {way: _in_fresh_process(sizes, way) for way in (DOUBLE, *ROUTES)}
-    double = memory[DOUBLE]["student_mb"]
-    ratios[f"memory_{name}"], goals[f"memory_{name}"] = round(memory[auto]["student_mb"] / double, 4), MEMORY_GOAL
+    memory_ratio = round(memory[auto]["student_mb"] / memory[DOUBLE]["student_mb"], 4)
+    of_auto = {f"seconds_{name}": each[auto] for name, each in routes.items()}
     return {
         "bench": "feedback",
-        "ratios": ratios,
-        "goals": goals,
-        "holds": {key: ratio <= goals[key] for key, ratio in ratios.items()},
+        "ratios": {key: each["ratio"] for key, each in of_auto.items()} | {f"memory_{name}": memory_ratio},
+        "goals": {key: each["goal"] for key, each in of_auto.items()} | {f"memory_{name}": MEMORY_GOAL},
+        "holds": {key: each["holds"] for key, each in of_auto.items()}
+        | {f"memory_{name}": memory_ratio <= MEMORY_GOAL},
+        "intervals": {key: each["interval"] for key, each in of_auto.items()},
+        "limits": {name: round(each, 4) for name, each in limits.items()},
         "route": auto,
         "route_reason": reason,
+        "seconds_by_route": routes,
         "seconds_a_round": seconds,
         "peak_memory": memory,
         "memory_with_teacher_ratio": round(sum(memory[auto].values()) / sum(memory[DOUBLE].values()), 4),
         "wire_bytes_a_round": wire,
-        "pairs": sizes.pairs,
         "threads": all_threads(sizes.threads),
         "teacher_layers": sizes.teacher.layers,
     }
 
 
-def _seconds(sizes: Sizes, student: Shape) -> tuple[dict[str, list[float]], int]:
-    """Seconds a round of each block, by way, and the bytes on the wire of one."""
+def limit(student: Shape, teacher: Shape) -> float:
+    """Of a round's seconds ÷ double backward's, by counting passes of models of one width."""
+    teachers = TEACHER_PASSES * teacher.layers
+    return (teachers + STUDENT_PASSES * student.layers) / (teachers + STUDENT_PASSES_DOUBLE * student.layers)
+
+
+def _ratios(times: dict[str, list[float]], route: str) -> list[float]:
+    return [cotangents / double for cotangents, double in zip(times[route], times[DOUBLE], strict=True)]
+
+
+def _seconds(sizes: Sizes, student: Shape, auto: str) -> tuple[dict[str, list[float]], int]:
+    """Seconds of each round, by way, until the ratio of the route `auto` is settled, and the bytes on the wire."""
     with staged(sizes.rows, student, sizes.teacher, sizes.threads, QUIZ) as stage, runtime.connected(stage.config):
         source = _source(stage)
-        seconds: dict[str, list[float]] = {way: [] for way in (DOUBLE, *ROUTES)}
+        times: dict[str, list[float]] = {way: [] for way in (DOUBLE, *ROUTES)}
         with contextlib.ExitStack() as stack:
-            arms = {way: stack.enter_context(_blocks(stage, source, way, sizes.block)) for way in seconds}
-            for k in range(WARM_UP + sizes.pairs):
+            arms = {way: stack.enter_context(_blocks(stage, source, way, 1)) for way in times}
+            for _ in range(WARM_UP):
+                for arm in arms.values():
+                    arm.seconds_per_step()
+            rounds = Rounds(sizes.seconds / len(sizes.students))
+            while rounds.go_on(_ratios(times, auto)):
                 # Turn and turn about: what slows the machine down for a while slows all.
-                for way in sorted(arms, reverse=bool(k % 2)):
-                    seconds[way].append(arms[way].seconds_per_step())
-                log.info("block %d: %s", k, {way: round(times[-1], 3) for way, times in seconds.items()})
+                for way in sorted(arms, reverse=bool(len(times[DOUBLE]) % 2)):
+                    times[way].append(arms[way].seconds_per_step())
             wire = _wire_bytes(arms[ROUTES[0]])
-        return {way: times[WARM_UP:] for way, times in seconds.items()}, wire
+        return times, wire
 
 
 def _wire_bytes(blocks: Blocks) -> int:
