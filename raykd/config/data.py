@@ -21,6 +21,8 @@ class GeneratorConfig(Section):
     seed: Seed = Field(0, description="seed of the generator")
 
 
+CONTAINED = "contained"
+"""The group of a text is that of the text that it stands in."""
 REST = "rest"
 """Names the training rows that the budget leaves, as rows without labels."""
 Share = Annotated[float, Field(ge=0, lt=0.9)]
@@ -67,6 +69,12 @@ class DataConfig(Section):
     label: str = Field("label", description="column of the label")
     domain: str | None = Field(None, description="column of the domain; default: domain where it is there")
     domains: list[str] | None = Field(None, description="keep only the rows of these domains")
+    group: str | None = Field(
+        None,
+        description="column whose equal rows stay on one side of every holdout; `contained`: texts that stand inside"
+        " another one, with it",
+        examples=[CONTAINED, "source_id"],
+    )
     max_length: int = Field(128, ge=4, description="tokens of a row; longer ones are cut")
     max_train_rows: int | None = Field(
         None, ge=2, description="budget: labels of so many training rows are read (stratified), by holdouts too"
@@ -105,6 +113,11 @@ class DataConfig(Section):
         if extra is not None and extra.source is None and extra.split == self.train:
             raise ValueError(f"unlabeled: {extra.split} has the rows with labels; `rest` are those beyond the budget")
         return self
+
+    @property
+    def group_column(self) -> str | None:
+        """The column that groups are read from."""
+        return None if self.group == CONTAINED else self.group
 
     @property
     def shares(self) -> dict[str, float]:

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from raykd.display.model_values import value_cells, value_titles
-from raykd.display.text import caution, count, metric_name, number, plural, share, verdict
-from raykd.records.run_result import RunResult
+from raykd.display.text import caution, count, groups_kept, metric_name, number, plural, share, verdict
+from raykd.records.run_result import GroupResult, RunResult
 
 TONES = {"good": "green", "even": "yellow", "bad": "yellow", "unknown": "dim"}
 
@@ -76,6 +76,8 @@ def plan_table(plan: dict[str, Any]) -> Table:
         table.add_row(Text(f"baseline {name}"), *_training_cells(baseline))
     rows = ", ".join(f"{name} {number:,}" for name, number in plan["rows"].items())
     caption = Text(f"Rows: {rows}.", "dim")
+    if plan.get("groups"):
+        caption.append(f"\n{groups_kept(GroupResult(**plan['groups']))}", "dim")
     if plan.get("study"):
         caption.append(f"\n{_searched(plan['study'])}")
     for warning in plan["warnings"]:
