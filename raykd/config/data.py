@@ -59,7 +59,10 @@ class DataConfig(Section):
 
     source: str = Field(description="a hub data set, a folder with a file per split, or `generated`")
     subset: str | None = Field(None, description="configuration of a hub data set: sst2 of nyu-mll/glue")
-    train: str = Field("train", description="name of the split, or a file (parquet, csv, tsv, jsonl, arrow)")
+    train: str | None = Field(
+        "train",
+        description="name of the split, or a file (parquet, csv, tsv, jsonl, arrow); null: only `unlabeled`",
+    )
     validation: str = Field("validation", description="name of the split, or a file")
     test: str | None = Field(None, description="split or file that is scored once, at the end")
     text: str = Field("text", description="column of the (first) sentence")
@@ -112,7 +115,25 @@ class DataConfig(Section):
             raise ValueError("unlabeled: rest is what max_train_rows or fraction leave: set one of them")
         if extra is not None and extra.source is None and extra.split == self.train:
             raise ValueError(f"unlabeled: {extra.split} has the rows with labels; `rest` are those beyond the budget")
+        if self.train is None:
+            self._check_without_train()
         return self
+
+    def _check_without_train(self) -> None:
+        """Refuses what divides rows with labels where there are none to train on."""
+        if self.unlabeled is None or self.unlabeled.is_rest:
+            raise ValueError("train: null leaves no row to train on: name a split or file as unlabeled")
+        mends = {"validation_from_train": "name a split or file as validation", "test_from_train": "name one as test"}
+        for key in self.shares:
+            mend = mends.get(key, f"name a split or file as {key}")
+            raise ValueError(f"{key}: a share of rows with labels, and train is null: {mend}")
+        for key, is_set in (
+            ("max_train_rows", self.max_train_rows is not None),
+            ("fraction", self.fraction < 1),
+            ("group", self.group is not None),
+        ):
+            if is_set:
+                raise ValueError(f"{key}: divides rows with labels, and train is null: leave it out")
 
     @property
     def group_column(self) -> str | None:

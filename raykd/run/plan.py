@@ -54,7 +54,9 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
     for choice in (config.objective, config.weighting, config.feedback, *config.baseline_weightings.values()):
         load_implementation(choice)
     if isinstance(config.weighting, OracleConfig) and config.weighting.by == "domain":
-        planned_teachers(config.weighting, config.teacher_names, corpus.rows("train").domains(corpus.ids["train"]))
+        planned_teachers(
+            config.weighting, config.teacher_names, corpus.rows("train").domains(student_rows(config, corpus).ids)
+        )
     if isinstance(config.weighting, PolicyConfig) and config.weighting.cross_fit:
         folds_of(corpus, student_rows(config, corpus).ids, config.weighting.cross_fit, config.data.seed)
     inspect = functools.cache(models.inspect)
