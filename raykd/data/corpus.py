@@ -134,9 +134,13 @@ def _learnable(kept: np.ndarray, train: RawSplit, classes: labels.Classes | None
 
 def _overlap(ids: dict[str, np.ndarray], rows: dict[str, Rows]) -> int:
     """Validation rows whose text and pair are among the rows of train, quiz and reward too."""
-    learnt = [rows[signal].sentences(ids[signal]) for signal in ("train", "quiz", "reward") if signal in ids]
     validation = rows["validation"].sentences(ids["validation"])
-    return int(pc.sum(pc.is_in(validation, value_set=pa.concat_arrays(learnt))).as_py())
+    repeated = []
+    for signal in ("train", "quiz", "reward"):
+        if signal in ids:
+            learnt = rows[signal].sentences(ids[signal])
+            repeated.append(learnt.filter(pc.is_in(learnt, value_set=validation)))  # a table of the fewer rows
+    return int(pc.sum(pc.is_in(validation, value_set=pa.concat_arrays(repeated))).as_py())
 
 
 def _warnings(
@@ -146,7 +150,8 @@ def _warnings(
     if overlap:
         warnings.append(f"{overlap} of {len(ids['validation'])} validation rows are in train as well; they are kept")
     if classes is not None and len(kept):
-        absent = [name for k, name in enumerate(classes.names) if k not in set(kept.tolist())]
+        present = set(np.unique(kept).tolist())
+        absent = [name for k, name in enumerate(classes.names) if k not in present]
         if absent:
             warnings.append(f"no training row has the label {', '.join(absent)}")
     if parts.dropped:
