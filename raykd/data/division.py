@@ -19,7 +19,7 @@ from raykd.errors import DataError
 SCORED, HELD_OUT = ("validation", "test"), ("validation", "test", "quiz", "reward")
 """Signals that models are scored on, and those whose texts no row without a label may repeat."""
 LOOKED_AT = 5_000_000
-"""Characters of a corpus whose texts are looked for in one another unasked: about a second."""
+"""Characters of a corpus of single texts that are looked for in one another unasked: about a second."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 By texts, a row's group is that of the one text that it stands in and that no other text contains. Connected components
 of "stands inside" would chain through short texts such as `good` into one group of nearly all rows. A text inside
-several largest ones is bound to none of them and is never held out.
+several largest ones is in the group of none of them: it is bound to train and never held out.
 """
 
 from __future__ import annotations
