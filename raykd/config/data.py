@@ -21,6 +21,8 @@ class GeneratorConfig(Section):
     seed: Seed = Field(0, description="seed of the generator")
 
 
+CONTAINED = "contained"
+"""The group of a text is that of the text that it stands in."""
 REST = "rest"
 """Names the training rows that the budget leaves, as rows without labels."""
 Share = Annotated[float, Field(ge=0, lt=0.9)]
@@ -57,7 +59,10 @@ class DataConfig(Section):
 
     source: str = Field(description="a hub data set, a folder with a file per split, or `generated`")
     subset: str | None = Field(None, description="configuration of a hub data set: sst2 of nyu-mll/glue")
-    train: str = Field("train", description="name of the split, or a file (parquet, csv, tsv, jsonl, arrow)")
+    train: str | None = Field(
+        "train",
+        description="name of the split, or a file (parquet, csv, tsv, jsonl, arrow); null: only `unlabeled`",
+    )
     validation: str = Field("validation", description="name of the split, or a file")
     test: str | None = Field(None, description="split or file that is scored once, at the end")
     text: str = Field("text", description="column of the (first) sentence")
@@ -67,6 +72,12 @@ class DataConfig(Section):
     label: str = Field("label", description="column of the label")
     domain: str | None = Field(None, description="column of the domain; default: domain where it is there")
     domains: list[str] | None = Field(None, description="keep only the rows of these domains")
+    group: str | None = Field(
+        None,
+        description="column whose equal rows stay on one side of every holdout; `contained`: texts that stand inside"
+        " another one, with it",
+        examples=[CONTAINED, "source_id"],
+    )
     max_length: int = Field(128, ge=4, description="tokens of a row; longer ones are cut")
     max_train_rows: int | None = Field(
         None, ge=2, description="budget: labels of so many training rows are read (stratified), by holdouts too"
@@ -104,7 +115,30 @@ class DataConfig(Section):
             raise ValueError("unlabeled: rest is what max_train_rows or fraction leave: set one of them")
         if extra is not None and extra.source is None and extra.split == self.train:
             raise ValueError(f"unlabeled: {extra.split} has the rows with labels; `rest` are those beyond the budget")
+        if self.train is None:
+            self._check_without_train()
         return self
+
+    def _check_without_train(self) -> None:
+        """Refuses what divides rows with labels where there are none to train on."""
+        if self.unlabeled is None or self.unlabeled.is_rest:
+            raise ValueError("train: null leaves no row to train on: name a split or file as unlabeled")
+        mends = {"validation_from_train": "name a split or file as validation", "test_from_train": "name one as test"}
+        for key in self.shares:
+            mend = mends.get(key, f"name a split or file as {key}")
+            raise ValueError(f"{key}: a share of rows with labels, and train is null: {mend}")
+        for key, is_set in (
+            ("max_train_rows", self.max_train_rows is not None),
+            ("fraction", self.fraction < 1),
+            ("group", self.group is not None),
+        ):
+            if is_set:
+                raise ValueError(f"{key}: divides rows with labels, and train is null: leave it out")
+
+    @property
+    def group_column(self) -> str | None:
+        """The column that groups are read from."""
+        return None if self.group == CONTAINED else self.group
 
     @property
     def shares(self) -> dict[str, float]:

@@ -90,6 +90,8 @@ class RunConfig(Section):
         self._check_baselines()
         self._check_weighting()
         self._check_feedback()
+        if self.data.train is None:
+            self._check_without_labels()
         self._check_study()
         return self
 
@@ -160,6 +162,33 @@ class RunConfig(Section):
             raise ValueError(f"objective: {self.objective.type} has no gradient for teachers that learn by feedback")
         if self.objective.alpha == 0:
             raise ValueError("objective.alpha: with 0 the student learns nothing from its teachers, nor they from it")
+
+    def _check_without_labels(self) -> None:
+        """Refuses what needs rows with labels to train on; those of a quiz or reward have a file of their own."""
+        feedback, weighting, none = self.feedback, self.weighting, "no training row has a label (data.train: null)"
+        if self.objective.alpha < 1:
+            share = f"{1 - self.objective.alpha:g} of the loss would be that on labels"
+            raise ValueError(f"objective.alpha: {share}, and {none}: set objective.alpha=1")
+        for name, teacher in zip(self.teacher_names, self.teachers, strict=True):
+            if isinstance(teacher, FinetunedTeacherConfig):
+                raise ValueError(f"teachers: {name} would be fine-tuned, and {none}: give one that is (prepare: given)")
+        for name in self.baselines:
+            if name in ("alone", "labeled"):
+                raise ValueError(f"baselines: {name} learns from labelled rows alone, and {none}: leave it out")
+        if self.train.labeled_share is not None:
+            raise ValueError(f"train.labeled_share: {none}: leave it out")
+        if isinstance(weighting, PolicyConfig) and weighting.reward.type != "influence":
+            reward = weighting.reward.type
+            raise ValueError(f"weighting.reward: {reward} is of rows with labels, and {none}: use influence")
+        if self.needs_reward_split and not isinstance(self.data.reward, str):
+            raise ValueError(f"data.reward: {weighting.type} needs labels, and {none}: name a split or file")
+        if feedback.needs_quiz and not isinstance(self.data.quiz, str):
+            raise ValueError(f"data.quiz: {feedback.type} needs labels, and {none}: name a split or file")
+        if isinstance(feedback, CotangentFeedbackConfig):
+            if not feedback.needs_quiz:
+                raise ValueError(f"feedback: its exam is of training rows, and {none}: take one from a quiz")
+            if feedback.teacher_ce:
+                raise ValueError(f"feedback.teacher_ce: {none}: set feedback.teacher_ce=0")
 
     def _check_study(self) -> None:
         study = self.study

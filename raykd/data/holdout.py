@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from raykd.config import DataConfig
+from raykd.data.groups import Groups
 from raykd.data.rows import Rows
 from raykd.errors import DataError
 
@@ -53,10 +54,15 @@ def stratified(rows: Rows, ids: np.ndarray, count: int, seed: int, purpose: str)
     return ids[_choose(_strata(rows, ids), count, seed, purpose)]
 
 
-def holdout(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> dict[str, np.ndarray]:
+def holdout(
+    rows: Rows, ids: np.ndarray, config: DataConfig, where: str, groups: Groups | None = None
+) -> dict[str, np.ndarray]:
     """Signal → ids: validation, test, quiz and reward where a share is asked for, disjoint; and what train keeps.
 
     The validation is taken first and the quiz after the test, so that runs with and without the others share them.
+
+    Args:
+        groups: parts are of whole groups then, as near to their shares as these allow.
 
     Raises:
         DataError: a part would be empty.
@@ -68,7 +74,13 @@ def holdout(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> dict
         if not 0 < count < len(ids):
             what = f"data.{key}={wanted} of {total} rows makes {count}, and train has {len(ids)} left"
             raise DataError(where, what, "change the share, or give more rows")
-        taken = _choose(strata, count, config.seed, signal)
+        if groups is None:
+            taken = _choose(strata, count, config.seed, signal)
+        else:
+            taken = groups.choose(ids, strata[:, 0], count, config.seed, signal)
+            if not taken.any() or taken.all():
+                what = f"data.{key}={wanted} of {total} rows makes {count}, and no whole groups make about so many"
+                raise DataError(where, what, f"change the share, or data.group={groups.key}")
         parts[signal] = ids[taken]
         ids, strata = ids[~taken], strata[~taken]
     return parts | {"train": ids}

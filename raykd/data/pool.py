@@ -23,10 +23,12 @@ class Pool:
     Attributes:
         table: columns text, label and, where train has them, text_pair and domain.
         ids: source (train, quiz, reward, unlabeled) → its ids, ascending.
+        groups: of each row the name of its group, null where it has none; None where no column of groups is read.
     """
 
     table: pa.Table
     ids: dict[str, np.ndarray]
+    groups: pa.Array | None
 
     @property
     def rows(self) -> Rows:
@@ -48,24 +50,32 @@ def in_memory(table: pa.Table) -> Rows:
     return Rows("", "", table.combine_chunks())
 
 
-def pool(tables: dict[str, pa.Table]) -> Pool:
-    """Puts tables one under the other, `train` first, whose columns all get.
+def pool(tables: dict[str, pa.Table], scored: dict[str, pa.Table]) -> Pool:
+    """Puts tables one under the other, `train` first, whose columns all get; without it those of `unlabeled`.
 
     Args:
         tables: by source; one without labels has no column label.
+        scored: further splits, of which the type of the labels is taken where there is no `train`.
     """
+    if "train" not in tables:
+        labels = scored["validation"].column("label").slice(0, 0)
+        tables = {"train": tables["unlabeled"].slice(0, 0).append_column("label", labels), **tables}
     train = tables["train"]
     aligned, ids, start = [], {}, 0
     for name, table in tables.items():
         aligned.append(_like(train, table))
         ids[name] = np.arange(start, start + table.num_rows, dtype=np.int64)
         start += table.num_rows
-    return Pool(pa.concat_tables(aligned).combine_chunks(), ids)
+    table, groups = pa.concat_tables(aligned).combine_chunks(), None
+    if "group" in table.column_names:
+        groups, table = table.column("group").combine_chunks(), table.drop_columns("group")
+    return Pool(table, ids, groups)
 
 
 def _like(train: pa.Table, table: pa.Table) -> pa.Table:
-    """The table with the columns of train: no label is −1 or NaN, no domain `NO_DOMAIN`."""
-    missing = {"label": _no_label(train.column("label").type.to_pandas_dtype()), "domain": NO_DOMAIN}
+    """The table with the columns of train: no label is −1 or NaN, no domain `NO_DOMAIN`, no group null."""
+    no_label = _no_label(train.column("label").type.to_pandas_dtype())
+    missing = {"label": no_label, "domain": NO_DOMAIN, "group": None}
     columns = {
         field.name: table.column(field.name)
         if field.name in table.column_names

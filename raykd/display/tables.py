@@ -8,8 +8,18 @@ from rich.table import Table
 from rich.text import Text
 
 from raykd.display.model_values import value_cells, value_titles
-from raykd.display.text import caution, count, metric_name, number, plural, share, tuned_teachers, verdict
-from raykd.records.run_result import RunResult
+from raykd.display.text import (
+    caution,
+    count,
+    groups_kept,
+    metric_name,
+    number,
+    plural,
+    share,
+    tuned_teachers,
+    verdict,
+)
+from raykd.records.run_result import GroupResult, RunResult
 
 TONES = {"good": "green", "even": "yellow", "bad": "yellow", "unknown": "dim"}
 
@@ -79,6 +89,8 @@ def plan_table(plan: dict[str, Any]) -> Table:
         table.add_row(Text(f"baseline {name}"), *_training_cells(baseline))
     rows = ", ".join(f"{name} {number:,}" for name, number in plan["rows"].items())
     caption = Text(f"Rows: {rows}.", "dim")
+    if plan.get("groups"):
+        caption.append(f"\n{groups_kept(GroupResult(**plan['groups']))}", "dim")
     if plan.get("study"):
         caption.append(f"\n{_searched(plan['study'])}")
     for warning in plan["warnings"]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raykd.config import baseline_rules, title_of
-from raykd.records.run_result import BaselineResult, RunResult
+from raykd.records.run_result import BaselineResult, GroupResult, RunResult
 
 METRICS = {
     "accuracy": "accuracy",
@@ -206,3 +206,11 @@ def count(value: float | None) -> str:
 def plural(number_of: int, singular: str) -> str:
     """A number with its noun: `1 round`, `1,200 rounds`."""
     return f"{number_of:,} {singular}{'s' * (number_of != 1)}"
+
+
+def groups_kept(groups: GroupResult) -> str:
+    """What was kept on one side of every holdout, and how many held-out rows stand inside a row that is learnt from."""
+    by = "texts that stand inside others" if groups.by == "contained" else f"the column {groups.by}"
+    inside = ", ".join(f"{rows:,} of {name}" for name, rows in groups.inside.items())
+    counted = f" Held-out rows that stand inside a row that is learnt from: {inside}." if inside else ""
+    return f"{plural(groups.groups, 'group')} by {by}, each on one side of every holdout.{counted}"

@@ -117,11 +117,26 @@ class LabelBudget(Record):
     read: dict[str, int]
 
 
+class GroupResult(Record):
+    """Rows that were kept on one side of every holdout (`data.group`).
+
+    Attributes:
+        by: the column, or `contained`.
+        groups: how many there are of the labelled rows.
+        inside: held-out subset → how many of its rows stand inside a row that was learnt from.
+    """
+
+    by: str
+    groups: int
+    inside: dict[str, int]
+
+
 class DataResult(Record):
-    """Validation rows that are also in train, and the fingerprint of the training split."""
+    """Validation rows that are also in train, the fingerprint of the training split, and groups where there are any."""
 
     overlap: int
     fingerprint: str
+    groups: GroupResult | None = None
 
 
 class TrainedTeacherResult(Record):

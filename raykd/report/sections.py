@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from raykd.display.durations import duration
 from raykd.display.model_values import value_cells, value_titles
-from raykd.display.text import BASELINES, count, metric_name, number, share, short_name, tuned_teachers
+from raykd.display.text import BASELINES, count, groups_kept, metric_name, number, share, short_name, tuned_teachers
 from raykd.records.run_result import BaselineResult, RunResult, TeacherResult
 from raykd.report.run_files import Run
 from raykd.report.views import Column, Reproduction, Row, Section, Table
@@ -110,7 +110,8 @@ def splits(run: Run) -> Section | None:
     note = "No validation row exists in train as well."
     if overlap:
         note = f"{overlap:,} validation rows exist in train as well, so every model's figures are too high."
-    notes = [note, *_labels_read(run.result)]
+    groups = run.result.data.groups
+    notes = [note, *([groups_kept(groups)] if groups else []), *_labels_read(run.result)]
     titles = ["Subset", "from split", "rows", "used for"]
     return Section("Splits and their use", table=Table.of(titles, rows, text=(0, 1, 3)), notes=notes)
 

@@ -30,6 +30,8 @@ from raykd.errors import ConfigError
 from raykd.models import CheckpointInfo
 from raykd.run.arms import baseline_rows, baseline_training, quiz_teacher_targets, student_rows
 from raykd.run.quiz_teacher import quiz_tuning
+from raykd.run.result import group_result
+from raykd.run.weighting_inputs import folds_of
 from raykd.teachers import finetune
 from raykd.training.optim import steps_per_epoch, total_steps
 from raykd.weighting.policy.model import Policy, StateSpec, load_for
@@ -55,7 +57,11 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
     for choice in (config.objective, config.weighting, config.feedback, *config.baseline_weightings.values()):
         load_implementation(choice)
     if isinstance(config.weighting, OracleConfig) and config.weighting.by == "domain":
-        planned_teachers(config.weighting, config.teacher_names, corpus.rows("train").domains(corpus.ids["train"]))
+        planned_teachers(
+            config.weighting, config.teacher_names, corpus.rows("train").domains(student_rows(config, corpus).ids)
+        )
+    if isinstance(config.weighting, PolicyConfig) and config.weighting.cross_fit:
+        folds_of(corpus, student_rows(config, corpus).ids, config.weighting.cross_fit, config.data.seed)
     inspect = functools.cache(models.inspect)
     rows = {purpose: len(ids) for purpose, ids in corpus.ids.items() if len(ids)}
     learnt = len(student_rows(config, corpus).ids)
@@ -67,12 +73,14 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         entry, doubts = _teacher(name, teacher, config, task.labels, corpus.named, count_of, inspect)
         teachers.append(entry)
         warnings += doubts
+    groups = group_result(corpus)
     student = _trained("student", "train", config.student, config.train, learnt, config.data.max_length, inspect)
     return {
         "name": config.name,
         "task": {"type": task.type, "metric": task.best_by, "labels": list(task.labels), "named": corpus.named},
         "rows": rows,
         "overlap": corpus.overlap,
+        "groups": None if groups is None else groups.model_dump(),
         "teachers": teachers,
         "student": student,
         "weighting": _policy(config, task, learnt, inspect),

@@ -24,6 +24,7 @@ from raykd.records.run_result import (
     Efficiency,
     FeedbackResult,
     Gap,
+    GroupResult,
     ModelSize,
     RunResult,
     SplitUse,
@@ -131,7 +132,9 @@ def run_result(
         splits=_splits(corpus, config),
         budgets=label_budgets(config, corpus, arms),
         seen=teachers_seen(config, corpus),
-        data=DataResult(overlap=corpus.overlap, fingerprint=corpus.splits["train"].fingerprint),
+        data=DataResult(
+            overlap=corpus.overlap, fingerprint=corpus.splits["train"].fingerprint, groups=group_result(corpus)
+        ),
         feedback=FeedbackResult(**extras["feedback"]) if "feedback" in extras else None,
         weighting=WeightingResult(**extras["weighting"]) if "weighting" in extras else None,
         warnings=[*corpus.warnings, *warnings, *_weak_teachers(teachers, task, labels)],
@@ -143,6 +146,13 @@ def run_result(
         versions=versions("ray", "torch", "transformers"),
         seconds=time.time() - begun,
     )
+
+
+def group_result(corpus: Corpus) -> GroupResult | None:
+    """The groups that were kept together, and what of the held-out rows stands inside the others all the same."""
+    if corpus.groups is None:
+        return None
+    return GroupResult(by=corpus.groups.key, groups=corpus.groups.total, inside=corpus.inside)
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from raykd import models
 from raykd.config import FinetunedTeacherConfig, PolicyConfig, TeacherConfig
+from raykd.data.corpus import Corpus
 from raykd.run.arms import student_rows
 from raykd.run.context import RunContext
 from raykd.student.factory import WeightingSources
@@ -77,20 +78,38 @@ def _cross_fit(
     Yuan et al. fit their teachers on the rows on which the policy then reads their losses; these are optimistic.
     """
     config = context.config
-    # By place in a fixed shuffle, so that folds do not depend on how the file was sorted.
-    places = np.random.Generator(np.random.Philox(key=np.array([config.data.seed, n], np.uint64))).permutation(
-        len(train.ids)
-    )
+    folds = folds_of(context.corpus, train.ids, n, config.data.seed)
     sources: list[list[TargetSource]] = [[] for _ in teachers]
     for fold in range(n):
-        held_out = np.sort(train.ids[places % n == fold])
-        rest = replace(context.corpus, ids={**context.corpus.ids, "train": np.setdiff1d(train.ids, held_out)})
-        prep = replace(context.teacher_prep(), corpus=rest)
+        held_out = np.sort(train.ids[folds == fold])
+        prep = replace(context.teacher_prep(), corpus=without_rows(context.corpus, held_out))
         for k, (name, settings) in enumerate(zip(config.teacher_names, config.teachers, strict=True)):
             if isinstance(settings, FinetunedTeacherConfig):
                 copy, _ = finetune.prepare(f"{name} (fold {fold + 1} of {n})", settings, prep)
                 sources[k].append(_answered(context, f"fold {fold + 1} of {n} of {name}", copy, settings, held_out))
     return tuple(tuple(some) for some in sources)
+
+
+def folds_of(corpus: Corpus, ids: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """The fold of each training row, 0 to n − 1; rows of one group have the same.
+
+    Raises:
+        DataError: there are fewer groups than folds.
+    """
+    if corpus.groups is not None:
+        return corpus.groups.folds(ids, n, seed)
+    # By place in a fixed shuffle, so that folds do not depend on how the file was sorted.
+    places = np.random.Generator(np.random.Philox(key=np.array([seed, n], np.uint64))).permutation(len(ids))
+    return places % n
+
+
+def without_rows(corpus: Corpus, held_out: np.ndarray) -> Corpus:
+    """The corpus as a teacher's copy may learn from it: without these rows, beyond its train without their groups."""
+    train = np.setdiff1d(corpus.ids["train"], held_out)
+    teachable = np.setdiff1d(corpus.teachable, held_out)  # what a teacher with a budget of its own learns from
+    if corpus.groups is not None:
+        teachable = np.setdiff1d(teachable, corpus.groups.beside(teachable, held_out))
+    return replace(corpus, ids={**corpus.ids, "train": train}, teachable=teachable)
 
 
 def _answered(

@@ -13,7 +13,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from raykd.errors import ModelError
-from raykd.models import tokenizer_fingerprint
+from raykd.models import tokenizer_fingerprint, tokenizers
 from raykd.models.tokenizers import SPECIAL, read_tokenizer, train_tokenizer
 
 TRAINER = """
@@ -35,6 +35,18 @@ def test_the_same_texts_give_the_same_tokenizer_in_every_process() -> None:
     backwards = json.dumps(texts[::-1])
     there = subprocess.run(command, env=environment, input=backwards, capture_output=True, text=True, check=True)
     assert there.stdout.split() == here
+
+
+def test_of_a_large_corpus_a_part_is_read_whatever_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"text{k} {'even' if k % 2 else 'odd'}" for k in range(400)] * 2
+    whole = tokenizer_fingerprint(train_tokenizer("wordpiece", texts, 200, 32))
+    monkeypatch.setattr(tokenizers, "LARGEST_CORPUS", sum(map(len, texts)))
+    assert tokenizer_fingerprint(train_tokenizer("wordpiece", texts, 200, 32)) == whole
+    monkeypatch.setattr(tokenizers, "LARGEST_CORPUS", 1000)
+    part = train_tokenizer("wordpiece", texts, 200, 32)
+    assert tokenizer_fingerprint(part) != whole
+    assert tokenizer_fingerprint(train_tokenizer("wordpiece", texts[::-1], 200, 32)) == tokenizer_fingerprint(part)
+    assert part.unk_token_id not in part("odd even")["input_ids"]
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe"])

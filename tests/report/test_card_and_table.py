@@ -218,6 +218,7 @@ def test_the_tables_of_the_other_commands() -> None:
         "task": {"type": "classification", "metric": "accuracy", "labels": ["negative", "positive"], "named": True},
         "rows": {"train": 3000, "validation": 600},
         "overlap": 0,
+        "groups": {"by": "document", "groups": 212, "inside": {"validation": 2}},
         "teachers": [
             {"name": "bert-a", "prepare": "finetune", **served, **training},
             {"name": "bert-b", "prepare": "given", **served, "parameters": 4_400_000, "memory_mb": 34},
@@ -237,6 +238,7 @@ def test_the_tables_of_the_other_commands() -> None:
         assert part in planned
     assert "metadistil" in planned
     assert "train 3,000" in planned
+    assert "212 groups by the column document" in planned
     assert "labels of bert-b are generic" in planned
     assert "cache/teachers/ab12" in printed(teachers_table(teachers), 110)
     assert "0.750" in printed(scores_table(evaluated), 110)

@@ -14,7 +14,7 @@ from reading import pictures, read, text_of
 from raykd.display.durations import duration
 from raykd.display.text import interval, number, share
 from raykd.errors import ConfigError, RunError
-from raykd.records.run_result import BaselineResult, Gap, RunResult, SplitUse
+from raykd.records.run_result import BaselineResult, Gap, GroupResult, RunResult, SplitUse
 from raykd.report import page
 from raykd.report.figures.run_pictures import run_pictures
 from raykd.report.headline import headline, tiles
@@ -262,6 +262,13 @@ def test_overlap_and_warnings_are_shown(run: Run, result: RunResult) -> None:
     text = text_of(replace(overlapping, warnings=["teacher bpe is at the majority class"]))
     assert "Warnings teacher bpe is at the majority class" in text
     assert "12 validation rows exist in train as well" in text
+
+
+def test_groups_are_told_with_what_stands_inside_all_the_same(run: Run, result: RunResult) -> None:
+    groups = GroupResult(by="contained", groups=6882, inside={"validation": 0, "test": 3})
+    text = text_of(changed(run, data=result.data.model_copy(update={"groups": groups})))
+    assert "6,882 groups by texts that stand inside others, each on one side of every holdout" in text
+    assert "stand inside a row that is learnt from: 0 of validation, 3 of test." in text
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path, tiny_study: Path) -> None:

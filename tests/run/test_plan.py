@@ -13,7 +13,7 @@ from tiny import TINY_TEACHER, Configure
 from raykd import api, models
 from raykd.config import ModelConfig, WeightingConfig
 from raykd.data.tasks import Task
-from raykd.errors import ConfigError, ModelError
+from raykd.errors import ConfigError, DataError, ModelError
 
 TASK = Task("classification", "accuracy", ("negative", "positive"))
 
@@ -76,6 +76,18 @@ def checkpoint(tmp_path: Path) -> Path:
     model, tokenizer = models.build(spec, TASK, ["some words to learn from", "and a few more"], 0, 24)
     models.save(model, tokenizer, tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
+
+
+def test_the_plan_counts_groups_and_refuses_more_folds_than_there_are(configure: Configure) -> None:
+    plan = api.check(configure("data.group=domain", "data.quiz=0.4", "data.generated.domains=4"))
+    assert plan["groups"]["by"] == "domain"
+    assert plan["groups"]["groups"] == 4
+    assert 0 < plan["rows"]["quiz"] < 240
+    assert set(plan["groups"]["inside"]) == {"validation", "quiz"}
+    assert api.check(configure())["groups"] is None
+    weighting = {"type": "policy", "cross_fit": 5}
+    with pytest.raises(DataError, match="5 folds of 4 groups"):
+        api.check(configure("data.group=domain", "data.generated.domains=4", weighting=weighting))
 
 
 FEEDBACK = {"type": "metadistil", "quiz_batch_size": 8}

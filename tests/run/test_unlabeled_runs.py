@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from logs import events, losses
 from tiny import TINY_TEACHER, TOKENIZER_TEACHERS, Configure
 
 from raykd import api, models
+from raykd.config import ModelConfig
+from raykd.data.tasks import Task
+from raykd.errors import ConfigError
 from raykd.run.arms import baseline_rows, baseline_training, student_rows
 from raykd.run.context import open_corpus
 from raykd.training.optim import total_steps
@@ -98,6 +102,75 @@ def test_baselines_have_their_rows_and_the_students_steps(configure: Configure, 
     assert result.budgets["alone"].read == {"student": 48, "choice of checkpoint": 80}
     assert result.seen == {"teacher0": ["train"]}
     assert result.splits["train"].used_for == ["student", "teachers"]
+
+
+NO_LABELS: dict[str, Any] = {"objective": {"type": "kl", "alpha": 1}}
+
+
+@pytest.fixture
+def classifier(configure: Configure, tmp_path: Path) -> str:
+    """A teacher that is given: fine-tuned on the embedded corpus."""
+    return api.teach(configure(), tmp_path / "teach")[0]["folder"]
+
+
+@pytest.mark.parametrize("task", ["classification", pytest.param("regression", marks=pytest.mark.slow)])
+def test_no_row_to_train_on_has_a_label(
+    configure: Configure, tmp_path: Path, classifier: str, shared_cache: Path, task: str
+) -> None:
+    """The student learns what the teacher answers; the labels are those of validation, which chooses the checkpoint."""
+    if task == "classification":
+        data: dict[str, Any] = {"source": "generated", "max_length": 24, "train": None, "unlabeled": "unlabeled"}
+        data["generated"] = {"rows": 240, "validation_rows": 80, "domains": 2, "unlabeled_rows": 120}
+        changes = {"data": data, "teachers": [classifier], "baselines": ["pseudo"], **NO_LABELS}
+    else:
+        regression = {**tables(tmp_path, 90, 1), "train": None}
+        folder = tmp_path / "regressor"
+        spec = ModelConfig(layers=1, hidden_size=32, heads=2, vocab_size=200)
+        models.save(*models.build(spec, Task("regression", "pearson", ()), ["good bad w1 w2"], 0, 24), folder)
+        changes = {"data": regression, "task": "regression", "teachers": [str(folder)], **NO_LABELS}
+    config = configure(**changes)
+    plan = api.check(config)
+    assert plan["rows"]["unlabeled"] == plan["teachers"][0]["rows"]
+    assert "train" not in plan["rows"]
+    result = api.distill(config, tmp_path / "run")
+    assert all(np.isfinite(loss) for loss in losses(tmp_path / "run"))
+    assert losses(tmp_path / "run")[-1] < losses(tmp_path / "run")[0]
+    assert all(event.hard == 0 for event in events(tmp_path / "run", "step"))
+    validation = result.splits["validation"].rows
+    assert result.budgets["student"].read == {"choice of checkpoint": validation}
+    assert (tmp_path / "run" / "report.html").exists()
+    assert open_corpus(config)[0].labels == (["negative", "positive"] if task == "classification" else None)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["objective.alpha=0.9"], "objective.alpha: 0.1 of the loss would be that on labels, and no training row has"),
+        (["teachers.0.prepare=finetune"], "teachers: teacher0 would be fine-tuned, and no training row has a label"),
+        (["baselines=[alone]"], "baselines: alone learns from labelled rows alone"),
+        (["baselines=[best]"], "baselines: best is fitted on the reward split: set data.reward"),
+        (["train.labeled_share=0.5"], "train.labeled_share: no training row has a label"),
+        (["weighting=oracle"], "weighting: oracle compares answers with the row's label"),
+        (["weighting=logistic"], "data.reward: logistic needs labels, .*: name a split or file"),
+        (["weighting={type: policy, reward: r1}"], "weighting.reward: r1 is of rows with labels, .*: use influence"),
+        (["weighting={type: policy, reward: influence}"], "data.reward: policy needs labels, .*: name a split or file"),
+        (["feedback=metadistil"], "data.quiz: metadistil needs labels, .*: name a split or file"),
+        (["feedback={type: ikd, exam_source: train}"], "feedback: its exam is of training rows"),
+        (["feedback=ikd", "data.quiz=clean.csv"], "feedback.teacher_ce: .*: set feedback.teacher_ce=0"),
+        (["data.quiz=0.1"], "data: quiz: a share of rows with labels, and train is null"),
+        (["data.validation_from_train=0.1"], "validation_from_train: .*: name a split or file as validation"),
+        (["data.max_train_rows=9"], "max_train_rows: divides rows with labels, and train is null"),
+        (["data.unlabeled=null"], "train: null leaves no row to train on"),
+    ],
+)
+def test_what_needs_rows_with_labels_is_refused(configure: Configure, overrides: list[str], message: str) -> None:
+    data = {"source": "some/folder", "train": None, "unlabeled": "more"}
+    changes = {"data": data, "teachers": [{"model": "some/model"}], **NO_LABELS}
+    assert configure(**changes).data.train is None
+    with pytest.raises(ConfigError, match=message) as refused:
+        configure(*overrides, **copy.deepcopy(changes))
+    assert "\n" not in str(refused.value)
+    assert refused.value.status == 2
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from tiny import TOKENIZER_TEACHERS as TEACHERS
 from tiny import Configure
 
 from raykd import api, models
-from raykd.config import RunConfig
+from raykd.config import RunConfig, TeacherConfig
 from raykd.data.encoding import Encoder
 from raykd.errors import DataError, ModelError
 from raykd.records.events import PlanEvent
@@ -21,7 +21,8 @@ from raykd.records.log import MetricsLog, read_events
 from raykd.run.context import RunContext, open_corpus
 from raykd.run.driver import prepare_teachers
 from raykd.run.folder import RunFolder
-from raykd.run.weighting_inputs import compute_weighting_inputs
+from raykd.run.weighting_inputs import compute_weighting_inputs, folds_of, without_rows
+from raykd.teachers.finetune import teacher_rows
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TeacherClient
 from raykd.teachers.serving.cross_fitted import CrossFitted
@@ -52,6 +53,25 @@ def test_cross_fitted_losses_are_of_copies_that_have_not_seen_the_row(configure:
             own = LocalTeacher(copy.teacher, torch.device("cpu")).logits(copy.split, copy.wanted)
             mine = np.isin(train[::-1], copy.wanted)
             np.testing.assert_allclose(cross_fitted[k][mine], own[::-1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("group", ["null", "domain"])
+def test_a_copy_learns_from_no_row_of_its_fold(configure: Configure, group: str) -> None:
+    """Nor does one that draws a budget of its own from rows beyond the student's."""
+    own = {**TEACHERS[0], "finetune": {**TEACHERS[0]["finetune"], "max_train_rows": 200}}
+    config = configure(f"data.group={group}", "data.generated.domains=4", "data.max_train_rows=150")
+    corpus, _ = open_corpus(config)
+    train, domains = corpus.ids["train"], np.array(corpus.rows("train").domains(np.arange(240)))
+    folds = folds_of(corpus, train, 2, 0)
+    assert np.bincount(folds) == pytest.approx([75, 75], abs=0 if group == "null" else 30)
+    for fold in range(2):
+        rest = without_rows(corpus, held_out := train[folds == fold])
+        for teacher in (TEACHERS[0], own):
+            learnt = teacher_rows("train", TeacherConfig.of(teacher), rest).ids
+            assert len(learnt) > 50
+            assert not np.isin(learnt, held_out).any()
+            if group == "domain":
+                assert not set(domains[learnt]) & set(domains[held_out])
 
 
 @pytest.mark.slow

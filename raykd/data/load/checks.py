@@ -1,4 +1,4 @@
-"""Checks of a split as read: rows there, every text a string that is not empty, every row with a domain."""
+"""Checks of a split as read: rows there, every text a string that is not empty, every row with a domain and a group."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ def text(source: RawSplit, role: str) -> pa.Array:
     return column
 
 
-def domain(source: RawSplit) -> pa.Array:
-    """The column of domains as large strings; numbers become their digits."""
-    column = plain(source.table.column("domain"))
+def names(source: RawSplit, role: str) -> pa.Array:
+    """The column of domains or groups as large strings; numbers become their digits."""
+    column = plain(source.table.column(role))
     if not is_text(column.type) and not pa.types.is_integer(column.type):
         raise DataError(
-            source.place("domain", 0), f"holds {column.type}, no names", "set data.domain to a column of strings"
+            source.place(role, 0), f"holds {column.type}, no names", f"set data.{role} to a column of strings"
         )
-    column = _decoded(source, "domain", column)
+    column = _decoded(source, role, column)
     row = first(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True))
     if row >= 0:
-        raise DataError(source.place("domain", row), "the domain is missing", "give every row one, or none at all")
+        raise DataError(source.place(role, row), f"the {role} is missing", "give every row one, or none at all")
     return column
 
 

@@ -20,6 +20,7 @@ class ColumnNames:
     Attributes:
         label: None where the labels, if there are any, are not read.
         text_pair, domain: None: the columns of these names where they are there.
+        group: None: not read; without `label` it may be missing.
         key: of the section that names them, for messages.
     """
 
@@ -27,18 +28,19 @@ class ColumnNames:
     label: str | None = "label"
     text_pair: str | None = None
     domain: str | None = None
+    group: str | None = None
     key: str = "data"
 
     @classmethod
-    def labeled(cls, data: DataConfig) -> ColumnNames:
-        """Of the splits with labels."""
-        return cls(data.text, data.label, data.text_pair, data.domain)
+    def labeled(cls, data: DataConfig, train: bool = False) -> ColumnNames:
+        """Of the splits with labels; of the training rows with their groups."""
+        return cls(data.text, data.label, data.text_pair, data.domain, data.group_column if train else None)
 
     @classmethod
     def unlabeled(cls, data: DataConfig, config: UnlabeledConfig) -> ColumnNames:
         """Of the rows without labels; named as those with labels where they have no names of their own."""
         names = (config.text or data.text, None, config.text_pair or data.text_pair, config.domain or data.domain)
-        return cls(*names, key="data.unlabeled")
+        return cls(*names, data.group_column, key="data.unlabeled")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class RawSplit:
     """A split as read, nothing checked but that its columns are there.
 
     Attributes:
-        table: columns text and, where used, label, text_pair and domain.
+        table: columns text and, where used, label, text_pair, domain and group.
         where: the file, or the hub name and split, for messages.
         names: the configured names of those columns, by role.
         classes: class names that the data brings along (a ClassLabel's), or None.
@@ -75,6 +77,8 @@ def choose(wanted: ColumnNames, available: Sequence[str], where: str) -> dict[st
             names[role] = name
         elif role in available:
             names[role] = role
+    if wanted.group is not None and (wanted.label is not None or wanted.group in available):
+        names["group"] = wanted.group
     for role, name in names.items():
         if name not in available:
             near = difflib.get_close_matches(name, available, 1, 0.5)
@@ -88,7 +92,13 @@ def choose(wanted: ColumnNames, available: Sequence[str], where: str) -> dict[st
 
 def pick(table: pa.Table, names: dict[str, str], configured: ColumnNames) -> pa.Table:
     """The used columns under the names of their roles; one that is not configured and all null is left out."""
-    wanted = {"text": True, "label": True, "text_pair": configured.text_pair, "domain": configured.domain}
+    wanted = {
+        "text": True,
+        "label": True,
+        "text_pair": configured.text_pair,
+        "domain": configured.domain,
+        "group": True,
+    }
     used = {role: table.column(name) for role, name in names.items()}
     return pa.table({role: column for role, column in used.items() if wanted[role] or column.null_count < len(column)})
 

@@ -30,7 +30,7 @@ def read_jsonl(path: Path, wanted: ColumnNames) -> RawSplit:
     columns: dict[str, pa.Array] = {}
     for role, name in names.items():
         values = [row.get(name) for row in rows]
-        columns[role] = (of_typed if role in ("label", "domain") else of_text)(values, source.place(role))
+        columns[role] = (of_typed if role in ("label", "domain", "group") else of_text)(values, source.place(role))
     return RawSplit(pick(pa.table(columns), {role: role for role in names}, wanted), str(path), names)
 
 
