@@ -65,3 +65,15 @@ def test_numbers_that_are_text_are_values_of_a_regression(write: Write, load_wri
     for split in ("train", "validation"):
         write(f"{split}.parquet", {**reviews(), "label": ["1", "2.5"] * 4})
     assert load_written("regression").rows("train").labels(np.arange(2)).tolist() == [1.0, 2.5]
+
+
+def test_names_that_are_numbers_are_names_in_every_format(write: Write, load_written: Load) -> None:
+    """Labels of 1 and 2 stars are no class ids; a file without types must not make them some."""
+    for suffix in ("csv", "tsv"):
+        for split in ("train", "validation"):
+            write(f"{split}.{suffix}", {**reviews(), "label": ["2", "1"] * 4})
+        files = {split: f"{split}.{suffix}" for split in ("train", "validation")}
+        assert load_written(TaskConfig(labels=["1", "2"]), **files).rows("train").labels(np.arange(2)).tolist() == [
+            1,
+            0,
+        ]

@@ -25,7 +25,7 @@ BLOCK = 1 << 24
 def read_delimited(path: Path, wanted: ColumnNames, delimiter: str) -> RawSplit:
     """The used columns of a csv or tsv file with a header: texts as they are, an empty field null.
 
-    Labels are integers where all are, else numbers where all are, else strings.
+    Labels are numbers where all are and some are not whole, else strings.
 
     Raises:
         DataError: a row has more or fewer fields than the header, a quote is misplaced, a row is too long.
@@ -63,7 +63,10 @@ def read_delimited(path: Path, wanted: ColumnNames, delimiter: str) -> RawSplit:
             raise
     used = {role: table.column(name) for role, name in names.items()}
     if "label" in used:
-        used["label"] = of_numbers_or_names(used["label"].to_pylist())
+        numbers = of_numbers_or_names(used["label"].to_pylist())
+        # Whole numbers stay text: whether they count classes from 0 or name them is not known here.
+        if pa.types.is_floating(numbers.type):
+            used["label"] = numbers
     return RawSplit(pick(pa.table(used), {role: role for role in names}, wanted), str(path), names)
 
 
