@@ -64,7 +64,8 @@ def test_two_workers_on_nodes_of_their_own(cluster: Cluster, tmp_path: Path) -> 
 def test_two_drivers_feed_one_policy_at_once(cluster: Cluster, tmp_path: Path) -> None:
     """Both of their rewarded steps make it, and both use the states' scaling of the first: they train on other rows."""
     config = slotted(tmp_path, teachers=TOKENIZER_TEACHERS, weighting=SHARED_POLICY)
-    words = ("train.epochs=6", "--address", cluster.address)
+    # Long enough that they meet, although one of them has begun some seconds before the other.
+    words = ("train.epochs=40", "--address", cluster.address)
     folders = [tmp_path / f"run{k}" for k in range(2)]
     drivers = [
         start("distill", config, folder, f"data.seed={k}", "data.max_train_rows=200", *words)
@@ -73,7 +74,7 @@ def test_two_drivers_feed_one_policy_at_once(cluster: Cluster, tmp_path: Path) -
     results = [result_of(driver, 300) for driver in drivers]
     spans = [[event.time for event in events(folder, "step")] for folder in folders]
     assert max(span[0] for span in spans) < min(span[-1] for span in spans), "they did not run at once"
-    rewarded = 6 * 7 // 2  # every second of 7 steps of 200 rows, six times
+    rewarded = 40 * 7 // 2  # every second of 7 steps of 200 rows, forty times
     assert max(result["weighting"]["updates"] for result in results) == 2 * rewarded
     first, second = (policy.load(folder / "policy").scaling for folder in folders)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
