@@ -27,11 +27,8 @@ class QuizLoss:
     def parts(
         self, model: PreTrainedModel, step: int, draw: int, rows: int
     ) -> list[Callable[[Mapping[str, torch.Tensor]], torch.Tensor]]:
-        """The same share as a sum of parts of so many rows, so that a large quiz holds the graph of few."""
-        encoded, labels_B = self.sampler.mine(step, draw)
-        places = range(0, max(1, len(labels_B)), rows)
-        each = [({name: t[at : at + rows] for name, t in encoded.items()}, labels_B[at : at + rows]) for at in places]
-        return [self._share(model, *part) for part in each]
+        """The same share as a sum of parts of so many rows: the graph of few is held, few are padded to the longest."""
+        return [self._share(model, *part) for part in self.sampler.mine_by_length(step, draw, rows)]
 
     def _share(
         self, model: PreTrainedModel, encoded: dict[str, torch.Tensor], labels_B: torch.Tensor

@@ -30,6 +30,7 @@ from raykd.data.corpus import Corpus
 from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
 from raykd.errors import Interrupted, RaykdError, one_line
+from raykd.files import write_json
 from raykd.models import forward
 from raykd.records.log import MetricsLog
 from raykd.records.run_result import RunResult, TeacherResult
@@ -191,12 +192,24 @@ class _Trial:
             return initial_student(self.context, folder)
 
     def _latency_ms(self, start: Path) -> float:
-        """Median milliseconds of a forward pass over one validation row, on the CPU with the trial's threads."""
+        """Median milliseconds of a forward pass over one validation row, on the CPU with the trial's threads.
+
+        Measured by the first of the trials that share the start: it loads the model once more, and trials of one shape
+        do not differ by what else the machine did meanwhile.
+        """
+        threads = self.config.train.threads or os.cpu_count() or 1
+        known = start.with_name(f"{start.name}-{threads}-threads.json")
+        with FileLock(f"{start}.lock"):
+            if not known.exists():
+                write_json(known, {"latency_ms": self._measured_ms(start, threads)})
+        return float(json.loads(known.read_text(encoding="utf-8"))["latency_ms"])
+
+    def _measured_ms(self, start: Path, threads: int) -> float:
         model, tokenizer = models.load(start)
         validation = Subset.of(self.setup.corpus, "validation")
         encoder = Encoder(tokenizer, validation.rows(), self.config.data.max_length)
         before = torch.get_num_threads()
-        torch.set_num_threads(self.config.train.threads or os.cpu_count() or 1)
+        torch.set_num_threads(threads)
         milliseconds = []
         with torch.inference_mode():
             for row in np.resize(validation.ids, LATENCY_ROWS):

@@ -55,6 +55,22 @@ class ReplacementSampler:
 
     def mine(self, step: int, draw: int = 0) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """This worker's share, encoded, and its labels [B]; it may be empty."""
-        ids, device = order.share(self.draw(step, draw), self.worker.rank, self.worker.world), self.worker.device
+        return self._encoded(self._my_ids(step, draw))
+
+    def mine_by_length(self, step: int, draw: int, rows: int) -> list[tuple[dict[str, torch.Tensor], torch.Tensor]]:
+        """The same share in parts of so many rows, short ones first, each padded to its own longest row.
+
+        Returns:
+            At least one part, which is empty where the share is.
+        """
+        ids = self._my_ids(step, draw)
+        ids = ids[np.argsort(self.encoder.lengths(ids), kind="stable")]
+        return [self._encoded(ids[start : start + rows]) for start in range(0, max(1, len(ids)), rows)]
+
+    def _my_ids(self, step: int, draw: int) -> np.ndarray:
+        return order.share(self.draw(step, draw), self.worker.rank, self.worker.world)
+
+    def _encoded(self, ids: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        device = self.worker.device
         encoded = {name: tensor.to(device) for name, tensor in self.encoder.encode(ids).items()}
         return encoded, torch.from_numpy(self.encoder.rows.labels(ids)).to(device)

@@ -46,6 +46,7 @@ def test_a_small_study_computes_rows_once_and_keeps_the_best(configure: Configur
     assert result["sharing"]["rows_used"] == 3 * 240  # each trial trains on all of them, for one epoch
     table = pd.read_parquet(tmp_path / "study" / "trials.parquet").set_index("trial")
     assert len(table) == 3
+    assert table["latency_ms"].nunique() == 1  # of one shape: measured once
     assert table["param.objective.temperature"].between(1, 8).all()
     assert set(table["param.train.lr"]) <= {1e-3, 1e-2}
     for name, row in table.iterrows():

@@ -245,6 +245,9 @@ class Planted:
     def encode(self, ids: np.ndarray) -> dict[str, Tensor]:
         return {"vector": self.vectors[ids]}
 
+    def lengths(self, ids: np.ndarray) -> np.ndarray:
+        return np.ones(len(ids), np.int32)
+
     def labels(self, ids: np.ndarray) -> np.ndarray:
         return self.gold[ids]
 

@@ -46,7 +46,12 @@ class SplitRows:
         self.rows = self
 
     def encode(self, ids: np.ndarray) -> dict[str, Tensor]:
-        return {name: tensor[ids] for name, tensor in self.encoded.items()}
+        longest = int(self.lengths(ids).max(initial=0))
+        return {name: tensor[ids, :longest] for name, tensor in self.encoded.items()}
+
+    def lengths(self, ids: np.ndarray) -> np.ndarray:
+        tokens_B: np.ndarray = self.encoded["attention_mask"][ids].sum(-1).numpy()
+        return tokens_B
 
     def labels(self, ids: np.ndarray) -> np.ndarray:
         return self.gold[ids].numpy()

@@ -11,6 +11,7 @@ import pytest
 
 from raykd.student.step import DistillStep
 from raykd.teachers.feedback.ensemble import TrainableEnsemble
+from raykd.weighting.policy.weighting import PolicyWeighting
 from raykd.workloads.bench import _rounds, colocated, feedback, selector, serving, study
 from raykd.workloads.bench._measure import Blocks
 from raykd.workloads.bench._stage import Shape
@@ -29,10 +30,11 @@ def test_serving_measures_pairs_of_blocks(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(serving, "WARM_GOAL", 1e9)
     said = serving.warm(serving.Sizes(TINY, rows=70, block=2, threads=1, seconds=0))
     assert set(said) >= FIELDS | {"samples_per_s", "student_only_samples_per_s"}
-    assert len(said["ratios_of_rounds"]) == said["rounds"] == 2
+    assert len(said["ratios_of_rounds"]) == said["rounds"] == 5
     assert said["ratio"] == pytest.approx(median(said["ratios_of_rounds"]), abs=1e-4)
     assert (said["goal"], said["holds"]) == (1e9, False)
-    assert (said["interval"], said["settled"], said["interval_holds"]) == (None, False, False)
+    assert said["interval"] == [min(said["ratios_of_rounds"]), max(said["ratios_of_rounds"])]
+    assert said["interval_holds"] is False
     json.dumps(said)
 
 
@@ -57,8 +59,25 @@ def test_colocated_puts_the_ratio_beside_its_limit(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_local", "single_round")
-def test_selector_puts_the_policy_beside_uniform_weights() -> None:
+def test_selector_puts_the_policy_beside_uniform_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+
+    class Checked(Blocks):
+        def _next(self) -> tuple[int, float]:
+            spent, step, loop = super()._next(), self.step, self._worker
+            assert isinstance(step, DistillStep)
+            if isinstance(step.weighting, PolicyWeighting):
+                # The next block begins with a rewarded step, and nothing of this one is left to be learnt.
+                assert step.weighting.calendar.rewarded(loop.outcome.step)
+                due = step.weighting.calendar.count(loop.outcome.step - 1)
+                assert step.weighting.line.weights(None).version == due
+                checked.append(loop.job.folder)
+            assert not loop.checkpoints.exists()
+            return spent
+
+    monkeypatch.setattr(selector, "Blocks", Checked)
     said = selector.measure(selector.Sizes(TINY, rows=70, threads=1, seconds=0))
+    assert len(set(checked)) == 4
     assert set(said) >= FIELDS - {"ratio", "goal"} | {"ratios", "ratios_every_step", "limits", "intervals", "step_s"}
     # So small a student's step is far under 50 ms: nothing is to be proven with it.
     assert said["holds"] == {"r1": False, "influence": False}

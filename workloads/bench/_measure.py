@@ -6,7 +6,7 @@ import contextlib
 import statistics
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import ray
@@ -76,13 +76,35 @@ def train(job: Job, worker: WorkerContext, steps: int | None = None) -> Span:
     return Span(clocked.built - clocked.begun, ended - clocked.built, clock.wait_s, clock.targets_s)
 
 
-class Blocks:
-    """A student that trains some steps at each call and then pauses: the real loop, stopped and resumed."""
+class _PausedLoop(loop.TrainLoop):
+    """Pauses without a checkpoint: writing one would slow down the arm whose turn is next."""
 
-    def __init__(self, stage: Stage, name: str, step: StepFactory, block: int) -> None:
+    def _save(self) -> None:
+        """Writes nothing: no pause is resumed from disk."""
+
+
+class Blocks:
+    """A student that trains some steps at each call and then pauses: the real loop, stopped and resumed.
+
+    Args:
+        block: steps of a call.
+        first: steps of the first call, which is a warm-up; default `block`.
+        settle: waits, on the clock, for what the last steps have left to other processes.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        name: str,
+        step: StepFactory,
+        block: int,
+        first: int | None = None,
+        settle: Callable[[Step], None] = lambda step: None,
+    ) -> None:
         job = stage.job(name, step, epochs=NEVER, eval_every=NEVER)
-        self._block = block
-        self._worker = loop.TrainLoop(job, stage.worker, report=lambda scores: None, stop=self._done)
+        self._block, self._settle = block, settle
+        self._until = first or block
+        self._worker = _PausedLoop(job, stage.worker, report=lambda scores: None, stop=self._done)
 
     def samples_per_s(self) -> float:
         """Over the next block, by the loop's own clock: all that a step does, no evaluation and no checkpoint."""
@@ -106,10 +128,14 @@ class Blocks:
         outcome = self._worker.outcome
         samples, seconds = outcome.samples, outcome.train_s
         self._worker.run()
-        return outcome.samples - samples, outcome.train_s - seconds
+        self._until += self._block
+        begun = time.perf_counter()
+        self._settle(self.step)
+        settled = time.perf_counter() - begun
+        return outcome.samples - samples, outcome.train_s - seconds + settled
 
     def _done(self) -> bool:
-        return self._worker.outcome.step % self._block == 0
+        return self._worker.outcome.step >= self._until
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import statistics
 import time
@@ -11,11 +12,12 @@ from typing import Any
 
 from scipy import stats
 
+log = logging.getLogger(__name__)
 LEVEL = 0.9
 WIDTH = 0.05
 SECONDS = 480.0
-FEWEST = 2
-"""Rounds that are made however long they take."""
+FEWEST, FEWEST_STEPS = 2, 5
+"""Rounds that are made however long they take: of whole runs, and of blocks of steps, which so have an interval."""
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -72,17 +74,23 @@ class Rounds:
 
     Args:
         seconds: that all rounds together may take; the fewest are made in any case.
+        fewest: how many those are; default `FEWEST`.
     """
 
-    def __init__(self, seconds: float = SECONDS) -> None:
+    def __init__(self, seconds: float = SECONDS, fewest: int | None = None) -> None:
         self._seconds, self._begun = seconds, time.perf_counter()
+        self._fewest = FEWEST if fewest is None else fewest
 
     def go_on(self, *ratios: Sequence[float]) -> bool:
         """True until every ratio is settled, or another round would take longer than is left."""
         done = min(map(len, ratios))
-        if done < FEWEST:
-            return True
         spent = time.perf_counter() - self._begun
+        if done:
+            # A bench that is cut short has shown what it knew.
+            medians = ", ".join(f"{statistics.median(values):.4f}" for values in ratios)
+            log.info("%d rounds in %.0f s: medians %s", done, spent, medians)
+        if done < self._fewest:
+            return True
         if spent * (done + 1) / done > self._seconds:
             return False
         return not all(map(settled, ratios))

@@ -44,7 +44,7 @@ from raykd.training.job import StepFactory
 from . import _memory
 from ._double_backward import DoubleBackward
 from ._measure import NEVER, Blocks, median
-from ._rounds import SECONDS, Rounds, add_seconds, summary
+from ._rounds import FEWEST_STEPS, SECONDS, Rounds, add_seconds, summary
 from ._stage import Shape, Stage, all_threads, staged, untaught_teacher
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,9 @@ def measure(sizes: Sizes) -> dict[str, Any]:
         "holds": {key: each["holds"] for key, each in of_auto.items()}
         | {f"memory_{name}": memory_ratio <= MEMORY_GOAL},
         "intervals": {key: each["interval"] for key, each in of_auto.items()},
+        "interval_holds": {key: each["interval_holds"] for key, each in of_auto.items()},
+        "settled": {key: each["settled"] for key, each in of_auto.items()},
+        "rounds": {key: each["rounds"] for key, each in of_auto.items()},
         "limits": {name: round(each, 4) for name, each in limits.items()},
         "route": auto,
         "route_reason": reason,
@@ -146,7 +149,7 @@ def _seconds(sizes: Sizes, student: Shape, auto: str) -> tuple[dict[str, list[fl
             for _ in range(WARM_UP):
                 for arm in arms.values():
                     arm.seconds_per_step()
-            rounds = Rounds(sizes.seconds / len(sizes.students))
+            rounds = Rounds(sizes.seconds / len(sizes.students), FEWEST_STEPS)
             while rounds.go_on(_ratios(times, auto)):
                 # Turn and turn about: what slows the machine down for a while slows all.
                 for way in sorted(arms, reverse=bool(len(times[DOUBLE]) % 2)):

@@ -4,8 +4,8 @@
     raykd bench serving --cold --json   at most 8 minutes on 2 cores
 
 Without `--cold`: samples/s of a student that reads a sealed table ÷ of the same student without a teacher, to reach
-0.97. Both train a block of steps in turn, the same batches, through the loop of a real run; evaluations and
-checkpoints lie between the blocks.
+0.97. Both train a block of steps in turn, the same batches, through the loop of a real run, without evaluations and
+checkpoints.
 
 With `--cold`: the first epoch while a teacher elsewhere still computes ÷ max(T, S), to reach 1.10. The teacher sleeps
 for each row, as one on another machine would leave these cores alone, and sleeps so long that T ≈ S. The clock starts
@@ -30,7 +30,7 @@ from raykd.training.job import Job, Step, StepFactory, WorkerContext
 from raykd.training.supervised import SupervisedStepFactory
 
 from ._measure import NEVER, Blocks, Span, median, teachers_pass, train, warm_service
-from ._rounds import SECONDS, Rounds, add_seconds, summary
+from ._rounds import FEWEST_STEPS, SECONDS, Rounds, add_seconds, summary
 from ._sleeper import Sleeper, set_speed
 from ._stage import Shape, Stage, staged
 from ._tables import nobody, sealed_source
@@ -85,7 +85,7 @@ def warm(sizes: Sizes) -> dict[str, Any]:
                 arm.samples_per_s()
         speeds: dict[str, list[float]] = {name: [] for name in arms}
         ratios: list[float] = []
-        rounds = Rounds(sizes.seconds)
+        rounds = Rounds(sizes.seconds, FEWEST_STEPS)
         while rounds.go_on(ratios):
             # First one arm, then the other: what slows the machine down for a while slows both.
             for name in sorted(arms, reverse=bool(len(ratios) % 2)):
@@ -137,6 +137,7 @@ def cold(sizes: Sizes) -> dict[str, Any]:
         "bench": "serving --cold",
         **ratio,
         "holds": ratio["holds"] and near,
+        "interval_holds": ratio["interval_holds"] and near,
         "first_epoch_s": median([each.first.seconds for each in done]),
         "T_s": teacher_s,
         "S_s": student_s,

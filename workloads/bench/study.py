@@ -9,8 +9,8 @@ times that, and every row computed once. What a teacher in the loop would make o
 
 A pass counts as the seconds that the teacher computed, a student from its plan to its last evaluation, by the logs that
 every run writes. The rest is taken off and given beside: of each trial but the first what lies between the last
-evaluation of the one before and its own plan (result written, model loaded, latency measured; to reach 1.5 s), and what
-a study pays once (Tune, the trials' process, the teacher's service and its replica).
+evaluation of the one before and its own plan (result written, model loaded, latency measured; to reach 1.5 s), what a
+study pays once (Tune, the trials' process, the teacher's service and its replica), and both together for each trial.
 """
 
 from __future__ import annotations
@@ -104,9 +104,11 @@ def measure(sizes: Sizes) -> dict[str, Any]:
         shared: list[_Spent] = []
         apart: list[_Spent] = []
         ratios: list[float] = []
+        passes: list[float] = []
+        over_limit: list[float] = []
         with runtime.connected(_config(stage, teacher, sizes, 0)):
             rounds = Rounds(sizes.seconds)
-            while rounds.go_on(ratios):
+            while rounds.go_on(over_limit):
                 k = len(ratios)
                 config = _config(stage, teacher, sizes, k)
                 for study_turn in (True, False)[:: -1 if k % 2 else 1]:
@@ -115,38 +117,45 @@ def measure(sizes: Sizes) -> dict[str, Any]:
                     else:
                         apart.append(_apart(config, stage.folder / f"apart-{k}", sizes.trials))
                 log.info("round %d: study %s, apart %s", k, shared[-1], apart[-1])
+                passes.append(_pass(stage, teacher))
                 ratios.append(shared[-1].work_s / apart[-1].work_s)
-            teacher_s, student_s = _pass(stage, teacher), median([each.students_s / sizes.trials for each in apart])
-    n, students = sizes.trials, sizes.trials * student_s
-    limit = (teacher_s + students) / (n * teacher_s + students)
-    in_loop = (teacher_s + students) / (n * sizes.epochs * teacher_s + students)
-    over_limit = to_limit([ratio / limit for ratio in ratios], GOAL)
+                over_limit.append(ratios[-1] / _limit(passes[-1], apart[-1].students_s, sizes.trials))
+    n, teacher_s = sizes.trials, median(passes)
+    student_s = median([each.students_s / n for each in apart])
+    held = to_limit(over_limit, GOAL)
     rows = stage.rows + len(stage.subset("validation").ids)
     between = median([seconds for each in shared for seconds in each.between_s])
     return {
         "bench": "study",
-        **over_limit,
+        **held,
         "ratio": median(ratios),
-        "limit": round(limit, 4),
-        "holds": over_limit["holds"] and all(each.rows == rows for each in shared),
-        "ratio_to_in_loop": in_loop,
+        "limit": round(_limit(teacher_s, n * student_s, n), 4),
+        "holds": held["holds"] and all(each.rows == rows for each in shared),
+        "interval_holds": held["interval_holds"] and all(each.rows == rows for each in shared),
+        "ratio_to_in_loop": round(_limit(teacher_s, n * student_s, n * sizes.epochs), 4),
         "rows_computed": [each.rows for each in shared],
         "rows_computed_apart": [each.rows for each in apart],
         "rows": rows,
         "between_trials_s": between,
         "between_trials_goal_s": BETWEEN_GOAL_S,
         "between_trials_holds": between <= BETWEEN_GOAL_S,
+        "overhead_s_a_trial": median([each.overhead_s / n for each in shared]),
         "once_a_study_s": median([each.overhead_s - sum(each.between_s) for each in shared]),
         "overhead_s_a_run_apart": median([each.overhead_s / n for each in apart]),
         "study_s": median([each.work_s for each in shared]),
         "apart_s": median([each.work_s for each in apart]),
         "T_s": teacher_s,
         "S_s": student_s / sizes.epochs,
-        "ratios": [round(ratio, 4) for ratio in ratios],
+        "ratios_to_limit_of_rounds": [round(ratio, 4) for ratio in over_limit],
         "trials": n,
         "epochs": sizes.epochs,
         "threads": stage.worker.threads,
     }
+
+
+def _limit(teacher_s: float, students_s: float, passes: int) -> float:
+    """(T + N·E·S) ÷ (passes·T + N·E·S)."""
+    return (teacher_s + students_s) / (passes * teacher_s + students_s)
 
 
 def _config(stage: Stage, teacher: TeacherModel, sizes: Sizes, k: int) -> RunConfig:

@@ -22,8 +22,8 @@ from raykd.weighting.policy.experience import Acted, Rewarded
 from raykd.weighting.policy.model import blend, expected_weights
 from raykd.weighting.policy.reward import PolicyReward, reward_rows
 
-CHUNK = 256
-"""Rows of the quiz whose graph is held at once."""
+CHUNK, GPU_CHUNK = 32, 256
+"""Rows of the quiz whose graph is held at once: on a CPU as many as a batch has, more of them leave its caches."""
 FINE = 1e-4
 """Step of central differences in float64: an error of about 1e-8, where a step for float32 has one of 1e-4."""
 
@@ -55,7 +55,8 @@ class Influence(PolicyReward):
         assert self.quiz is not None
         theta = _parameters(model)
         total: dict[str, torch.Tensor] = {}
-        for part in self.quiz.parts(model, step, 0, CHUNK):
+        rows = CHUNK if self.quiz.sampler.worker.device.type == "cpu" else GPU_CHUNK
+        for part in self.quiz.parts(model, step, 0, rows):
             some, _ = cotangent.quiz_gradient(theta, part, lambda tensors: tensors)
             total = {name: total[name] + v for name, v in some.items()} if total else some
         sums = collective.sum_tensors(list(total.values()), self.quiz.sampler.worker.world)
