@@ -58,6 +58,15 @@ def easy_rows(folder: Path) -> dict[str, Any]:
     return {"source": str(folder), "max_length": 16}
 
 
+def graded_rows(folder: Path, rows: int, validation_rows: int) -> None:
+    """A regression: train.csv and validation.csv whose value is the number of good words among five."""
+    rng = np.random.default_rng(0)
+    for name, count in (("train", rows), ("validation", validation_rows)):
+        scores = rng.integers(0, 6, count)
+        lines = [f"{'good ' * int(s)}{'bad ' * int(5 - s)}end,{s}.0" for s in scores]
+        (folder / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+
+
 def generated_corpus(folder: Path, rows: int, validation_rows: int) -> tuple[Corpus, Task]:
     """A corpus of the embedded generator, two domains, cached in a folder; and its task."""
     settings = GeneratorConfig(rows=rows, validation_rows=validation_rows, domains=2)

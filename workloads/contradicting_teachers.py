@@ -29,7 +29,7 @@ from raykd import config as configuration
 from raykd.config import RunConfig
 from raykd.data import corpus
 
-from .draws import TUNING_DRAW, best, run, write_table
+from .draws import TUNING_DRAW, best, drawn, run, write_table, written
 from .kd_vs_alone import comparison, listed
 
 log = logging.getLogger(__name__)
@@ -59,17 +59,12 @@ def pooled(plain: RunConfig, other: list[str], folder: Path) -> None:
 def settings(folder: Path, draw: int, rows: int, unlabeled: int) -> list[str]:
     """The overrides of one draw."""
     return [
-        f"data.source={folder}",
-        "data.subset=null",
-        "data.text=text",
+        *written(folder),
+        *drawn(draw, rows),
         "data.domain=domain",
-        "data.test=test.parquet",
-        f"data.max_train_rows={rows}",
         "data.validation_from_train=0.2",
         "data.reward=0.2",
         f"data.unlabeled={{split: rest, max_rows: {unlabeled}}}",
-        f"data.seed={draw}",
-        f"seed={draw}",
     ]
 
 
@@ -90,15 +85,15 @@ def main() -> None:
         arms[reward] = [f"weighting={{type: policy, reward: {{type: {reward}, every: {words.reward_every}}}}}"]
     with runtime.connected(plain):
         tuning = [*overrides, *settings(data, TUNING_DRAW, words.rows, words.unlabeled), *arms["plan"]]
-        lr = best(words.config, words.output, "train.lr", words.lrs, tuning, "student")
+        lr = best(words.config, words.output, "train.lr", "train.lr", words.lrs, tuning)
         tuned = run(words.config, words.output / f"tune-train.lr-{lr}", [*tuning, f"train.lr={lr}"])
         gap = (tuned.value or 0.0) - (tuned.baselines["uniform"].value or 0.0)
         if gap < LEAST_GAP:
             parser.error(f"on the tuning draw the plan is ahead of uniform by {gap:.3f} only: nothing to find")
         for draw in range(words.draws):
             for arm, own in arms.items():
-                drawn = [*overrides, *settings(data, draw, words.rows, words.unlabeled), *own, f"train.lr={lr}"]
-                run(words.config, words.output / f"{arm}-draw{draw}", drawn)
+                own_settings = [*settings(data, draw, words.rows, words.unlabeled), *own, f"train.lr={lr}"]
+                run(words.config, words.output / f"{arm}-draw{draw}", [*overrides, *own_settings])
     folders = [words.output / f"{arm}-draw{draw}" for arm in arms for draw in range(words.draws)]
     table: dict[str, Any] = {"lr": lr, "gap_on_the_tuning_draw": gap}
     for reference in ("plan", "plan, baseline uniform"):

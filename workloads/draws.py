@@ -1,8 +1,7 @@
-"""Runs of a configuration over draws of its data, one folder each, and their comparison."""
+"""Runs of a configuration, a folder each, over draws or settings, and their table; shared by the comparisons."""
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from raykd import api
 from raykd import config as configuration
+from raykd.files import write_json
 from raykd.records.run_result import RunResult
 
 log = logging.getLogger(__name__)
@@ -19,28 +19,52 @@ TUNING_DRAW = 1000
 
 
 def run(config: Path, folder: Path, overrides: Sequence[str]) -> RunResult:
-    """All arms of one draw, without checkpoints; a finished folder returns its result."""
+    """All arms of one run; a finished folder returns its result."""
     result = api.distill(configuration.load(config, list(overrides)), folder)
+    # What a run would be resumed from is several times what it made, and a table has dozens of runs.
     for heavy in (folder / "checkpoints", *folder.glob("baselines/*/checkpoints")):
         shutil.rmtree(heavy, ignore_errors=True)
-    scores = {"student": result.test} | {name: arm.test for name, arm in result.baselines.items()}
-    log.info("%s: %s", folder.name, {name: (score or {}).get(result.metric) for name, score in scores.items()})
+    values = {"student": result.reported_value(result)}
+    values |= {name: result.reported_value(arm) for name, arm in result.baselines.items()}
+    log.info("%s: %s", folder.name, values)
     return result
 
 
-def best(config: Path, output: Path, key: str, values: Sequence[str], overrides: Sequence[str], arm: str) -> str:
-    """The value of a key with which an arm, `student` or a baseline, is best on the rows that choose its checkpoint."""
+def best(
+    config: Path,
+    output: Path,
+    name: str,
+    key: str,
+    values: Sequence[str],
+    overrides: Sequence[str],
+    arm: str = "student",
+) -> str:
+    """The value of a key with which an arm, the student or a baseline, is best on the rows that choose its checkpoint.
+
+    Args:
+        output: the runs are `tune-NAME-VALUE` in it.
+    """
     if len(values) == 1:
         return values[0]
     scores: dict[str, float] = {}
     for value in values:
-        result = run(config, output / f"tune-{key}-{value}", [*overrides, f"{key}={value}"])
+        result = run(config, output / f"tune-{name}-{value}", [*overrides, f"{key}={value}"])
         score = result.value if arm == "student" else result.baselines[arm].value
         scores[value] = float("-inf") if score is None else score
-    log.info("%s by %s on the tuning draw: %s", key, arm, scores)
+    log.info("%s of %s when tuned: %s", key, name, scores)
     return max(scores, key=lambda value: scores[value])
+
+
+def drawn(draw: int, labels: int) -> list[str]:
+    """The overrides of one draw of so many labelled rows: rows and seed vary together."""
+    return [f"data.max_train_rows={labels}", f"data.seed={draw}", f"seed={draw}"]
+
+
+def written(folder: Path) -> list[str]:
+    """The overrides that read train.parquet of a folder that a program wrote, and test.parquet as the test."""
+    return [f"data.source={folder}", "data.subset=null", "data.text=text", "data.test=test.parquet"]
 
 
 def write_table(output: Path, table: dict[str, Any]) -> None:
     """What is known so far, as table.json."""
-    (output / "table.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+    write_json(output / "table.json", table)

@@ -26,7 +26,8 @@ from raykd import config as configuration
 from raykd import runtime
 from raykd.records.run_result import RunResult
 
-from .kd_vs_alone import choose, comparison, listed, run, summary
+from .draws import run, write_table
+from .kd_vs_alone import choose, comparison, listed, summary
 
 log = logging.getLogger(__name__)
 RATES = ["1e-4", "2e-4", "4e-4", "8e-4"]
@@ -70,7 +71,7 @@ def main() -> None:
 
     def keep(arm: str, entry: dict[str, Any]) -> None:
         table[arm] = entry
-        (output / "table.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+        write_table(output, table)
 
     with runtime.connected(configuration.load(config, overrides)):
         quiz = configuration.load(config, [*overrides, feedback("metadistil")]).rows.quiz

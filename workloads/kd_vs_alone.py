@@ -13,35 +13,24 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import shutil
 import statistics
 from pathlib import Path
 from typing import Any
 
-from raykd import api, runtime
 from raykd import config as configuration
+from raykd import runtime
 from raykd.records.run_result import RunResult
+
+from .draws import best, run, write_table
 
 log = logging.getLogger(__name__)
 ARMS = {"alone": ["objective.alpha=0"], "kd": list[str]()}
 
 
-def run(config: Path, folder: Path, overrides: list[str]) -> RunResult:
-    """One distillation; a finished folder returns its result."""
-    result = api.distill(configuration.load(config, overrides), folder)
-    # What a run would be resumed from is several times what it made, and a table has dozens of runs.
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    log.info("%s: %.4f", folder.name, result.value)
-    return result
-
-
 def choose(config: Path, output: Path, arm: str, key: str, values: list[str], overrides: list[str]) -> str:
     """The value of a key, of the learning rate say, that is best for this arm on carved rows."""
-    if len(values) == 1:
-        return values[0]
     carved = [*overrides, "data.validation_from_train=0.1", "seed=0"]
-    scores = {value: run(config, output / f"tune-{arm}-{value}", [*carved, f"{key}={value}"]).value for value in values}
-    return max(scores, key=lambda value: float("-inf") if (score := scores[value]) is None else score)
+    return best(config, output, arm, key, values, carved)
 
 
 def summary(results: list[RunResult], lr: str) -> dict[str, Any]:
@@ -95,7 +84,7 @@ def main() -> None:
             ]
             table[arm] = summary(results, lr)
             table["teachers"] = {teacher.name: teacher.scores for teacher in results[0].teachers}
-            (words.output / "table.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+            write_table(words.output, table)
     log.info("%s", json.dumps(table, indent=1))
 
 

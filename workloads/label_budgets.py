@@ -20,7 +20,7 @@ from typing import Any
 from raykd import api, runtime
 from raykd import config as configuration
 
-from .draws import TUNING_DRAW, best, run, write_table
+from .draws import TUNING_DRAW, best, drawn, run, write_table
 from .kd_vs_alone import comparison, listed
 
 log = logging.getLogger(__name__)
@@ -30,12 +30,10 @@ BASELINES = ["alone", "labeled", "pseudo"]
 def settings(size: int, draw: int, rows: int, test: str) -> list[str]:
     """The overrides of one draw of a budget of labels."""
     return [
-        f"data.max_train_rows={size}",
+        *drawn(draw, size),
         f"data.unlabeled={{split: rest, max_rows: {rows}}}",
         "data.validation_from_train=0.2",
         f"data.test={test}",
-        f"data.seed={draw}",
-        f"seed={draw}",
         f"baselines=[{', '.join(BASELINES)}]",
     ]
 
@@ -53,7 +51,7 @@ def main() -> None:
     words.output.mkdir(parents=True, exist_ok=True)
     with runtime.connected(plain):
         tuning = [*overrides, *settings(max(words.sizes), TUNING_DRAW, words.rows, test)]
-        lr = best(words.config, words.output, "train.lr", words.lrs, tuning, "alone")
+        lr = best(words.config, words.output, "train.lr", "train.lr", words.lrs, tuning, "alone")
         for size in words.sizes:
             folders = [words.output / f"{size}-draw{draw}" for draw in range(words.draws)]
             for draw, folder in enumerate(folders):

@@ -29,7 +29,7 @@ from raykd.config import RunConfig
 from raykd.data import corpus
 from raykd.data.splits import Split
 
-from .draws import TUNING_DRAW, best, run, write_table
+from .draws import TUNING_DRAW, best, drawn, run, write_table, written
 from .kd_vs_alone import comparison, listed
 
 log = logging.getLogger(__name__)
@@ -70,15 +70,10 @@ def write_data(plain: RunConfig, folder: Path, draws: list[int], clean_rows: int
 def settings(folder: Path, draw: int, rows: int) -> list[str]:
     """The overrides of one draw."""
     return [
-        f"data.source={folder}",
-        "data.subset=null",
-        "data.text=text",
-        "data.test=test.parquet",
+        *written(folder),
+        *drawn(draw, rows),
         f"data.validation=choice-{draw}.parquet",
         f"data.quiz=quiz-{draw}.parquet",
-        f"data.max_train_rows={rows}",
-        f"data.seed={draw}",
-        f"seed={draw}",
     ]
 
 
@@ -98,18 +93,19 @@ def main() -> None:
     baselines = f"baselines=[{', '.join(BASELINES)}]"
     with runtime.connected(plain):
         tuning = [*overrides, *settings(data, TUNING_DRAW, words.rows)]
-        lr = best(words.config, words.output, "train.lr", words.lrs, [*tuning, "baselines=[uniform]"], "uniform")
+        uniform = [*tuning, "baselines=[uniform]"]
+        lr = best(words.config, words.output, "train.lr", "train.lr", words.lrs, uniform, "uniform")
         tuning.append(f"train.lr={lr}")
         arms: dict[str, list[str]] = {}
         for arm, feedback in (("metadistil", []), ("ikd", [IKD])):
             key, place = "feedback.teacher_lr", words.output / f"tune-{arm}"
-            rate = best(words.config, place, key, words.teacher_lrs, [*tuning, *feedback], "student")
+            rate = best(words.config, place, key, key, words.teacher_lrs, [*tuning, *feedback])
             arms[arm] = [*feedback, f"{key}={rate}", f"train.lr={lr}"]
         arms["metadistil"].append(baselines)
         for draw in draws:
             for arm, own in arms.items():
-                drawn = [*overrides, *settings(data, draw, words.rows), *own]
-                run(words.config, words.output / f"{arm}-draw{draw}", drawn)
+                own_settings = [*settings(data, draw, words.rows), *own]
+                run(words.config, words.output / f"{arm}-draw{draw}", [*overrides, *own_settings])
     folders = [words.output / f"{arm}-draw{draw}" for arm in arms for draw in draws]
     table: dict[str, Any] = {"chosen": arms}
     for reference in ("metadistil", "metadistil, baseline uniform"):

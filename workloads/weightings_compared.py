@@ -22,8 +22,9 @@ from raykd import config as configuration
 from raykd import runtime
 from raykd.config import baseline_rules
 
+from .draws import run, write_table
 from .feedback_vs_kd import against
-from .kd_vs_alone import choose, comparison, listed, run, summary
+from .kd_vs_alone import choose, comparison, listed, summary
 
 log = logging.getLogger(__name__)
 RATES = ["2e-4", "4e-4"]
@@ -74,7 +75,7 @@ def main() -> None:
                     result.weighting.model_dump() for result in results if result.weighting is not None
                 ]
             table["teachers"] = {teacher.name: teacher.scores for teacher in results[0].teachers}
-            (output / "table.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+            write_table(output, table)
     log.info("%s", json.dumps(table, indent=1))
 
 

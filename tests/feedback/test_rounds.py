@@ -14,7 +14,7 @@ import ray
 import torch
 import torch.nn.functional as F
 from logs import events, losses
-from tiny import TINY_TEACHER, Configure
+from tiny import TINY_TEACHER, Configure, graded_rows
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raykd import api, models
@@ -237,11 +237,7 @@ def _kill_a_teacher_trainer(log: Path) -> None:
 @pytest.mark.slow
 def test_feedback_on_a_regression(configure: Configure, tmp_path: Path) -> None:
     """The teacher moves by −μ Jᵀc with c = 2αu/B, u by central differences: its squared-error slope is linear in it."""
-    rng = np.random.default_rng(0)
-    for name, count in (("train", 240), ("validation", 60)):
-        scores = rng.integers(0, 6, count)
-        lines = [f"{'good ' * int(s)}{'bad ' * int(5 - s)}end,{s}.0" for s in scores]
-        (tmp_path / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    graded_rows(tmp_path, 240, 60)
     rate, pilot, alpha = 1e-3, 0.01, 0.7
     config = configure(
         *EXACT, "train.max_steps=1", "feedback.type=metadistil", "objective={type: mse, alpha: 0.7}",

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from logs import losses
 from rich.console import Console
 from rich.table import Table
-from tiny import TINY_TEACHER, Configure
+from tiny import TINY_TEACHER, Configure, graded_rows
 
 from raykd import api, models
 from raykd.config import RunConfig
@@ -150,11 +150,7 @@ def test_the_student_is_that_of_vanilla_kd_from_the_tuned_teacher(configure: Con
 @pytest.mark.slow
 def test_a_regression_and_a_quiz_of_several_parts(configure: Configure, tmp_path: Path) -> None:
     """Squared errors; 80 rows of a quiz, 32 at a time; IKD's quizzes have the same keys."""
-    rng = np.random.default_rng(0)
-    for name, count in (("train", 120), ("validation", 40)):
-        scores = rng.integers(0, 6, count)
-        lines = [f"{'good ' * int(s)}{'bad ' * int(5 - s)}end,{s}.0" for s in scores]
-        (tmp_path / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    graded_rows(tmp_path, 120, 40)
     config = configure(
         *EXACT, "feedback.type=ikd", *SETTINGS, "feedback.quiz_batch_size=40", "feedback.quiz_batches=2",
         "train.max_steps=4", "objective.type=mse", task="regression", baselines=["quiz_teacher"],

@@ -96,6 +96,7 @@ class Rounds:
         return not all(map(settled, ratios))
 
 
-def add_seconds(parser: argparse.ArgumentParser) -> None:
-    """The option that shortens a bench."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every bench: its threads, and how long it goes on."""
+    parser.add_argument("--threads", type=int, help="of torch; default all cores")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="that its rounds may take; default 480")

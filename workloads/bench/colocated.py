@@ -29,7 +29,7 @@ from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.supervised import SupervisedStepFactory
 
 from ._measure import median, teachers_pass, train, warm_service
-from ._rounds import SECONDS, Rounds, add_seconds, to_limit
+from ._rounds import SECONDS, Rounds, add_options, to_limit
 from ._stage import Shape, Stage, staged, untaught_teacher
 
 log = logging.getLogger(__name__)
@@ -81,8 +81,7 @@ class _Round:
 def main(args: list[str]) -> dict[str, Any]:
     """Measures and returns what every bench reports: ratio, limit, goal, holds, medians."""
     parser = argparse.ArgumentParser("raykd bench colocated", description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, help="of torch; default all cores")
-    add_seconds(parser)
+    add_options(parser)
     options = parser.parse_args(args)
     return measure(replace(SIZES, threads=options.threads, seconds=options.seconds))
 

@@ -44,7 +44,7 @@ from raykd.training.job import StepFactory
 from . import _memory
 from ._double_backward import DoubleBackward
 from ._measure import NEVER, Blocks, median
-from ._rounds import FEWEST_STEPS, SECONDS, Rounds, add_seconds, summary
+from ._rounds import FEWEST_STEPS, SECONDS, Rounds, add_options, summary
 from ._stage import Shape, Stage, all_threads, staged, untaught_teacher
 
 log = logging.getLogger(__name__)
@@ -84,8 +84,7 @@ SIZES = Sizes((Shape(layers=2), Shape(layers=6)), Shape(layers=6), rows=512)
 def main(args: list[str]) -> dict[str, Any]:
     """Measures and returns what every bench reports: ratios, goals, holds, medians."""
     parser = argparse.ArgumentParser("raykd bench feedback", description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, help="of torch; default all cores")
-    add_seconds(parser)
+    add_options(parser)
     options = parser.parse_args(args)
     return measure(replace(SIZES, threads=options.threads, seconds=options.seconds))
 

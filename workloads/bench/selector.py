@@ -31,7 +31,7 @@ from raykd.training.job import Step
 from raykd.weighting.policy.weighting import PolicyWeighting
 
 from ._measure import Blocks, median
-from ._rounds import FEWEST_STEPS, SECONDS, Rounds, add_seconds, to_limit
+from ._rounds import FEWEST_STEPS, SECONDS, Rounds, add_options, to_limit
 from ._stage import Shape, Stage, staged
 from ._tables import nobody, sealed_source, table
 
@@ -65,8 +65,7 @@ FULL = Sizes(Shape(layers=2, width=192, heads=6), rows=384)
 def main(args: list[str]) -> dict[str, Any]:
     """Measures and returns what every bench reports: ratio, goal, holds, medians."""
     parser = argparse.ArgumentParser("raykd bench selector", description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, help="of torch; default all cores")
-    add_seconds(parser)
+    add_options(parser)
     options = parser.parse_args(args)
     return measure(replace(FULL, threads=options.threads, seconds=options.seconds))
 

@@ -30,7 +30,7 @@ from raykd.training.job import Job, Step, StepFactory, WorkerContext
 from raykd.training.supervised import SupervisedStepFactory
 
 from ._measure import NEVER, Blocks, Span, median, teachers_pass, train, warm_service
-from ._rounds import FEWEST_STEPS, SECONDS, Rounds, add_seconds, summary
+from ._rounds import FEWEST_STEPS, SECONDS, Rounds, add_options, summary
 from ._sleeper import Sleeper, set_speed
 from ._stage import Shape, Stage, staged
 from ._tables import nobody, sealed_source
@@ -65,8 +65,7 @@ def main(args: list[str]) -> dict[str, Any]:
     """Measures and returns what every bench reports: ratio, goal, holds, medians."""
     parser = argparse.ArgumentParser("raykd bench serving", description=__doc__.splitlines()[0])
     parser.add_argument("--cold", action="store_true", help="the first epoch, with a teacher elsewhere")
-    parser.add_argument("--threads", type=int, help="of torch; default all cores")
-    add_seconds(parser)
+    add_options(parser)
     options = parser.parse_args(args)
     measure, sizes = (cold, COLD) if options.cold else (warm, WARM)
     return measure(replace(sizes, threads=options.threads, seconds=options.seconds))

@@ -39,7 +39,7 @@ from raykd.teachers.local import LocalTeacher
 from raykd.teachers.teacher_model import TeacherModel
 
 from ._measure import median
-from ._rounds import SECONDS, Rounds, add_seconds, to_limit
+from ._rounds import SECONDS, Rounds, add_options, to_limit
 from ._stage import MAX_LENGTH, Shape, Stage, staged, untaught_teacher
 
 log = logging.getLogger(__name__)
@@ -91,8 +91,7 @@ class _Spent:
 def main(args: list[str]) -> dict[str, Any]:
     """Measures and returns what every bench reports: ratio, limit, goal, holds, medians."""
     parser = argparse.ArgumentParser("raykd bench study", description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, help="of torch; default all cores")
-    add_seconds(parser)
+    add_options(parser)
     options = parser.parse_args(args)
     return measure(replace(FULL, threads=options.threads, seconds=options.seconds))
 

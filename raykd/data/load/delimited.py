@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from raykd.data.load.columns import ColumnNames, RawSplit, choose, pick
@@ -62,11 +63,9 @@ def read_delimited(path: Path, wanted: ColumnNames, delimiter: str) -> RawSplit:
                 raise DataError(str(path), what, "shorten it, or use jsonl or parquet") from None
             raise
     used = {role: table.column(name) for role, name in names.items()}
-    if "label" in used:
-        numbers = of_numbers_or_names(used["label"].to_pylist())
-        # Whole numbers stay text: whether they count classes from 0 or name them is not known here.
-        if pa.types.is_floating(numbers.type):
-            used["label"] = numbers
+    # Whole numbers stay text: whether they count classes from 0 or name them is not known here.
+    if "label" in used and pa.types.is_floating(of_numbers_or_names(pc.unique(used["label"]).to_pylist()).type):
+        used["label"] = of_numbers_or_names(used["label"].to_pylist())
     return RawSplit(pick(pa.table(used), {role: role for role in names}, wanted), str(path), names)
 
 
