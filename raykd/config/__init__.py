@@ -29,7 +29,7 @@ from raykd.config.search import (
 from raykd.config.study import RangeConfig, RepeatConfig, StudyConfig
 from raykd.config.task import TaskConfig
 from raykd.config.teachers import FinetunedTeacherConfig, GivenTeacherConfig, TeacherConfig
-from raykd.config.titles import title_of
+from raykd.config.titles import described, title_of
 from raykd.config.trackers import TrackersConfig
 from raykd.config.training import FinetuneConfig, OptimConfig, TrainConfig
 from raykd.config.weighting import (
@@ -87,6 +87,7 @@ __all__ = [
     "WeightingConfig",
     "baseline_rules",
     "changed_key",
+    "described",
     "load",
     "load_implementation",
     "parse",

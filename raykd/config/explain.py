@@ -26,7 +26,27 @@ from raykd.config.run import RunConfig
 from raykd.errors import ConfigError
 
 
-def refuse_renamed(raw: dict[str, Any], where: str) -> None:
+@dataclass(frozen=True)
+class Sources:
+    """Where the values of a configuration were written.
+
+    Attributes:
+        file: name of the file.
+        overrides: the keys that overrides have set, in their order.
+    """
+
+    file: str
+    overrides: tuple[str, ...] = ()
+
+    def place(self, key: str) -> str:
+        """What a message begins with: the override that has set the key or a section above it, else the file."""
+        above = [own for own in self.overrides if key == own or key.startswith(f"{own}.")]
+        if not above:
+            return f"{self.file}: {key}" if key else self.file
+        return f"override {key}" if above[-1] == key else f"override {above[-1]}: {key}"
+
+
+def refuse_renamed(raw: dict[str, Any], sources: Sources) -> None:
     """Refuses keys of before, in the file and in the space of its study.
 
     Raises:
@@ -39,24 +59,23 @@ def refuse_renamed(raw: dict[str, Any], where: str) -> None:
         renamed = new_name(key)
         # A type of another package may have a field of such a name.
         if renamed is not None and not is_key(RunConfig, key):
-            raise ConfigError(f"{where}: {place}", "has another name now", f"write {renamed}")
+            raise ConfigError(sources.place(place), "has another name now", f"write {renamed}")
 
 
-def explained(error: ValidationError, where: str) -> ConfigError:
+def explained(error: ValidationError, sources: Sources) -> ConfigError:
     """The first complaint, with the nearest valid name for an unknown key or type."""
     first = error.errors()[0]
     place = _Place()
     for part in first["loc"]:
         place.enter(part)
-    key = f"{where}: {'.'.join(place.key)}" if place.key else where
+    key = sources.place(".".join(place.key))
     match first["type"]:
         case "extra_forbidden":
             return _unknown_key(key, place)
         case "union_tag_invalid" if place.family is not None:
             name, kind = place.family.discriminator, first["ctx"]["tag"]
-            return ConfigError(
-                f"{key}.{name}", f"there is no {name} {kind!r}", nearest_of(list(place.family.types()), kind)
-            )
+            where = sources.place(".".join([*place.key, name]))
+            return ConfigError(where, f"there is no {name} {kind!r}", nearest_of(list(place.family.types()), kind))
         case "model_attributes_type":
             return ConfigError(key, "is neither the name of a type nor a mapping")
         case "missing":

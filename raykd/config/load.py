@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from raykd.config.base import Mark
-from raykd.config.explain import explained, refuse_renamed
+from raykd.config.explain import Sources, explained, refuse_renamed
 from raykd.config.keys import marked
 from raykd.config.overlay import merge, put
 from raykd.config.run import RunConfig
@@ -49,13 +49,12 @@ def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
 def parse(raw: dict[str, Any], overrides: Sequence[str] = (), where: str = "configuration") -> RunConfig:
     """Validates a mapping, which is left as it is, with overrides applied; errors as for `load`."""
     raw = copy.deepcopy(raw)
-    for override in overrides:
-        _apply(raw, override)
-    refuse_renamed(raw, where)
+    sources = Sources(where, tuple(_apply(raw, override) for override in overrides))
+    refuse_renamed(raw, sources)
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise explained(error, where) from None
+        raise explained(error, sources) from None
 
 
 def save(config: RunConfig, path: Path) -> None:
@@ -87,8 +86,10 @@ def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, value
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
+def _apply(raw: dict[str, Any], override: str) -> str:
+    """Its key."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"override {override!r}", "is not KEY=VALUE", "for example train.epochs=2")
     put(raw, key, read_yaml(text, f"override {key}"))
+    return key

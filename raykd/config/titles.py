@@ -1,8 +1,11 @@
-"""The short phrase of a type, as card, page and reference use it."""
+"""The short phrase of a type, as card, page and reference use it, and what a section of that type sets."""
 
 from __future__ import annotations
 
-from raykd.config.keys import family_at
+from collections.abc import Mapping
+from typing import Any
+
+from raykd.config.keys import family_at, names_in
 from raykd.config.run import RunConfig
 
 
@@ -17,3 +20,25 @@ def title_of(key: str, name: str, cited: bool = False) -> str:
     if kind is None:
         return name
     return f"{kind.title} ({kind.citation})" if cited and kind.citation else kind.title
+
+
+def described(key: str, section: Mapping[str, Any], beside: tuple[str, ...] = ()) -> str:
+    """The title of a section's type with its citation, then the section's values: `title (citation), sharpness 2`.
+
+    Args:
+        section: with its `type`, as `model_dump(mode="json")` gives it.
+        beside: keys whose values are told elsewhere.
+    """
+    family, name = family_at(RunConfig, key.split(".")), str(section["type"])
+    kind = family.types().get(name) if family is not None else None
+    keys = [] if kind is None else [own for own in names_in(kind) if own not in ("type", *beside)]
+    values = [f"{own} {_plain(section[own])}" for own in keys if section.get(own) is not None]
+    return ", ".join([title_of(key, name, cited=True), *values])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+    return str(value)

@@ -166,7 +166,8 @@ def _task(task: dict[str, Any]) -> str:
 def _training_cells(training: dict[str, Any]) -> tuple[str, str, str, str, str]:
     steps, workers = f"{training['steps']:,}", plural(training["workers"], "worker")
     resources = _resources(training["worker_resources"])
-    return count(training.get("parameters")), steps, workers, resources, _memory(training.get("memory_mb"))
+    parameters = f"{'≤ ' * training.get('at_most', False)}{count(training.get('parameters'))}"
+    return parameters, steps, workers, resources, _memory(training.get("memory_mb"))
 
 
 def _resources(resources: dict[str, float]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from raykd.config import title_of
+from raykd.config import described, title_of
 from raykd.display.text import (
     BASELINES,
     before_and_after,
@@ -139,8 +139,7 @@ def _teachers(result: RunResult) -> str:
 def _steps(result: RunResult, config: Config) -> list[str]:
     objective, train, data = config["objective"], config["train"], config["data"]
     rows = f"{result.splits['train'].rows:,} training rows, " if "train" in result.splits else ""
-    soft = title_of("objective", objective["type"])
-    soft += f" at temperature {objective['temperature']:g}" if objective["type"] == "kl" else ""
+    soft = _inline(described("objective", objective, beside=("alpha",)))
     versions = ", ".join(f"{_inline(name)} {_inline(version)}" for name, version in result.versions.items())
     return [
         f"Data: {_source(data)}, {rows}up to {data['max_length']} tokens each",
@@ -180,7 +179,7 @@ def _feedback_line(result: RunResult) -> list[str]:
 def _weighting(result: RunResult, config: Config) -> str:
     rule, weighting = config["weighting"]["type"], result.weighting
     if rule != "policy" or weighting is None or weighting.updates is None:
-        return title_of("weighting", rule)
+        return _inline(described("weighting", config["weighting"]))
     return f"row by row by a policy (RL-KD, {plural(weighting.updates, 'update')}, reward {weighting.reward})"
 
 

@@ -10,6 +10,7 @@ from raykd.report.feedback_section import feedback_section
 from raykd.report.figures.picture import DrawnPicture, draw
 from raykd.report.figures.run_pictures import run_pictures
 from raykd.report.headline import headline, tiles
+from raykd.report.method_section import method_section
 from raykd.report.run_files import Run, read_run
 from raykd.report.templating import write_page
 from raykd.report.views import RunPage, Section
@@ -36,6 +37,7 @@ def run_page(run: Run, pictures: Sequence[DrawnPicture]) -> RunPage:
         tiles=tiles(run),
         warnings=run.warnings,
         models=sections.models(run),
+        method=method_section(run),
         pictures=Section(
             "Pictures", [] if main else ["Nothing has been logged yet that could be drawn."], pictures=main
         ),

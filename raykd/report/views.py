@@ -102,6 +102,7 @@ class RunPage:
     tiles: list[Tile]
     warnings: list[str]
     models: Section | None
+    method: Section | None
     pictures: Section
     weighting: Section | None
     feedback: Section | None

@@ -28,6 +28,7 @@ from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.errors import ConfigError
 from raykd.models import CheckpointInfo
+from raykd.models.tokenizers import KINDS
 from raykd.run.arms import baseline_rows, baseline_training, quiz_teacher_targets, student_rows
 from raykd.run.quiz_teacher import quiz_tuning
 from raykd.run.result import group_result
@@ -216,6 +217,8 @@ def _trained(
         "workers": settings.workers,
         "worker_resources": {"CPU": settings.worker_cpus, "GPU": settings.worker_gpus, **settings.worker_resources},
         "parameters": parameters,
+        # A vocabulary that is learnt from the corpus may be smaller than the configured one.
+        "at_most": info is None and model.tokenizer in KINDS,
         "memory_mb": round(parameters * ADAM_BYTES * settings.workers / 2**20),
     }
 

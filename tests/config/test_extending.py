@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -97,8 +98,12 @@ def test_a_whole_run_with_rule_loss_and_feedback(package: Path, tmp_path: Path, 
     assert result["feedback"]["rounds"] == 2
     assert "margin" in result["baselines"]
     card = (tmp_path / "run/student/README.md").read_text(encoding="utf-8")
-    assert "reverse Kullback-Leibler divergence" in card
-    assert "direct feedback" in card
+    source = "reverse Kullback-Leibler divergence (Gu et al., “MiniLLM”, ICLR 2024, arXiv 2306.08543), temperature 3"
+    page = html.unescape((tmp_path / "run/report.html").read_text(encoding="utf-8"))
+    for text in (card, page):
+        assert source in text
+        assert "more weight for teachers with a larger margin, sharpness 5" in text
+        assert "direct feedback" in text
 
 
 class _Server(BaseHTTPRequestHandler):

@@ -64,6 +64,23 @@ def test_mistakes_are_one_line(override: str, says: str) -> None:
     assert caught.value.status == 2
 
 
+@pytest.mark.parametrize(
+    ("overrides", "where"),
+    [
+        (["train.epochs=x"], "override train.epochs: "),
+        (["weighting={type: policy, lr: x}"], "override weighting: weighting.lr: "),
+        (["train.lr=1", "train.lr=-1"], "override train.lr: "),
+        (["train.clip=1"], "override train.clip: "),
+        (["train.lr=1"], "my.yaml: train.batch_size: "),
+    ],
+)
+def test_a_mistake_is_where_it_was_written(overrides: list[str], where: str) -> None:
+    written = raw() if "my.yaml" not in where else {**raw(), "train": {"batch_size": 0}}
+    with pytest.raises(ConfigError) as caught:
+        configuration.parse(written, overrides, "my.yaml")
+    assert str(caught.value).startswith(where)
+
+
 def test_missing_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such configuration file"):
         configuration.load(tmp_path / "none.yaml")
