@@ -16,9 +16,11 @@ is a folder of its own: interrupt it and give the command again, finished runs a
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from raykd import config as configuration
 from raykd.config import RunConfig
 from raykd.data import corpus
 
-from .draws import TUNING_DRAW, best, drawn, run, write_table, written
+from .draws import TUNING_DRAW, best, drawn, program, run, write_table, written
 from .kd_vs_alone import comparison, listed
 
 log = logging.getLogger(__name__)
@@ -68,42 +70,62 @@ def settings(folder: Path, draw: int, rows: int, unlabeled: int) -> list[str]:
     ]
 
 
-def main() -> None:
-    """Tunes, runs the draws, writes table.json."""
-    parser = comparison(__doc__, ["1e-3", "2e-3"])
-    parser.add_argument("--other", type=listed, default=["nyu-mll/glue", "cola"], help="source, or source,subset")
-    parser.add_argument("--draws", type=int, default=10)
+def arguments(description: str | None, draws: int = 10) -> argparse.ArgumentParser:
+    """The arguments of a comparison of ways to choose."""
+    parser = comparison(description, ["1e-3", "2e-3"])
+    parser.add_argument("--draws", type=int, default=draws)
     parser.add_argument("--rows", type=int, default=2000, help="labelled rows of a draw")
-    parser.add_argument("--unlabeled", type=int, default=12_000)
     parser.add_argument("--reward-every", type=int, default=4)
-    words, overrides = parser.parse_known_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    plain, data = configuration.load(words.config, overrides), words.output.resolve() / "data"
-    pooled(plain, words.other, data)
-    arms = {"plan": [PLAN, f"baselines=[{', '.join(BASELINES)}]"]}
+    return parser
+
+
+def choices_compared(
+    words: argparse.Namespace, overrides: list[str], plan: str, of_draw: Callable[[int], list[str]]
+) -> dict[str, Any]:
+    """Plan, rules and two policies over draws, and what each closes of the gap from uniform weights to the plan.
+
+    Args:
+        plan: the override that gives each row its own teacher.
+        of_draw: the overrides of a draw.
+    """
+    arms = {"plan": [plan, f"baselines=[{', '.join(BASELINES)}]"]}
     for reward in ("r1", "influence"):
         arms[reward] = [f"weighting={{type: policy, reward: {{type: {reward}, every: {words.reward_every}}}}}"]
-    with runtime.connected(plain):
-        tuning = [*overrides, *settings(data, TUNING_DRAW, words.rows, words.unlabeled), *arms["plan"]]
-        lr = best(words.config, words.output, "train.lr", "train.lr", words.lrs, tuning)
-        tuned = run(words.config, words.output / f"tune-train.lr-{lr}", [*tuning, f"train.lr={lr}"])
-        gap = (tuned.value or 0.0) - (tuned.baselines["uniform"].value or 0.0)
-        if gap < LEAST_GAP:
-            parser.error(f"on the tuning draw the plan is ahead of uniform by {gap:.3f} only: nothing to find")
-        for draw in range(words.draws):
-            for arm, own in arms.items():
-                own_settings = [*settings(data, draw, words.rows, words.unlabeled), *own, f"train.lr={lr}"]
-                run(words.config, words.output / f"{arm}-draw{draw}", [*overrides, *own_settings])
+    tuning = [*overrides, *of_draw(TUNING_DRAW), *arms["plan"]]
+    lr = best(words.config, words.output, "train.lr", "train.lr", words.lrs, tuning)
+    tuned = run(words.config, words.output / f"tune-train.lr-{lr}", [*tuning, f"train.lr={lr}"])
+    gap = (tuned.value or 0.0) - (tuned.baselines["uniform"].value or 0.0)
+    if gap < LEAST_GAP:
+        raise SystemExit(f"on the tuning draw the plan is ahead of uniform by {gap:.3f} only: nothing to find")
+    for draw in range(words.draws):
+        for arm, own in arms.items():
+            own_settings = [*of_draw(draw), *own, f"train.lr={lr}"]
+            run(words.config, words.output / f"{arm}-draw{draw}", [*overrides, *own_settings])
     folders = [words.output / f"{arm}-draw{draw}" for arm in arms for draw in range(words.draws)]
     table: dict[str, Any] = {"lr": lr, "gap_on_the_tuning_draw": gap}
     for reference in ("plan", "plan, baseline uniform"):
         table[reference] = api.compare(folders, reference, every_arm=True).model_dump(mode="json")
     values = {arm["name"]: statistics.fmean(draw["value"] for draw in arm["draws"]) for arm in table["plan"]["arms"]}
-    plan, uniform = values["plan"], values["plan, baseline uniform"]
-    table["share_of_the_gap_closed"] = {arm: (value - uniform) / (plan - uniform) for arm, value in values.items()}
+    planned, uniform = values["plan"], values["plan, baseline uniform"]
+    closed = {arm: (value - uniform) / (planned - uniform) for arm, value in values.items()}
+    table["share_of_the_gap_closed"] = closed
     write_table(words.output, table)
+    return table
+
+
+def main() -> None:
+    """Tunes, runs the draws, writes table.json."""
+    parser = arguments(__doc__)
+    parser.add_argument("--other", type=listed, default=["nyu-mll/glue", "cola"], help="source, or source,subset")
+    parser.add_argument("--unlabeled", type=int, default=12_000)
+    words, overrides = parser.parse_known_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    plain, data = configuration.load(words.config, overrides), words.output.resolve() / "data"
+    pooled(plain, words.other, data)
+    with runtime.connected(plain):
+        table = choices_compared(words, overrides, PLAN, lambda draw: settings(data, draw, words.rows, words.unlabeled))
     log.info("%s", json.dumps(table, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from raykd import api
 from raykd import config as configuration
+from raykd.errors import RaykdError
 from raykd.files import write_json
 from raykd.records.run_result import RunResult
 
@@ -68,3 +70,12 @@ def written(folder: Path) -> list[str]:
 def write_table(output: Path, table: dict[str, Any]) -> None:
     """What is known so far, as table.json."""
     write_json(output / "table.json", table)
+
+
+def program(main: Callable[[], None]) -> None:
+    """Runs a program's `main`; what a user can mend, or has stopped, is one line and an exit status as of `raykd`."""
+    try:
+        main()
+    except RaykdError as error:
+        sys.stderr.write(f"{Path(sys.argv[0]).stem}: {error}\n")
+        sys.exit(error.status)

@@ -26,7 +26,7 @@ from raykd import config as configuration
 from raykd import runtime
 from raykd.records.run_result import RunResult
 
-from .draws import run, write_table
+from .draws import program, run, write_table
 from .kd_vs_alone import choose, comparison, listed, summary
 
 log = logging.getLogger(__name__)
@@ -96,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

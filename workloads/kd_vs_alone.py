@@ -21,7 +21,7 @@ from raykd import config as configuration
 from raykd import runtime
 from raykd.records.run_result import RunResult
 
-from .draws import best, run, write_table
+from .draws import best, program, run, write_table
 
 log = logging.getLogger(__name__)
 ARMS = {"alone": ["objective.alpha=0"], "kd": list[str]()}
@@ -89,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

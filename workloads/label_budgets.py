@@ -1,7 +1,8 @@
 """Shows: what are rows without labels worth? Few labelled rows, many without, the same student four ways, over draws.
 
 Command:
-    python -m raykd.workloads.label_budgets workloads/sst2.yaml runs/budgets --sizes 200,500,2000 --draws 10 [KEY=VALUE]
+    python -m raykd.workloads.label_budgets workloads/sst2.yaml runs/budgets --sizes 200,500,2000 --draws 10 \\
+        data.group=contained [KEY=VALUE]
 
 Each draw takes other rows and another seed. Of its budget a fifth chooses the checkpoint; the split that the
 configuration calls validation is scored once, as the test. The arms of a draw are the student (labelled rows, and the
@@ -20,7 +21,7 @@ from typing import Any
 from raykd import api, runtime
 from raykd import config as configuration
 
-from .draws import TUNING_DRAW, best, drawn, run, write_table
+from .draws import TUNING_DRAW, best, drawn, program, run, write_table
 from .kd_vs_alone import comparison, listed
 
 log = logging.getLogger(__name__)
@@ -63,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -29,7 +29,7 @@ from raykd.config import RunConfig
 from raykd.data import corpus
 from raykd.data.splits import Split
 
-from .draws import TUNING_DRAW, best, drawn, run, write_table, written
+from .draws import TUNING_DRAW, best, drawn, program, run, write_table, written
 from .kd_vs_alone import comparison, listed
 
 log = logging.getLogger(__name__)
@@ -116,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

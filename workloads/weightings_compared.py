@@ -22,7 +22,7 @@ from raykd import config as configuration
 from raykd import runtime
 from raykd.config import baseline_rules
 
-from .draws import run, write_table
+from .draws import program, run, write_table
 from .feedback_vs_kd import against
 from .kd_vs_alone import choose, comparison, listed, summary
 
@@ -80,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)
