@@ -12,9 +12,10 @@ def method_section(run: Run) -> Section | None:
     objective, weighting, feedback = (run.config.get(name) for name in ("objective", "weighting", "feedback"))
     if not isinstance(objective, dict) or "type" not in objective:
         return None
+    sentences = [f"Soft loss: {described('objective', objective, beside=('alpha',))}."]
     alpha = objective.get("alpha")
-    share = "" if alpha is None else f" with alpha {alpha:g}: alpha times the soft loss, the rest the labels'"
-    sentences = [f"Soft loss: {described('objective', objective, beside=('alpha',))}.", f"Blended{share}."]
+    if isinstance(alpha, (int, float)):
+        sentences.insert(0, f"Loss: {alpha:g} × soft loss + {1 - alpha:g} × loss on the labels.")
     if isinstance(weighting, dict) and weighting.get("type"):
         # A policy has twenty keys; they are in the configuration below.
         policy = weighting["type"] == "policy"
