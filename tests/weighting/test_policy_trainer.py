@@ -17,11 +17,12 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from raykd.errors import RunError
 from raykd.weighting.policy import model as policy
+from raykd.weighting.policy.advantage import leave_one_out_gain
 from raykd.weighting.policy.experience import Experience, PolicyTrainerSpec
 from raykd.weighting.policy.influence import of_choices
 from raykd.weighting.policy.model import StateSpec
 from raykd.weighting.policy.rllib import PolicyModuleWithValue, spaces
-from raykd.weighting.policy.trainer import PolicyTrainer, leave_one_out_gain
+from raykd.weighting.policy.trainer import PolicyTrainer
 
 TEACHERS, FEATURES = 3, 4
 LAYOUT = StateSpec(("a", "b", "c"), hidden=1, classes=2, student=False)
