@@ -106,6 +106,11 @@ class RunConfig(Section):
                 raise ValueError(f"baselines: {name} is about the quiz of a feedback, and there is none")
         if "quiz_teacher" in self.baselines and not self.learning_teachers:
             raise ValueError("baselines: quiz_teacher trains the teachers of feedback.teachers, and there are none")
+        if "quiz_student" in self.baselines and self.objective.alpha == 1 and not self.weighting.reads_labels:
+            mend = "leave it out" if self.data.train is None else "leave it out, or lower objective.alpha"
+            raise ValueError(
+                f"baselines: quiz_student is about the labels of the quiz, and objective.alpha=1 reads none: {mend}"
+            )
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError("baselines: one is named twice")
         if self.train.labeled_share is not None and self.data.unlabeled is None:

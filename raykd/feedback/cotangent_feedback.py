@@ -1,12 +1,10 @@
-"""What MetaDistil and IKD share: the student as pure functions, cotangents to every teacher, their step, the log."""
+"""What MetaDistil and IKD share: the student as pure functions, cotangents to every teacher, the teachers' step."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +17,13 @@ from raykd.feedback import cotangent
 from raykd.feedback.base import Feedback, Round
 from raykd.feedback.context import FeedbackContext
 from raykd.feedback.cotangent import Micro, Outputs, Params
+from raykd.feedback.tally import FeedbackTally
 from raykd.models import forward
-from raykd.records.events import FeedbackEvent, TeacherEvalEvent, TeacherScores, TeacherStep
-from raykd.records.run_result import FeedbackResult, TrainedTeacherResult
+from raykd.records.events import FeedbackEvent, Scores, TeacherEvalEvent, TeacherStep
+from raykd.records.run_result import FeedbackResult
 from raykd.teachers.feedback.message import TeacherFeedback
 from raykd.training import collective
 from raykd.training.dropout import DropoutReplay, dropout_seed
-
-FILE = "feedback.json"
-
-
-@dataclass
-class _Tally:
-    """What the result is made of; part of a checkpoint."""
-
-    rounds: int = 0
-    seconds: float = 0.0
-    wire_bytes: int = 0
-    quiz_before: list[float] = field(default_factory=list)
-    quiz_after: list[float] = field(default_factory=list)
-    cosines: list[float] = field(default_factory=list)
-    began: dict[str, dict[str, float]] = field(default_factory=dict)
-    ended: dict[str, dict[str, float]] = field(default_factory=dict)
-    drift: dict[str, float] = field(default_factory=dict)
-    versions: dict[str, int] = field(default_factory=dict)
 
 
 class CotangentFeedback(Feedback):
@@ -54,7 +35,7 @@ class CotangentFeedback(Feedback):
         self.context, self.settings = context, context.settings
         weights = torch.float64 if context.dtype == torch.float64 else torch.float32
         self.route, self.reason = cotangent.choose_route(self.settings.route, weights, context.worker.device)
-        self.tally = _Tally()
+        self.tally = FeedbackTally()
         self._taken: dict[tuple[int, int], torch.Tensor] = {}
 
     def due(self, step: int) -> bool:
@@ -67,28 +48,24 @@ class CotangentFeedback(Feedback):
 
     def evaluated(self, step: int, epoch: float) -> None:
         """Scores the teachers on the validation rows."""
-        signal, tally = self.context.validation, self.tally
+        signal = self.context.validation
         evaluated = self.context.teachers.evaluate(signal.split, signal.ids)
         if self.context.log is None or not evaluated:
             return
         labels = signal.labels()
-        scores = {name: self.context.task.scores(logits, labels) for name, (logits, _) in evaluated.items()}
-        tally.began = tally.began or scores
-        tally.ended, tally.drift = scores, {name: drift for name, (_, drift) in evaluated.items()}
-        teachers = {
-            name: TeacherScores(version=tally.versions.get(name, 0), scores=scores[name], drift=tally.drift[name])
-            for name in scores
-        }
+        task, drift = self.context.task, {name: moved for name, (_, moved) in evaluated.items()}
+        scores: dict[str, Scores] = {name: dict(task.scores(logits, labels)) for name, (logits, _) in evaluated.items()}
+        teachers = self.tally.scored(scores, drift)
         self.context.log.write(TeacherEvalEvent(step=step, epoch=epoch, teachers=teachers))
 
     def save(self, folder: Path) -> None:
         """The tally, and every teacher that learns."""
-        (folder / FILE).write_text(json.dumps(asdict(self.tally)), encoding="utf-8")
+        self.tally.save(folder)
         self.context.teachers.save(folder)
 
     def restore(self, folder: Path) -> None:
         """Takes up the tally and the teachers' states."""
-        self.tally = _Tally(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+        self.tally = FeedbackTally.load(folder)
         self.context.teachers.restore(folder)
         self.context.teachers.wire_bytes = self.tally.wire_bytes
 
@@ -96,30 +73,15 @@ class CotangentFeedback(Feedback):
         """Writes the trained teachers beside the student; returns the fields of a `FeedbackResult` on worker 0."""
         if self.context.log is None:
             return {}
-        tally, folders = self.tally, self.context.teachers.export(folder / "teachers")
-        teachers = {
-            name: TrainedTeacherResult(
-                began=tally.began.get(name, {}),
-                ended=tally.ended.get(name, {}),
-                drift=tally.drift.get(name),
-                versions=tally.versions.get(name, 0),
-                folder=str(path.relative_to(folder)),
-            )
-            for name, path in folders.items()
-        }
+        folders = self.context.teachers.export(folder / "teachers")
         return FeedbackResult(
             type=self.settings.type,
             route=self.route,
             route_reason=self.reason,
             surrogate=self.surrogate,
             split="quiz" if self.settings.needs_quiz else "train",
-            rounds=tally.rounds,
-            seconds=tally.seconds,
-            wire_bytes=tally.wire_bytes,
-            quiz_before=_mean(tally.quiz_before),
-            quiz_after=_mean(tally.quiz_after),
-            cosine_quiz=_mean(tally.cosines),
-            teachers=teachers,
+            teachers={name: self.tally.teacher(name, str(path.relative_to(folder))) for name, path in folders.items()},
+            **self.tally.summary(),
         ).model_dump()
 
     # For the two methods
@@ -214,32 +176,23 @@ class CotangentFeedback(Feedback):
     def _count(
         self, step: int, stepped: dict[str, dict[str, float]], quiz: dict[str, torch.Tensor], begun: float
     ) -> None:
-        worker, tally = self.context.worker, self.tally
+        worker = self.context.worker
         sums = collective.sum_scalars([float(value) for value in quiz.values()], worker.device, worker.world)
         losses = dict(zip(quiz, sums, strict=True))
         seconds = time.perf_counter() - begun
-        tally.rounds, tally.seconds = tally.rounds + 1, tally.seconds + seconds
-        tally.wire_bytes = self.context.teachers.wire_bytes
+        self.tally.count_round(seconds, self.context.teachers.wire_bytes)
         if self.context.log is None:
             return
-        if "before" in losses:
-            tally.quiz_before.append(losses["before"])
-            tally.quiz_after.append(losses["after"])
-        teachers = {name: TeacherStep.model_validate(fields) for name, fields in stepped.items()}
-        tally.cosines += [measured.cosine_quiz for measured in teachers.values() if measured.cosine_quiz is not None]
-        tally.versions = {name: measured.version for name, measured in teachers.items()}
+        steps = {name: TeacherStep.model_validate(fields) for name, fields in stepped.items()}
+        self.tally.measured(losses, steps)
         self.context.log.write(
             FeedbackEvent(
                 step=step + 1,
                 epoch=(step + 1) / self.context.steps_per_epoch,
-                teachers=teachers,
+                teachers=steps,
                 seconds=seconds,
-                wire_bytes=tally.wire_bytes,
+                wire_bytes=self.tally.wire_bytes,
                 quiz_before=losses.get("before"),
                 quiz_after=losses.get("after"),
             )
         )
-
-
-def _mean(values: list[float]) -> float | None:
-    return float(np.mean(values)) if values else None

@@ -15,6 +15,7 @@ from raykd.data.corpus import Corpus
 from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
 from raykd.files import replacing
+from raykd.records.predictions import STUDENT
 from raykd.teachers.serving.client import TeacherClient
 from raykd.teachers.serving.session import TeacherSession, TeacherStatus
 from raykd.training.evaluate import predict
@@ -65,14 +66,25 @@ def save_predictions(path: Path, logits: Mapping[str, Logits], corpus: Corpus, t
 
 
 def add_predictions(path: Path, logits: Mapping[str, Logits], corpus: Corpus, task: Task) -> None:
-    """Adds arms and splits to a file of `save_predictions`; those that it has already keep their rows."""
-    before = pd.read_parquet(path)
-    known = set(zip(before["arm"], before["split"], strict=True))
+    """Adds arms and splits to a file of `save_predictions`, or begins it; those that it has already keep their rows."""
+    before = _written(path)
+    known = {pair for frame in before for pair in zip(frame["arm"], frame["split"], strict=True)}
     missing = {
         arm: {split: values for split, values in answers.items() if (arm, split) not in known}
         for arm, answers in logits.items()
     }
-    _write(path, [before, *_frames(missing, corpus, task)])
+    _write(path, [*before, *_frames(missing, corpus, task)])
+
+
+def _written(path: Path) -> list[pd.DataFrame]:
+    """What a file holds, as one table, or none. One of an earlier version is of the student on validation alone."""
+    if not path.is_file():
+        return []
+    frame = pd.read_parquet(path)
+    if "arm" not in frame:
+        frame.insert(0, "split", "validation")
+        frame.insert(0, "arm", STUDENT)
+    return [frame]
 
 
 def _write(path: Path, frames: list[pd.DataFrame]) -> None:

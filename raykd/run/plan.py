@@ -29,7 +29,7 @@ from raykd.data.tasks import Task
 from raykd.errors import ConfigError
 from raykd.models import CheckpointInfo
 from raykd.models.tokenizers import KINDS
-from raykd.run.arms import baseline_rows, baseline_training, quiz_teacher_targets, student_rows
+from raykd.run.arms import baseline_rows, baseline_training, quiz_teacher_targets, student_rows, target_rows
 from raykd.run.quiz_teacher import quiz_tuning
 from raykd.run.result import group_result
 from raykd.run.weighting_inputs import folds_of
@@ -70,7 +70,7 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
     teachers = []
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
         learnt_from = len(finetune.teacher_rows("train", teacher, corpus).ids)
-        count_of = {"served": learnt, "trained": learnt_from}
+        count_of = {"served": len(target_rows(config, corpus)), "trained": learnt_from}
         entry, doubts = _teacher(name, teacher, config, task.labels, corpus.named, count_of, inspect)
         teachers.append(entry)
         warnings += doubts
@@ -173,7 +173,8 @@ def _teacher(
     """A teacher's part of the plan, and what a person should know of its labels.
 
     Args:
-        rows: how many it is served for and, where it is fine-tuned, trained on.
+        rows: of the training file, how many it is `served` for, to the student or a baseline, and, where it is
+            fine-tuned, `trained` on.
     """
     entry: dict[str, Any] = {
         "name": name,

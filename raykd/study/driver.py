@@ -12,16 +12,17 @@ from raykd.config import RunConfig
 from raykd.errors import ConfigError
 from raykd.files import replacing_folder
 from raykd.records.events import StudyPlanEvent, TrialEndedEvent, TrialStartedEvent
-from raykd.records.predictions import FILE, STUDENT, teacher_arm
+from raykd.records.predictions import FILE, STUDENT, read_predictions, teacher_arm
 from raykd.records.run_result import TeacherResult
 from raykd.records.study_result import StudyResult
 from raykd.records.study_state import StudyState
-from raykd.run.answers import add_predictions, logits_on_test, scores_by_split
+from raykd.run.answers import add_predictions, checkpoint_logits, logits_on_test, scores_by_split
 from raykd.run.context import RunContext
 from raykd.run.trackers import check_trackers
 from raykd.study import results, space, tuner
 from raykd.study.shared import Shared, prepare
 from raykd.study.trial import Setup, trial_folder
+from raykd.training.job import Subset
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,10 @@ def _keep_best(context: RunContext, name: str, shared: Shared) -> dict[str, dict
     if not best.exists():
         with replacing_folder(best) as draft:
             shutil.copytree(trial_folder(folder, name), draft, dirs_exist_ok=True)
-    answers = {STUDENT: logits_on_test(best / "student", corpus, context.config.data.max_length)}
+    student, length = best / "student", context.config.data.max_length
+    answers = {STUDENT: logits_on_test(student, corpus, length)}
+    if (STUDENT, "validation") not in read_predictions(best):  # a trial of a version that kept none
+        answers[STUDENT]["validation"] = checkpoint_logits(student, Subset.of(corpus, "validation"), length)
     for teacher, logits in zip(shared.teachers, shared.logits, strict=True):
         answers[teacher_arm(teacher.name, [])] = logits
     add_predictions(best / FILE, answers, corpus, task)

@@ -27,6 +27,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"baselines": ["quiz_teacher"], "feedback": {"type": "metadistil", "teachers": []}},
         "quiz_teacher trains the teachers of feedback.teachers, and there are none",
     ),
+    (
+        {"baselines": ["quiz_student"], "feedback": "metadistil", "objective": {"alpha": 1}},
+        "baselines: quiz_student is about the labels of the quiz, and objective.alpha=1 reads none: leave it out, or",
+    ),
     ({"feedback": {"type": "none", "every": 2}}, "`every` belongs to type metadistil, ikd (this is type: none)"),
     ({"feedback": {"type": "metadistil", "exam_source": "train"}}, "`exam_source` belongs to type ikd"),
     ({"feedback": {"type": "ikd", "rollback": False}}, "`rollback` belongs to type metadistil"),
@@ -50,6 +54,14 @@ def test_mistakes_are_one_line(changes: dict[str, Any], said: str) -> None:
         configuration.parse(tiny_config(changes, Path("unused")))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+    assert error.value.status == 2
+
+
+@pytest.mark.parametrize("changes", [{"objective": {"alpha": 0.99}}, {"weighting": "confidence"}])
+def test_labels_of_the_quiz_that_are_read_allow_quiz_student(changes: dict[str, Any]) -> None:
+    """By the loss, or by a rule that weighs the teachers by them."""
+    base = {"baselines": ["quiz_student"], "feedback": "metadistil", "objective": {"alpha": 1}}
+    assert configuration.parse(tiny_config({**base, **changes}, Path("unused"))).baselines == ["quiz_student"]
 
 
 def test_the_quiz_is_held_out_where_one_is_needed() -> None:

@@ -1,4 +1,4 @@
-"""The page's section on feedback, its pictures, and what table and card show of it."""
+"""The page's section on feedback, and what table and card show of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from reading import LONG, assert_readable, pictures, series, text_in, text_of
+from reading import pictures, text_of
 from rich.console import Console
 
 from raykd.display.durations import duration
@@ -19,12 +19,9 @@ from raykd.display.tables import final_table
 from raykd.display.text import number, percent, share, size
 from raykd.feedback.ikd import IKD
 from raykd.records.run_result import FeedbackResult, RunResult, TrainedTeacherResult
-from raykd.records.series import Series
 from raykd.report.card import model_card
 from raykd.report.feedback_data import FeedbackData
 from raykd.report.feedback_section import feedback_section
-from raykd.report.figures.canvas import DARK, LIGHT, Theme
-from raykd.report.figures.feedback_figures import cosines, quiz_losses, teachers_over_steps
 from raykd.report.figures.run_pictures import run_pictures
 from raykd.report.run_files import Run, read_run
 
@@ -271,32 +268,6 @@ def test_the_card_cites_the_method(
     assert "`wordpiece`" in line
     assert paper in line
     assert "before feedback; on validation 0.891 → 0.899" in card
-
-
-@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
-@pytest.mark.parametrize("points", [1, 2, 300])
-@pytest.mark.parametrize("teachers", [1, 3, 8])
-def test_pictures_are_readable(theme: Theme, points: int, teachers: int) -> None:
-    named = {f"{LONG} {k}": series(0.2 + 1e-4 * k, points) for k in range(teachers)}
-    assert_readable(teachers_over_steps(named, named, "accuracy", theme))
-    assert_readable(cosines(named, named, theme))
-    assert_readable(quiz_losses(series(0.4, points), series(0.39, points), series(0.01, points), theme=theme))
-
-
-def test_pictures_of_what_is_known() -> None:
-    rising, constant = {"t": series(0.8)}, Series.of((k, 0.0) for k in range(3))
-    for figure in (
-        teachers_over_steps(rising, {}, "accuracy"),
-        teachers_over_steps({}, {"t": constant}, "pearson"),
-        cosines(rising, {}),
-        cosines({"t": constant}, {"t": constant}),
-        quiz_losses(Series(), series(0.4), Series()),
-        quiz_losses(constant, constant, constant),
-    ):
-        assert_readable(figure)
-    both = quiz_losses(series(0.4), series(0.39), series(0.01))
-    assert {"before the step", "after the step"} <= set(text_in(both).splitlines())
-    assert len(both.axes) == 2  # one axis a panel, never a twin
 
 
 def test_sizes_read_well() -> None:

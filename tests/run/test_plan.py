@@ -59,6 +59,27 @@ def test_a_baseline_is_planned_on_the_rows_that_it_trains_on(configure: Configur
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("baselines", "rows"),
+    [
+        ([], 120),
+        (["alone"], 120),
+        (["in_loop"], 120),
+        (["quiz_teacher"], 120),
+        (["best"], 240),
+        (["quiz_student"], 240),
+    ],
+)
+def test_a_teacher_is_planned_for_the_rows_of_student_and_baselines(
+    configure: Configure, baselines: list[str], rows: int
+) -> None:
+    """120 rows are the student's, 60 the quiz, 60 the reward split, which a fitted rule asks for too."""
+    config = configure("data.quiz=0.25", "data.reward=0.25", "feedback=metadistil", baselines=baselines)
+    plan = api.check(config)
+    assert (plan["rows"]["train"], plan["rows"]["quiz"], plan["rows"]["reward"]) == (120, 60, 60)
+    assert plan["teachers"][0]["rows"] == rows
+
+
 @pytest.mark.parametrize("place", [{"weighting": "oracle"}, {"baselines": ["oracle"]}])
 def test_an_implementation_that_cannot_be_loaded_is_known_at_once(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, place: dict[str, object]

@@ -154,6 +154,10 @@ def test_no_row_to_train_on_has_a_label(
         (["weighting=logistic"], "data.reward: logistic needs labels, .*: name a split or file"),
         (["weighting={type: policy, reward: r1}"], "weighting.reward: r1 is of rows with labels, .*: use influence"),
         (["weighting={type: policy, reward: influence}"], "data.reward: policy needs labels, .*: name a split or file"),
+        (
+            ["baselines=[quiz_student]", "feedback=metadistil", "data.quiz=clean.csv"],
+            "baselines: quiz_student is about the labels of the quiz, and objective.alpha=1 reads none: leave it out$",
+        ),
         (["feedback=metadistil"], "data.quiz: metadistil needs labels, .*: name a split or file"),
         (["feedback={type: ikd, exam_source: train}"], "feedback: its exam is of training rows"),
         (["feedback=ikd", "data.quiz=clean.csv"], "feedback.teacher_ce: .*: set feedback.teacher_ce=0"),

@@ -16,8 +16,9 @@ from tiny import Configure, easy_rows
 
 from raykd import api, models
 from raykd.config import RunConfig
-from raykd.errors import ConfigError
+from raykd.errors import ConfigError, Interrupted
 from raykd.records.study_result import TrialCounts
+from raykd.study import driver
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -57,6 +58,36 @@ def test_a_small_study_computes_rows_once_and_keeps_the_best(configure: Configur
     assert table["value"][result["best"]["trial"]] == result["value"]
     scores = api.evaluate(tmp_path / "study" / "best" / "student", configure(cache=tmp_path / "cache"))
     assert scores["validation"]["accuracy"] == result["value"]
+
+
+@pytest.mark.parametrize("kept", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_study_of_an_earlier_version_is_resumed(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """Its finished trials have the student's answers on validation without arm and split, or none at all."""
+    config = study(configure, {"train.lr": {"grid": [1e-2]}}, searcher="grid")
+
+    def stopped(*_: object) -> None:
+        raise Interrupted("study", "stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(driver, "_keep_best", stopped)
+        with pytest.raises(Interrupted):
+            api.study(config, tmp_path / "study")
+    path = tmp_path / "study" / "trials" / "t00" / "predictions.parquet"
+    before = pd.read_parquet(path)
+    path.unlink()
+    if kept:
+        before.drop(columns=["arm", "split"]).to_parquet(path, index=False)
+    result = api.study(config, tmp_path / "study", resume=True)
+    frame = pd.read_parquet(tmp_path / "study" / "best" / "predictions.parquet")
+    assert list(frame.columns) == list(before.columns)
+    assert set(zip(frame["arm"], frame["split"], strict=True)) == {
+        (arm, "validation") for arm in ("student", "teacher0")
+    }
+    student = frame[frame["arm"] == "student"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(student, before, rtol=1e-5)
+    assert (student["prediction"] == student["label"]).mean() == pytest.approx(result.value)
 
 
 @pytest.mark.slow

@@ -63,7 +63,7 @@ def test_the_policy_finds_the_teacher_that_is_right_on_a_row(tmp_path: Path) -> 
 @pytest.mark.nightly
 def test_influence_finds_the_plan_once_the_student_has_begun_to_learn(tmp_path: Path) -> None:
     """Two of three teachers are wrong on each row, so that their mean teaches a fresh student nothing to be examined
-    on: half of its loss is the label's here. A small test with wrong labels is in test_influence.py."""
+    on: half of its loss is the label's here. A small test with wrong labels is in test_influence_training.py."""
     reward = "weighting.reward={type: influence, every: 4, batch_size: 200}"
     _, config = distilled(EXPERTS, tmp_path, "run", POLICY, reward, "objective.alpha=0.5", *WIDER)
     pi, rows = held_out_choices(config, tmp_path / "run", EXPERTS)

@@ -22,8 +22,8 @@ from raykd.errors import TeacherError, TrainerLost
 from raykd.ray_errors import NAMESPACE, cause_of, first_line
 from raykd.teachers.feedback.message import Key, TeacherFeedback
 from raykd.teachers.feedback.trainer import TeacherTrainer, TeacherTrainerSpec
+from raykd.teachers.serving import parity
 from raykd.teachers.serving.client import Ensemble, TargetSource
-from raykd.teachers.serving.parity import TOLERANCE
 from raykd.training import collective
 from raykd.training.job import WorkerContext
 
@@ -194,10 +194,8 @@ class TrainableEnsemble:
     def _compare(self, served_KBC: np.ndarray, stored_KBC: np.ndarray) -> None:
         """Refuses copies whose logits differ from the frozen teacher's: another model would be trained otherwise."""
         for k, spec in self._specs.items():
-            gap = np.abs(served_KBC[k] - stored_KBC[k]).max(initial=0.0)
-            if gap > TOLERANCE[spec.teacher.dtype] * max(1.0, float(np.abs(stored_KBC[k]).max(initial=0.0))):
-                what = f"the copy that learns differs from its stored soft targets by {gap:.2g}"
-                raise TeacherError(f"teacher {spec.teacher.name}", what, "is every node reading the same checkpoint?")
+            what = "the copy that learns differs from its stored soft targets"
+            parity.compare(spec.teacher, served_KBC[k], stored_KBC[k], what)
 
     def _rank(self, k: int) -> Any:
         ranks = self._ranks[k]

@@ -29,6 +29,7 @@ from raykd.data.tasks import Task
 from raykd.errors import TeacherError, TrainerLost
 from raykd.models import forward
 from raykd.ray_errors import first_line
+from raykd.teachers.feedback.gradient_metrics import flat_gradient, gradient_metrics
 from raykd.teachers.feedback.losses import TeacherLosses
 from raykd.teachers.feedback.message import Key, TeacherFeedback
 from raykd.teachers.local import LocalTeacher
@@ -40,7 +41,6 @@ from raykd.training.optim import build_optimizer, learning_rate
 
 log = logging.getLogger(__name__)
 FILE = "teacher-{name}.pt"
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -199,35 +199,17 @@ class TeacherTrainer:
         return {"version": self.version, "grad_norm": float(norm), "lr": rate, **measured}
 
     def _measured(self) -> dict[str, float]:
-        """Norms of the terms' gradients; cosines of the feedback's with an independent quiz's, and with the last one's.
-
-        The first cosine is the share of signal in the feedback: two quiz batches that agree on nothing give 0.
-        """
+        """`gradient_metrics` of this round; the same on every rank."""
         size, dtype = sum(p.numel() for p in self._parameters), self._parameters[0].dtype
         # All terms, also on a rank that was asked nothing: the sums over ranks are collective.
         flats = {name: torch.zeros(size, dtype=dtype) for name in self._terms.names}
         for served in self._open.values():
             logits_BC = self._graph(served)
-            terms = self._cotangents(served, logits_BC, measured=True)
-            for name, cotangent in terms.items():
-                gradients = torch.autograd.grad(
-                    logits_BC, self._parameters, cotangent, retain_graph=True, allow_unused=True
-                )
-                parts = zip(gradients, self._parameters, strict=True)
-                flats[name] += torch.cat(
-                    [(torch.zeros_like(p) if g is None else g).reshape(-1).cpu() for g, p in parts]
-                )
+            for name, cotangent in self._cotangents(served, logits_BC, measured=True).items():
+                flats[name] += flat_gradient(logits_BC, self._parameters, cotangent)
         with self._together():
             flats = dict(zip(flats, collective.sum_tensors(list(flats.values()), self.world), strict=True))
-        metrics = {
-            f"norm_{name}": float(torch.linalg.vector_norm(flat, dtype=torch.float64))
-            for name, flat in flats.items()
-            if name != "second"
-        }
-        if bool(flats["second"].any()):
-            metrics["cosine_quiz"] = _cosine(flats["feedback"], flats["second"])
-        if self._previous is not None and bool(flats["feedback"].any() and self._previous.any()):
-            metrics["cosine_last"] = _cosine(flats["feedback"], self._previous)
+        metrics = gradient_metrics(flats, self._previous)
         self._previous = flats["feedback"]
         return metrics
 
@@ -297,12 +279,3 @@ class TeacherTrainer:
     def _check_version(self, version: int) -> None:
         if version != self.version:
             raise TeacherError(self._where, f"asked for version {version}, it is at {self.version}", "it was not used")
-
-
-def _cosine(first: torch.Tensor, second: torch.Tensor) -> float:
-    """In float64 and by parts: the float32 sums of as many terms as a teacher has parameters gave 1.005."""
-    parts = zip(first.split(CHUNK), second.split(CHUNK), strict=True)
-    sums = torch.stack(
-        [torch.stack([a @ b, a @ a, b @ b]) for a, b in ((x.double(), y.double()) for x, y in parts)]
-    ).sum(0)
-    return float(sums[0] / (sums[1] * sums[2]).sqrt())

@@ -1,4 +1,4 @@
-"""Parity probe: some rows through the served teacher and through a local forward pass; too far apart, the run stops."""
+"""Whether two processes have the same teacher: their logits on some rows; too far apart, the run stops."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import torch
 from raykd.errors import TeacherError
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TargetSource, TeacherClient
+from raykd.teachers.teacher_model import TeacherModel
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3, "bfloat16": 0.1}
 """Largest difference relative to the largest logit: rounding of other kernels and paddings, never another model."""
 
 
 def probe(source: TargetSource, rows: int) -> float:
-    """The largest relative difference on the first rows of the source.
+    """Compares what is served with a local forward pass on the first rows of the source; see `compare`.
 
     The local pass runs on this process's CPU in float32 (float64 where the teacher is): it checks that weights,
     columns, tokenizer and precision on the replica's side are what this run believes.
@@ -28,8 +29,20 @@ def probe(source: TargetSource, rows: int) -> float:
     client.close()
     exact = "float64" if source.teacher.dtype == "float64" else "float32"
     local = LocalTeacher(source.teacher, torch.device("cpu"), exact).logits(source.split, ids)
-    gap = float(np.abs(served - local).max() / max(1.0, float(np.abs(local).max())))
-    if gap > TOLERANCE[source.teacher.dtype]:
-        what = f"served logits differ from a local forward by {gap:.2g} of the largest logit"
-        raise TeacherError(f"teacher {source.teacher.name}", what, "is every node reading the same checkpoint?")
+    return compare(source.teacher, served, local, "served logits differ from a local forward")
+
+
+def compare(teacher: TeacherModel, logits: np.ndarray, expected: np.ndarray, what: str) -> float:
+    """The largest difference of logits [N, C] of one teacher, relative to the largest expected one.
+
+    Args:
+        what: differs from what, for the error.
+
+    Raises:
+        TeacherError: they differ by more than rounding.
+    """
+    gap = float(np.abs(logits - expected).max(initial=0.0) / max(1.0, float(np.abs(expected).max(initial=0.0))))
+    if gap > TOLERANCE[teacher.dtype]:
+        problem = f"{what} by {gap:.2g} of the largest logit"
+        raise TeacherError(f"teacher {teacher.name}", problem, "is every node reading the same checkpoint?")
     return gap

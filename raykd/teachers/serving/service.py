@@ -1,4 +1,4 @@
-"""One actor per teacher: keeps the ledger, packs and routes calls to its replicas, stores, seals.
+"""One actor per teacher: packs the rows that are wanted into calls, routes them to its replicas, knows who uses it.
 
 docs/design.md, section "The service".
 
@@ -22,19 +22,15 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from raykd.data.rows import Rows
 from raykd.data.splits import Split
 from raykd.errors import TeacherError
 from raykd.ray_errors import NAMESPACE, last_line
-from raykd.teachers.serving.ledger import Ledger
+from raykd.teachers.serving.corpus_targets import CorpusTargets
 from raykd.teachers.serving.replica import ActorResources, ModelReplica, Provenance, Replica
 from raykd.teachers.serving.replica_pool import ReplicaPool
-from raykd.teachers.serving.store import Store
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
-SEGMENT_ROWS = 4096
-SEGMENT_SECONDS = 2.0
 MAX_ATTEMPTS = 3
 IDLE_S = 0.2
 """Between two looks at leases while there is nothing to do."""
@@ -86,15 +82,6 @@ class Reply(Provenance):
     deferred: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
-@dataclass
-class _Corpus:
-    split: Split
-    ledger: Ledger
-    store: Store
-    sealed: bool = False
-    written: float = field(default_factory=time.monotonic)
-
-
 class TeacherService:
     """The actor of one teacher: students register a corpus, announce the rows that they will need and ask for them.
 
@@ -104,9 +91,9 @@ class TeacherService:
     def __init__(self, spec: TeacherServiceSpec) -> None:
         self.spec = spec
         self._lock = threading.RLock()
-        self._corpora: dict[str, _Corpus] = {}
+        self._corpora: dict[str, CorpusTargets] = {}
         self._pool = ReplicaPool(spec.replica, spec.teacher, spec.actor_resources, spec.replicas, IN_FLIGHT)
-        self._calls: dict[int, tuple[_Corpus, np.ndarray]] = {}
+        self._calls: dict[int, tuple[CorpusTargets, np.ndarray]] = {}
         self._next_call = 0
         self._failure: TeacherError | None = None
         self._leases: dict[str, float] = {}
@@ -121,23 +108,15 @@ class TeacherService:
         with self._lock:
             self._renew(run)
             if split.texts not in self._corpora:
-                teacher = self.spec.teacher
-                store = Store(Path(self.spec.cache), teacher.address(split.texts), teacher.classes, teacher.wire)
-                lengths = Rows.open(split.path, split.fingerprint).lengths
-                ledger = Ledger(lengths, np.zeros((len(lengths), teacher.classes), teacher.wire))
-                stored = store.load()
-                ledger.restore(stored.ids, stored.logits)
-                self._corpora[split.texts] = _Corpus(split, ledger, store)
+                self._corpora[split.texts] = CorpusTargets(self.spec.teacher, split, Path(self.spec.cache))
             return self._corpora[split.texts].sealed
 
     def announce(self, corpus: str, run: str, ids: np.ndarray) -> None:
         """A run will want these rows, in this order; replicas fill them when nobody waits for others."""
         with self._lock:
             self._renew(run)
-            entry = self._corpora[corpus]
-            entry.ledger.announce(run, ids)
+            self._corpora[corpus].announce(run, ids)
             self._work.set()
-            entry.sealed = entry.sealed and entry.ledger.missing == 0
             self._dispatch()
 
     def route(self, corpus: str, run: str, ids: np.ndarray) -> Reply:
@@ -175,17 +154,8 @@ class TeacherService:
             if self._failure is not None:
                 raise self._failure
             self._renew(run)
-            corpora = {
-                fingerprint: {
-                    "announced": int(entry.ledger.announced.sum()),
-                    "missing": entry.ledger.missing,
-                    "sealed": entry.sealed,
-                    "computed": entry.ledger.computed.get(run, 0),
-                }
-                for fingerprint, entry in self._corpora.items()
-            }
             return {
-                "corpora": corpora,
+                "corpora": {texts: entry.progress(run) for texts, entry in self._corpora.items()},
                 "forwards": self._forwards,
                 "seconds": self._seconds,
                 "answers": self._answers,
@@ -209,7 +179,7 @@ class TeacherService:
         with self._lock:
             self._closed = True
             for entry in self._corpora.values():
-                self._write(entry)
+                entry.write()
             self._pool.close()
 
     def _renew(self, run: str) -> None:
@@ -221,7 +191,7 @@ class TeacherService:
         if self._closed or self._failure is not None:
             return
         for entry in self._corpora.values():
-            while self._pool.has_room(entry.ledger.missing > 0 or bool(entry.ledger.urgent)):
+            while self._pool.has_room(entry.has_work):
                 ids = entry.ledger.next_pack(self.spec.batch_tokens, self.spec.teacher.max_length)
                 if ids is None:
                     break
@@ -287,22 +257,15 @@ class TeacherService:
             mend = "mend the cause and start again, finished rows are kept"
             self._failure = self._failure or TeacherError(f"teacher {self.spec.teacher.name}", what, mend)
             for entry in self._corpora.values():
-                self._write(entry)
+                entry.write()
             self._pool.close()
             self._calls.clear()
 
     def _store_and_release(self) -> None:
-        """Seals whole tables, writes segments, ends idle replicas, and the service itself where its leases are over."""
+        """Stores what is due, ends idle replicas, and the service itself where its leases are over."""
         now = time.monotonic()
         for entry in self._corpora.values():
-            ledger = entry.ledger
-            if not entry.sealed and ledger.announced.any() and ledger.missing == 0:
-                ledger.unwritten()
-                ids = np.flatnonzero(ledger.known)
-                entry.store.seal(ids, ledger.values[ids])
-                entry.sealed = True
-            elif ledger.unwritten_rows >= SEGMENT_ROWS or now - entry.written > SEGMENT_SECONDS:
-                self._write(entry)
+            entry.store()
         if all(entry.sealed for entry in self._corpora.values()) and not self._calls:
             self._pool.rest()
         if self.spec.lease_s is not None and self._leases and max(self._leases.values()) < now:
@@ -310,12 +273,6 @@ class TeacherService:
         if self.spec.lease_s is not None and not self._leases and now - self._born > self.spec.lease_s:
             self.close()
             ray.kill(ray.get_runtime_context().current_actor)
-
-    def _write(self, entry: _Corpus) -> None:
-        entry.written = time.monotonic()
-        ids = entry.ledger.unwritten()
-        if len(ids):
-            entry.store.append(ids, entry.ledger.values[ids])
 
 
 def find(spec: TeacherServiceSpec) -> ActorHandle:

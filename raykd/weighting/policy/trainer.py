@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,60 +24,13 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from raykd.errors import RunError
+from raykd.weighting.policy.advantage import MovingMoments, leave_one_out_gain
 from raykd.weighting.policy.experience import Experience, PolicyTrainerSpec, PolicyVersion
 from raykd.weighting.policy.model import Policy, bernoulli_entropy
 from raykd.weighting.policy.rllib import INFLUENCE, PolicyTrainerConfig, spaces
 
-MEMORY = 0.9
-"""Share of the old in moving means."""
 HISTORY = 4
 """Versions that are kept: a student that is a step behind asks for the one that its step was to use, not the newest."""
-
-
-@dataclass
-class _Moving:
-    """Mean of the shared part of rewards, and variance of advantages or influences, over past updates."""
-
-    metric: float = 0.0
-    variance: float = 0.0
-    updates: int = 0
-
-    def advantage(self, seen: Experience) -> np.ndarray:
-        """(gain − baseline + metric − its moving mean) / deviation, [B]; takes these rows in for the next time."""
-        keep = MEMORY if self.updates else 0.0
-        shared = float(seen.metric_B.mean())
-        usual = self.metric if self.updates else shared
-        raw_B = seen.gain_B.astype(np.float64) + seen.metric_B - usual
-        self.metric = keep * self.metric + (1 - keep) * shared
-        self.variance = keep * self.variance + (1 - keep) * float((raw_B**2).mean())
-        self.updates += 1
-        return (raw_B / (np.sqrt(self.variance) + 1e-12)).astype(np.float32)
-
-    def scale(self, influence_BK: np.ndarray) -> float:
-        """The moving root mean square of r, these rows in it."""
-        keep = MEMORY if self.updates else 0.0
-        mean = float(np.square(influence_BK, dtype=np.float64).mean()) if influence_BK.size else 0.0
-        self.variance = keep * self.variance + (1 - keep) * mean
-        self.updates += 1
-        return float(np.sqrt(self.variance)) + 1e-30
-
-
-def leave_one_out_gain(seen: Experience) -> Experience:
-    """Gains less the mean gain of the step's other rows of the same class (of all other rows, where there is none).
-
-    A step moves all rows of a class together, far more than the choice on one row moves that row: on the planted
-    problem of tests/planted.py what a choice explains of the gains rises from a correlation of 0.03 to one of 0.3. As
-    the row itself is left out, its baseline does not depend on its own choice.
-    """
-    gain_B = seen.gain_B.astype(np.float64)
-    fresh_B = np.zeros_like(gain_B)
-    for class_id in np.unique(seen.class_B):
-        own = seen.class_B == class_id
-        others = own if own.sum() > 1 else np.ones_like(own)
-        n = others.sum()
-        if n > 1:
-            fresh_B[own] = gain_B[own] - (gain_B[others].sum() - gain_B[own]) / (n - 1)
-    return replace(seen, gain_B=fresh_B.astype(np.float32))
 
 
 @dataclass
@@ -122,7 +75,7 @@ class PolicyTrainer:
         self._runs: dict[str, _Run] = {}
         self._pending: list[Experience] = []
         self._replayed: list[Experience] = []
-        self._moving = _Moving()
+        self._moving = MovingMoments()
         self._metrics: dict[int, dict[str, float]] = {}
         self._history = {0: self._copy()}
         self._used = time.monotonic()
@@ -207,7 +160,7 @@ class PolicyTrainer:
             self._metrics = {int(version): metrics for version, metrics in state["metrics"].items()}
             self._history = {int(path.stem.split("-")[1]): _arrays(path) for path in folder.glob("version-*.npz")}
             self._runs = {name: _Run(last=last) for name, last in state["runs"].items()}
-            self._moving = _Moving(**state["moving"])
+            self._moving = MovingMoments(**state["moving"])
             self._pending, self._replayed = _experience(folder, "pending"), _experience(folder, "replayed")
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,76 @@
+"""One teacher's soft targets of one corpus as its service has them: the ledger of the rows, and their files.
+
+docs/design.md, section "The store": rows that are known go to segment files, and to one sealed table once all announced
+ones are.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raykd.data.rows import Rows
+from raykd.data.splits import Split
+from raykd.teachers.serving.ledger import Ledger
+from raykd.teachers.serving.store import Store
+from raykd.teachers.teacher_model import TeacherModel
+
+SEGMENT_ROWS = 4096
+SEGMENT_SECONDS = 2.0
+
+
+class CorpusTargets:
+    """Begins with the rows that are on disk. Not thread-safe: its service holds a lock around it.
+
+    Attributes:
+        sealed: the whole table is on disk.
+    """
+
+    def __init__(self, teacher: TeacherModel, split: Split, cache: Path) -> None:
+        self.split, self.sealed = split, False
+        self._store = Store(cache, teacher.address(split.texts), teacher.classes, teacher.wire)
+        lengths = Rows.open(split.path, split.fingerprint).lengths
+        self.ledger = Ledger(lengths, np.zeros((len(lengths), teacher.classes), teacher.wire))
+        stored = self._store.load()
+        self.ledger.restore(stored.ids, stored.logits)
+        self._written = time.monotonic()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any row is announced or waited for and not known."""
+        return self.ledger.missing > 0 or bool(self.ledger.urgent)
+
+    def announce(self, run: str, ids: np.ndarray) -> None:
+        """A run will want these rows, in this order."""
+        self.ledger.announce(run, ids)
+        self.sealed = self.sealed and self.ledger.missing == 0
+
+    def progress(self, run: str) -> dict[str, Any]:
+        """Rows announced, missing and computed for this run; whether the table is sealed."""
+        return {
+            "announced": int(self.ledger.announced.sum()),
+            "missing": self.ledger.missing,
+            "sealed": self.sealed,
+            "computed": self.ledger.computed.get(run, 0),
+        }
+
+    def store(self) -> None:
+        """Seals a whole table, or writes a segment where one is due."""
+        ledger = self.ledger
+        if not self.sealed and ledger.announced.any() and ledger.missing == 0:
+            ledger.unwritten()
+            ids = np.flatnonzero(ledger.known)
+            self._store.seal(ids, ledger.values[ids])
+            self.sealed = True
+        elif ledger.unwritten_rows >= SEGMENT_ROWS or time.monotonic() - self._written > SEGMENT_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Writes what is not yet on disk as a segment."""
+        self._written = time.monotonic()
+        ids = self.ledger.unwritten()
+        if len(ids):
+            self._store.append(ids, self.ledger.values[ids])
