@@ -87,7 +87,7 @@ def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _apply(raw: dict[str, Any], override: str) -> str:
-    """Its key."""
+    """Sets the value of one `KEY=VALUE` in the mapping; returns the key."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"override {override!r}", "is not KEY=VALUE", "for example train.epochs=2")
