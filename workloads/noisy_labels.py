@@ -6,11 +6,11 @@ Command:
 Of the configuration's train a tenth keeps its labels; in the others a share of one class is flipped. Each draw takes
 other noisy rows (`--rows`), fine-tunes the teacher on them, and has files of clean rows of its own: a quiz, and as many
 rows that choose the checkpoints. The split that the configuration calls validation is scored once, as the test. Arms:
-the student under MetaDistil and, with frozen teachers and as many steps, `alone`, `uniform` (distilled on the same
-rows), `quiz_student` and `quiz_teacher`; then the student under IKD. The teacher's rate under feedback is chosen for
-MetaDistil, and that of IKD for IKD, on the clean rows of a draw that is not reported. Intervals are those of
-`raykd compare`, adjusted over all arms. Every run is a folder of its own: interrupt it and give the command again,
-finished runs are not done again.
+the student under MetaDistil and, with as many steps, `alone` (on noisy rows and quiz), `quiz_student` and
+`quiz_teacher`; then the student under IKD, and `kd`, which learns from the frozen teacher on the noisy rows alone. The
+teacher's rate under feedback is chosen for MetaDistil, and that of IKD for IKD, on the clean rows of a draw that is not
+reported. Intervals are those of `raykd compare`, adjusted over all arms. Every run is a folder of its own: interrupt it
+and give the command again, finished runs are not done again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from .draws import TUNING_DRAW, best, drawn, program, run, write_table, written
 from .kd_vs_alone import comparison, listed
 
 log = logging.getLogger(__name__)
-BASELINES = ["alone", "uniform", "quiz_student", "quiz_teacher"]
+BASELINES = ["alone", "quiz_student", "quiz_teacher"]
+KD = ["feedback=none", "data.quiz=null"]
 IKD = "feedback={type: ikd, every: 1, weight: 1.0e-4}"
 CLEAN_SHARE = 0.1
 
@@ -93,8 +94,7 @@ def main() -> None:
     baselines = f"baselines=[{', '.join(BASELINES)}]"
     with runtime.connected(plain):
         tuning = [*overrides, *settings(data, TUNING_DRAW, words.rows)]
-        uniform = [*tuning, "baselines=[uniform]"]
-        lr = best(words.config, words.output, "train.lr", "train.lr", words.lrs, uniform, "uniform")
+        lr = best(words.config, words.output, "train.lr", "train.lr", words.lrs, [*tuning, *KD])
         tuning.append(f"train.lr={lr}")
         arms: dict[str, list[str]] = {}
         for arm, feedback in (("metadistil", []), ("ikd", [IKD])):
@@ -102,13 +102,14 @@ def main() -> None:
             rate = best(words.config, place, key, key, words.teacher_lrs, [*tuning, *feedback])
             arms[arm] = [*feedback, f"{key}={rate}", f"train.lr={lr}"]
         arms["metadistil"].append(baselines)
+        arms["kd"] = [*KD, f"train.lr={lr}"]
         for draw in draws:
             for arm, own in arms.items():
                 own_settings = [*settings(data, draw, words.rows), *own]
                 run(words.config, words.output / f"{arm}-draw{draw}", [*overrides, *own_settings])
     folders = [words.output / f"{arm}-draw{draw}" for arm in arms for draw in draws]
     table: dict[str, Any] = {"chosen": arms}
-    for reference in ("metadistil", "metadistil, baseline uniform"):
+    for reference in ("metadistil", "kd"):
         compared = api.compare(folders, reference, every_arm=True, drawn=["data.quiz", "data.validation"])
         table[reference] = compared.model_dump(mode="json")
     write_table(words.output, table)
