@@ -8,7 +8,7 @@ The rows are those of two tasks with two classes each, `sentiment` (the configur
 takes `--rows` labelled rows, of which a fifth chooses the checkpoints and a fifth is the reward split, and the others
 without labels up to `--unlabeled`. The splits that the two data sets call validation are scored once, as the test.
 Arms: the student with the plan (each row's own teacher) and, with as many steps, `alone`, `uniform`, `entropy` and
-`logistic`; then a policy rewarded with r1, and one with influence, each at `--reward-every`. The student's rate is the
+`logistic`; then the configuration's policy rewarded with r1, and with influence. The student's rate is the
 one that is best for the plan on a draw that is not reported; there the plan must be ahead of `uniform` by 0.03, else
 there is nothing to find and the program ends. Intervals are those of `raykd compare`, adjusted over all arms. Every run
 is a folder of its own: interrupt it and give the command again, finished runs are not done again.
@@ -75,7 +75,6 @@ def arguments(description: str | None, draws: int = 10) -> argparse.ArgumentPars
     parser = comparison(description, ["1e-3", "2e-3"])
     parser.add_argument("--draws", type=int, default=draws)
     parser.add_argument("--rows", type=int, default=2000, help="labelled rows of a draw")
-    parser.add_argument("--reward-every", type=int, default=4)
     return parser
 
 
@@ -90,7 +89,7 @@ def choices_compared(
     """
     arms = {"plan": [plan, f"baselines=[{', '.join(BASELINES)}]"]}
     for reward in ("r1", "influence"):
-        arms[reward] = [f"weighting={{type: policy, reward: {{type: {reward}, every: {words.reward_every}}}}}"]
+        arms[reward] = [f"weighting.reward.type={reward}"]
     tuning = [*overrides, *of_draw(TUNING_DRAW), *arms["plan"]]
     lr = best(words.config, words.output, "train.lr", "train.lr", words.lrs, tuning)
     tuned = run(words.config, words.output / f"tune-train.lr-{lr}", [*tuning, f"train.lr={lr}"])

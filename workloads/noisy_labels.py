@@ -35,7 +35,7 @@ from .kd_vs_alone import comparison, listed
 log = logging.getLogger(__name__)
 BASELINES = ["alone", "quiz_student", "quiz_teacher"]
 KD = ["feedback=none", "data.quiz=null"]
-IKD = "feedback={type: ikd, every: 1, weight: 1.0e-4}"
+IKD = "feedback={type: ikd, every: 3, weight: 1.0e-4}"
 CLEAN_SHARE = 0.1
 
 
@@ -81,7 +81,8 @@ def settings(folder: Path, draw: int, rows: int) -> list[str]:
 def main() -> None:
     """Tunes, runs the draws, writes table.json."""
     parser = comparison(__doc__, ["2e-3"])
-    parser.add_argument("--teacher-lrs", type=listed, default=["3e-5", "1e-4", "3e-4"])
+    parser.add_argument("--metadistil-lrs", type=listed, default=["3e-6", "1e-5", "3e-5"], help="of the teacher")
+    parser.add_argument("--ikd-lrs", type=listed, default=["1e-5", "3e-5", "1e-4"], help="of the teacher")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--rows", type=int, default=2000, help="with noisy labels")
     parser.add_argument("--clean", type=int, default=300, help="rows of the quiz, and of the choice of checkpoints")
@@ -97,9 +98,9 @@ def main() -> None:
         lr = best(words.config, words.output, "train.lr", "train.lr", words.lrs, [*tuning, *KD])
         tuning.append(f"train.lr={lr}")
         arms: dict[str, list[str]] = {}
-        for arm, feedback in (("metadistil", []), ("ikd", [IKD])):
+        for arm, feedback, rates in (("metadistil", [], words.metadistil_lrs), ("ikd", [IKD], words.ikd_lrs)):
             key, place = "feedback.teacher_lr", words.output / f"tune-{arm}"
-            rate = best(words.config, place, key, key, words.teacher_lrs, [*tuning, *feedback])
+            rate = best(words.config, place, key, key, rates, [*tuning, *feedback])
             arms[arm] = [*feedback, f"{key}={rate}", f"train.lr={lr}"]
         arms["metadistil"].append(baselines)
         arms["kd"] = [*KD, f"train.lr={lr}"]

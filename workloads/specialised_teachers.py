@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--transfer", type=Path, required=True, help="folder or file of rows without labels")
     parser.add_argument("--teacher-rows", type=int, default=2500)
     parser.add_argument("--test-rows", type=int, default=1500, help="of train, beside the validation split")
+    parser.add_argument("--labeled-share", type=float, default=0.3, help="of a batch: rows with labels")
     parser.add_argument("--wrong", type=float, default=0.9, help="share of wrong labels outside a teacher's domains")
     words, overrides = parser.parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -104,6 +105,7 @@ def main() -> None:
                 f"teachers={json.dumps(given)}",
                 "data.validation_from_train=0.2",
                 "data.reward=0.2",
+                f"train.labeled_share={words.labeled_share}",
                 f"data.unlabeled={{source: {transfer}, domain: domain, domains: [{', '.join(plan)}]}}",
             ]
 

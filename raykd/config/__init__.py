@@ -29,7 +29,7 @@ from raykd.config.search import (
 from raykd.config.study import RangeConfig, RepeatConfig, StudyConfig
 from raykd.config.task import TaskConfig
 from raykd.config.teachers import FinetunedTeacherConfig, GivenTeacherConfig, TeacherConfig
-from raykd.config.titles import described, title_of
+from raykd.config.titles import baseline_described, described, title_of
 from raykd.config.trackers import TrackersConfig
 from raykd.config.training import FinetuneConfig, OptimConfig, TrainConfig
 from raykd.config.weighting import (
@@ -85,6 +85,7 @@ __all__ = [
     "UniformConfig",
     "UnlabeledConfig",
     "WeightingConfig",
+    "baseline_described",
     "baseline_rules",
     "changed_key",
     "described",

@@ -45,6 +45,17 @@ class Sources:
             return f"{self.file}: {key}" if key else self.file
         return f"override {key}" if above[-1] == key else f"override {above[-1]}: {key}"
 
+    def unknown(self, key: str) -> str:
+        """The same for a key that does not exist: an override of a key below it has made it."""
+        below = [own for own in self.overrides if own.startswith(f"{key}.")]
+        return f"override {below[-1]}" if below else self.place(key)
+
+    def split(self, message: str) -> tuple[str, str]:
+        """Place and rest of a message about several keys, which begins with the one to change, `KEY: …`."""
+        key, colon, rest = message.partition(": ")
+        where = self.place(key)
+        return (where, rest) if colon and where.startswith("override ") else (self.file, message)
+
 
 def refuse_renamed(raw: dict[str, Any], sources: Sources) -> None:
     """Refuses keys of before, in the file and in the space of its study.
@@ -71,7 +82,7 @@ def explained(error: ValidationError, sources: Sources) -> ConfigError:
     key = sources.place(".".join(place.key))
     match first["type"]:
         case "extra_forbidden":
-            return _unknown_key(key, place)
+            return _unknown_key(sources.unknown(".".join(place.key)), place)
         case "union_tag_invalid" if place.family is not None:
             name, kind = place.family.discriminator, first["ctx"]["tag"]
             where = sources.place(".".join([*place.key, name]))
@@ -82,7 +93,8 @@ def explained(error: ValidationError, sources: Sources) -> ConfigError:
             return ConfigError(key, "is missing", "this key must be given")
     value = first.get("input")
     got = f", got {value!r}" if isinstance(value, (str, int, float, bool)) else ""
-    return ConfigError(key, plain_message(first["msg"]) + got)
+    message = plain_message(first["msg"]) + got
+    return ConfigError(key, message) if place.key else ConfigError(*sources.split(message))
 
 
 @dataclass

@@ -23,6 +23,7 @@ class ObjectiveConfig(Choice):
     default_type = "kl"
     group = "raykd.objective"
     varies: ClassVar[bool] = True
+    classes_only: ClassVar[bool] = False
 
     type: str
     alpha: Annotated[float, Mark.LIVE] = Field(0.5, ge=0, le=1, description="α, the weight of the soft part")

@@ -107,6 +107,6 @@ def _index(here: Any, part: str, place: Place, key: str) -> Any:
     # More digits than any list has items: Python refuses to read thousands of them as a number.
     if not part.isdecimal() or len(part) > 6 or int(part) >= len(here):
         raise ConfigError(
-            f"override {'.'.join(place)}.…", f"{'.'.join(place)} has no item {part:.20}", f"it has 0 to {len(here) - 1}"
+            f"override {key}", f"{'.'.join(place)} has no item {part:.20}", f"it has 0 to {len(here) - 1}"
         )
     return int(part)

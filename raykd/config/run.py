@@ -119,10 +119,14 @@ class RunConfig(Section):
     def _check_weighting(self) -> None:
         weighting, names, baselines = self.weighting, self.teacher_names, self.baseline_weightings
         for rule in (weighting, *baselines.values()):
+            key = "weighting" if rule is weighting else "baselines"
             if self.task.type == "regression" and rule.classes_only:
-                raise ValueError(f"weighting: {rule.type} compares probabilities of classes; a regression has none")
+                raise ValueError(f"{key}: {rule.type} compares probabilities of classes; a regression has none")
             if self.data.unlabeled is not None and rule.needs_labels:
-                raise ValueError(f"weighting: {rule.type} compares answers with the row's label; some rows have none")
+                raise ValueError(f"{key}: {rule.type} compares answers with the row's label; some rows have none")
+        if self.task.type == "regression" and self.objective.classes_only:
+            kind = self.objective.type
+            raise ValueError(f"objective: {kind} compares probabilities of classes; a regression has none (take mse)")
         if self.needs_reward_split and self.data.reward == 0:
             raise ValueError("data.reward: the weighting needs rows that the student is not trained on: give a share")
         for name, rule in baselines.items():

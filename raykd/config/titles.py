@@ -7,6 +7,7 @@ from typing import Any
 
 from raykd.config.keys import family_at, names_in
 from raykd.config.run import RunConfig
+from raykd.config.weighting import WeightingConfig
 
 
 def title_of(key: str, name: str, cited: bool = False) -> str:
@@ -22,7 +23,7 @@ def title_of(key: str, name: str, cited: bool = False) -> str:
     return f"{kind.title} ({kind.citation})" if cited and kind.citation else kind.title
 
 
-def described(key: str, section: Mapping[str, Any], beside: tuple[str, ...] = ()) -> str:
+def described(key: str, section: Mapping[str, Any], beside: tuple[str, ...] = (), cited: bool = True) -> str:
     """The title of a section's type with its citation, then the section's values: `title (citation), sharpness 2`.
 
     Args:
@@ -33,7 +34,13 @@ def described(key: str, section: Mapping[str, Any], beside: tuple[str, ...] = ()
     kind = family.types().get(name) if family is not None else None
     keys = [] if kind is None else [own for own in names_in(kind) if own not in ("type", *beside)]
     values = [f"{own} {_plain(section[own])}" for own in keys if section.get(own) is not None]
-    return ", ".join([title_of(key, name, cited=True), *values])
+    return ", ".join([title_of(key, name, cited), *values])
+
+
+def baseline_described(rule: str) -> str:
+    """The title of a rule and the values that it has as a baseline, which are its defaults."""
+    kind: Any = WeightingConfig.types()[rule]
+    return described("weighting", kind().model_dump(mode="json", by_alias=True), cited=False)
 
 
 def _plain(value: Any) -> str:

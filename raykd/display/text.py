@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from raykd.config import baseline_rules, title_of
+from raykd.config import baseline_described, baseline_rules, title_of
 from raykd.records.run_result import BaselineResult, GroupResult, RunResult
 
 METRICS = {
@@ -26,7 +26,7 @@ BASELINES = {
     "pseudo": "the same student, trained on the teachers' answers as hard labels",
     "quiz_student": "the same student, frozen teachers, trained on the quiz rows too",
     "quiz_teacher": "the same student, its teachers trained on the quiz's labels and frozen",
-    **{name: f"the same student, {title}" for name, title in RULES.items()},
+    **{rule: f"the same student, {baseline_described(rule)}" for rule in baseline_rules()},
 }
 
 

@@ -85,7 +85,7 @@ class FeedbackData:
             result,
             state,
             kind,
-            kind != "ikd" and run.setting("feedback", "rollback") is not False,
+            kind == "metadistil" and run.setting("feedback", "rollback") is not False,
             run.setting("feedback", "weight") != 0,
             result.rounds if result else state.rounds,
             result.quiz_before if result else state.before.mean,

@@ -53,8 +53,10 @@ def _method(data: FeedbackData) -> str:
     start = f"In {plural(data.rounds, 'round')} of {METHODS.get(data.type, 'feedback')}{so_far} {who} trained"
     if not data.from_student:
         return f"{start} without feedback from the student (feedback.weight is 0), on the other terms alone."
-    after = "a pilot step on a copy of the student" if data.pilot else "the student's own step"
-    sentences = [f"{start} on the gradient of the student's loss on quiz rows after {after}."]
+    after = "after a pilot step on a copy of the student" if data.pilot else "after the student's own step"
+    # Where another package's method puts the quiz is not known here.
+    when = f" {after}" if data.type in METHODS else ""
+    sentences = [f"{start} on the gradient of the student's loss on quiz rows{when}."]
     result = data.result
     if result:
         sentences.append(f"The quiz rows came from the split `{result.split}`, never from validation.")

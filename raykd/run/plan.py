@@ -22,7 +22,6 @@ from raykd.config import (
     PolicyConfig,
     RunConfig,
     TeacherConfig,
-    load_implementation,
 )
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
@@ -30,6 +29,7 @@ from raykd.errors import ConfigError
 from raykd.models import CheckpointInfo
 from raykd.models.tokenizers import KINDS
 from raykd.run.arms import baseline_rows, baseline_training, quiz_teacher_targets, student_rows, target_rows
+from raykd.run.implementations import check_methods
 from raykd.run.quiz_teacher import quiz_tuning
 from raykd.run.result import group_result
 from raykd.run.weighting_inputs import folds_of
@@ -56,7 +56,7 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         ConfigError, DataError, ModelError: what the run would stop at.
     """
     for choice in (config.objective, config.weighting, config.feedback, *config.baseline_weightings.values()):
-        load_implementation(choice)
+        check_methods(choice)
     if isinstance(config.weighting, OracleConfig) and config.weighting.by == "domain":
         planned_teachers(
             config.weighting, config.teacher_names, corpus.rows("train").domains(student_rows(config, corpus).ids)

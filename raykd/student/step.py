@@ -23,7 +23,7 @@ from raykd.models import forward
 from raykd.objective import Objective
 from raykd.training.dropout import DropoutReplay, dropout_seed
 from raykd.training.job import Step, StepLoss
-from raykd.weighting import Stepped, Stepping, Weighting
+from raykd.weighting import Stepped, Stepping, Weighting, check_weights
 
 
 class Targets(Protocol):
@@ -116,6 +116,7 @@ class DistillStep(Step):
         self._now: dict[int, _BatchState] = {}
         self._model: PreTrainedModel | None = None
         self._round: Round | None = None
+        self._weights_checked = False
 
     def prefetch(self, batches: list[np.ndarray]) -> None:
         """Asks for the soft targets of the next batches."""
@@ -211,7 +212,11 @@ class DistillStep(Step):
 
     def _weigh(self, model: PreTrainedModel, batch: Batch, logits_KBC: torch.Tensor) -> torch.Tensor:
         student_BC = forward.predicted(model, batch.encoded) if self.weighting.needs_student else None
-        return self.weighting.weigh(batch, logits_KBC, student_BC)
+        weights_BK = self.weighting.weigh(batch, logits_KBC, student_BC)
+        if not self._weights_checked:
+            check_weights(self.weighting, weights_BK, logits_KBC)
+            self._weights_checked = True
+        return weights_BK
 
     def _stepping(self, model: PreTrainedModel, batch: Batch, logits_BC: torch.Tensor) -> Stepping:
         now, key = self._now[batch.micro], self.dropout_key

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from raykd.data.batch import Batch
+from raykd.errors import ConfigError
 from raykd.weighting.inputs import WeightingInputs
 
 
@@ -103,3 +104,21 @@ class Weighting(ABC):
 
     def close(self) -> None:
         """Releases processes and memory that it holds."""
+
+
+def check_weights(weighting: Weighting, weights_BK: torch.Tensor, logits_KBC: torch.Tensor) -> None:
+    """Looks at the first weights of a rule, which may be another package's.
+
+    Raises:
+        ConfigError: they are not [B, K], negative, or do not sum to 1 on each row.
+    """
+    shape, name = (logits_KBC.shape[1], logits_KBC.shape[0]), type(weighting).__name__
+    mend = "weights are [rows, teachers], none negative, and sum to 1 on each row"
+    if tuple(weights_BK.shape) != shape:
+        raise ConfigError(
+            f"weighting {name}", f"gave weights of shape {list(weights_BK.shape)}, not {list(shape)}", mend
+        )
+    sums_B = weights_BK.double().sum(-1)
+    if not (weights_BK >= 0).all() or not ((sums_B - 1).abs() < 1e-2).all():
+        what = f"gave weights from {float(weights_BK.min()):.3g}, whose sums are up to {float(sums_B.max()):.3g}"
+        raise ConfigError(f"weighting {name}", what, mend)

@@ -136,6 +136,7 @@ rows = corpus.load(DataConfig(source="generated", generated=GeneratorConfig(rows
 teacher = TeacherModel("http", {str(tmp_path)!r}, (0, 1), ("a", "b"), 24, "float32", "w", "t", 0)
 replica = HttpReplica(teacher, ActorResources(1, 0, 1, {{}}, {{}}))
 answer = replica.infer(rows.splits["train"], np.array([5, 2]))
+answer.check(teacher, 0, rows.splits["train"].texts)  # as the client does
 print(json.dumps([answer.logits.tolist(), [len(text) for text in rows.rows("train").texts(np.array([5, 2]))],
                   replica.health()["rows"]]))
 """

@@ -27,7 +27,7 @@ class Provenance:
     Attributes:
         teacher: `TeacherModel.identity`, not its name.
         version: 0 for a frozen teacher.
-        corpus: the fingerprint of the split that the ids belong to.
+        corpus: the digest of the texts that the ids belong to, `Split.texts`.
     """
 
     teacher: str

@@ -1,0 +1,29 @@
+"""Whether the class of a rule, a loss or a feedback method has what a run calls: another package's may lack it."""
+
+from __future__ import annotations
+
+from raykd.config import FeedbackConfig, ObjectiveConfig, WeightingConfig, load_implementation
+from raykd.config.choice import Choice
+from raykd.errors import ConfigError
+
+METHODS: dict[type[Choice], tuple[str, tuple[str, ...]]] = {
+    ObjectiveConfig: ("raykd.objective.Objective", ("from_config", "per_example")),
+    WeightingConfig: ("raykd.weighting.Weighting", ("from_config", "weigh", "observes", "finalize")),
+    FeedbackConfig: ("raykd.feedback.Feedback", ("before", "after", "due", "finalize")),
+}
+"""What the class of a choice is made of, and the methods that every run calls."""
+
+
+def check_methods(choice: Choice) -> None:
+    """Loads the class of a choice and looks for the methods that a run calls.
+
+    Raises:
+        ConfigError: it cannot be loaded, or lacks one of them.
+    """
+    loaded = load_implementation(choice)
+    base, methods = next(entry for family, entry in METHODS.items() if isinstance(choice, family))
+    abstract = getattr(loaded, "__abstractmethods__", frozenset())
+    for method in (*methods, *sorted(abstract)):
+        if method in abstract or not callable(getattr(loaded, method, None)):
+            what = f"{choice.implementation} has no method {method}"
+            raise ConfigError(f"{type(choice).__module__}.{type(choice).__name__}", what, f"make it one of {base}")
