@@ -43,7 +43,7 @@ def test_overrides_reach_sections_lists_and_shorthands() -> None:
     ("override", "says"),
     [
         ("train.epoch=2", "train.epoch: unknown key (did you mean epochs?)"),
-        ("studen.layers=2", "studen: unknown key (did you mean student?)"),
+        ("studen.layers=2", "studen.layers: unknown key (did you mean student?)"),
         ("teachers.0.modle=x", "teachers.0.modle: unknown key (did you mean model?)"),
         ("teachers.3.replicas=2", "teachers has no item 3"),
         ("train.lr=-1", "train.lr: input should be greater than 0, got -1"),
