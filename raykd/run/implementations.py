@@ -22,7 +22,7 @@ def check_methods(choice: Choice) -> None:
     """
     loaded = load_implementation(choice)
     base, methods = next(entry for family, entry in METHODS.items() if isinstance(choice, family))
-    abstract = getattr(loaded, "__abstractmethods__", frozenset())
+    abstract: frozenset[str] = getattr(loaded, "__abstractmethods__", frozenset())
     for method in (*methods, *sorted(abstract)):
         if method in abstract or not callable(getattr(loaded, method, None)):
             what = f"{choice.implementation} has no method {method}"
