@@ -9,9 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from raykd import api
 from raykd import config as configuration
-from raykd.errors import RaykdError
+from raykd.config import RunConfig
+from raykd.data import corpus
+from raykd.errors import ConfigError, RaykdError
 from raykd.files import write_json
 from raykd.records.run_result import RunResult
 
@@ -65,6 +70,23 @@ def drawn(draw: int, labels: int) -> list[str]:
 def written(folder: Path) -> list[str]:
     """The overrides that read train.parquet of a folder that a program wrote, and test.parquet as the test."""
     return [f"data.source={folder}", "data.subset=null", "data.text=text", "data.test=test.parquet"]
+
+
+def named_tables(plain: RunConfig, folder: Path) -> tuple[list[str], dict[str, pd.DataFrame]]:
+    """The classes of the configuration's data, and its splits as tables whose column `label` has their names.
+
+    Args:
+        folder: holds the cache where the configuration has none.
+
+    Raises:
+        ConfigError: the task is a regression.
+    """
+    loaded = corpus.load(plain.data, plain.task, Path(plain.cache or folder / "cache"))
+    if loaded.labels is None:
+        raise ConfigError("task", "labels are changed here, and a regression has no classes")
+    names = np.array(loaded.labels)
+    frames = {name: pd.read_feather(split.path) for name, split in loaded.splits.items()}
+    return loaded.labels, {name: frame.assign(label=names[frame["label"]]) for name, frame in frames.items()}
 
 
 def write_table(output: Path, table: dict[str, Any]) -> None:

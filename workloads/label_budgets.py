@@ -54,15 +54,18 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     plain = configuration.load(words.config, overrides)
     test, table = plain.data.validation, dict[str, Any]()
-    unlabeled = (words.rows, words.transfer)
     words.output.mkdir(parents=True, exist_ok=True)
     with runtime.connected(plain):
-        tuning = [*overrides, *settings(max(words.sizes), TUNING_DRAW, *unlabeled, test)]
+        tuning = [*overrides, *settings(max(words.sizes), TUNING_DRAW, words.rows, words.transfer, test)]
         lr = best(words.config, words.output, "train.lr", "train.lr", words.lrs, tuning, "alone")
         for size in words.sizes:
             folders = [words.output / f"{size}-draw{draw}" for draw in range(words.draws)]
             for draw, folder in enumerate(folders):
-                run(words.config, folder, [*overrides, *settings(size, draw, *unlabeled, test), f"train.lr={lr}"])
+                run(
+                    words.config,
+                    folder,
+                    [*overrides, *settings(size, draw, words.rows, words.transfer, test), f"train.lr={lr}"],
+                )
             compared = api.compare(folders, reference="student", every_arm=True)
             table[str(size)] = {"lr": lr, **compared.model_dump(mode="json")}
             write_table(words.output, table)

@@ -26,23 +26,16 @@ import pandas as pd
 from raykd import api, runtime
 from raykd import config as configuration
 from raykd.config import RunConfig
-from raykd.data import corpus
-from raykd.data.splits import Split
+from raykd.errors import ConfigError
 
-from .draws import TUNING_DRAW, best, drawn, program, run, write_table, written
+from .draws import TUNING_DRAW, best, drawn, named_tables, program, run, write_table, written
 from .kd_vs_alone import comparison, listed
 
 log = logging.getLogger(__name__)
 BASELINES = ["alone", "quiz_student", "quiz_teacher"]
 KD = ["feedback=none", "data.quiz=null"]
-IKD = "feedback={type: ikd, every: 3, weight: 1.0e-4}"
+IKD = ["feedback.type=ikd", "feedback.weight=1.0e-4"]
 CLEAN_SHARE = 0.1
-
-
-def table_of(split: Split, labels: list[str]) -> pd.DataFrame:
-    """A split of the corpus with named labels."""
-    frame = pd.read_feather(split.path)
-    return frame.assign(label=[labels[int(label)] for label in frame["label"]])
 
 
 def flipped(frame: pd.DataFrame, labels: list[str], share: float, rng: np.random.Generator) -> pd.DataFrame:
@@ -54,14 +47,14 @@ def flipped(frame: pd.DataFrame, labels: list[str], share: float, rng: np.random
 
 def write_data(plain: RunConfig, folder: Path, draws: list[int], clean_rows: int, noise: float) -> None:
     """Noisy train, the test, and for each draw two files of clean rows whose texts no noisy row has."""
-    loaded = corpus.load(plain.data, plain.task, Path(plain.cache or folder / "cache"))
-    if loaded.labels is None or len(loaded.labels) != 2:
-        raise SystemExit("noisy_labels: one class of two is flipped, and the data has others")
-    train = table_of(loaded.splits["train"], loaded.labels).drop_duplicates("text").sample(frac=1.0, random_state=0)
+    labels, tables = named_tables(plain, folder)
+    if len(labels) != 2:
+        raise ConfigError("task.labels", "one class of two is flipped here, and the data has others")
+    train = tables["train"].drop_duplicates("text").sample(frac=1.0, random_state=0)
     clean, rest = train[: int(CLEAN_SHARE * len(train))], train[int(CLEAN_SHARE * len(train)) :]
     folder.mkdir(parents=True, exist_ok=True)
-    flipped(rest, loaded.labels, noise, np.random.default_rng(0)).to_parquet(folder / "train.parquet")
-    table_of(loaded.splits["validation"], loaded.labels).to_parquet(folder / "test.parquet")
+    flipped(rest, labels, noise, np.random.default_rng(0)).to_parquet(folder / "train.parquet")
+    tables["validation"].to_parquet(folder / "test.parquet")
     for draw in draws:
         drawn = clean.sample(2 * clean_rows, random_state=draw)
         drawn[:clean_rows].to_parquet(folder / f"quiz-{draw}.parquet")
@@ -98,7 +91,7 @@ def main() -> None:
         lr = best(words.config, words.output, "train.lr", "train.lr", words.lrs, [*tuning, *KD])
         tuning.append(f"train.lr={lr}")
         arms: dict[str, list[str]] = {}
-        for arm, feedback, rates in (("metadistil", [], words.metadistil_lrs), ("ikd", [IKD], words.ikd_lrs)):
+        for arm, feedback, rates in (("metadistil", [], words.metadistil_lrs), ("ikd", IKD, words.ikd_lrs)):
             key, place = "feedback.teacher_lr", words.output / f"tune-{arm}"
             rate = best(words.config, place, key, key, rates, [*tuning, *feedback])
             arms[arm] = [*feedback, f"{key}={rate}", f"train.lr={lr}"]

@@ -25,10 +25,10 @@ import pandas as pd
 from raykd import api, runtime
 from raykd import config as configuration
 from raykd.config import RunConfig
-from raykd.data import corpus
+from raykd.errors import ConfigError
 
 from .contradicting_teachers import arguments, choices_compared
-from .draws import drawn, program, written
+from .draws import drawn, named_tables, program, written
 
 log = logging.getLogger(__name__)
 Specialists = dict[str, list[str]]
@@ -52,14 +52,10 @@ def write_data(
     plain: RunConfig, folder: Path, who: Specialists, teacher_rows: int, test_rows: int, wrong: float
 ) -> None:
     """Train and test of the students, and a file of rows for each teacher."""
-    loaded = corpus.load(plain.data, plain.task, Path(plain.cache or folder / "cache"))
-    if loaded.labels is None or plain.data.domain is None:
-        raise SystemExit("specialised_teachers: the data needs classes, and a domain column (data.domain)")
-    names = np.array(loaded.labels)
-    splits = {
-        name: pd.read_feather(split.path).assign(label=lambda frame: names[frame["label"]])[["text", "label", "domain"]]
-        for name, split in loaded.splits.items()
-    }
+    if plain.data.domain is None:
+        raise ConfigError("data.domain", "is not set", "name the column that tells the domains")
+    _, tables = named_tables(plain, folder)
+    splits = {name: frame[["text", "label", "domain"]] for name, frame in tables.items()}
     train = splits["train"].drop_duplicates("text").sample(frac=1.0, random_state=0)
     ends = [teacher_rows, teacher_rows + test_rows]
     of_teachers, of_test, of_students = train[: ends[0]], train[ends[0] : ends[1]], train[ends[1] :]

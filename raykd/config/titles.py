@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from raykd.config.choice import Choice
 from raykd.config.keys import family_at, names_in
 from raykd.config.run import RunConfig
 from raykd.config.weighting import WeightingConfig
@@ -16,8 +17,7 @@ def title_of(key: str, name: str, cited: bool = False) -> str:
     Args:
         cited: with its citation in brackets, where it has one.
     """
-    family = family_at(RunConfig, key.split("."))
-    kind = family.types().get(name) if family is not None else None
+    kind = _kind(key, name)
     if kind is None:
         return name
     return f"{kind.title} ({kind.citation})" if cited and kind.citation else kind.title
@@ -30,8 +30,8 @@ def described(key: str, section: Mapping[str, Any], beside: tuple[str, ...] = ()
         section: with its `type`, as `model_dump(mode="json")` gives it.
         beside: keys whose values are told elsewhere.
     """
-    family, name = family_at(RunConfig, key.split(".")), str(section["type"])
-    kind = family.types().get(name) if family is not None else None
+    name = str(section["type"])
+    kind = _kind(key, name)
     keys = [] if kind is None else [own for own in names_in(kind) if own not in ("type", *beside)]
     values = [f"{own} {_plain(section[own])}" for own in keys if section.get(own) is not None]
     return ", ".join([title_of(key, name, cited), *values])
@@ -41,6 +41,11 @@ def baseline_described(rule: str) -> str:
     """The title of a rule and the values that it has as a baseline, which are its defaults."""
     kind: Any = WeightingConfig.types()[rule]
     return described("weighting", kind().model_dump(mode="json", by_alias=True), cited=False)
+
+
+def _kind(key: str, name: str) -> type[Choice] | None:
+    family = family_at(RunConfig, key.split("."))
+    return family.types().get(name) if family is not None else None
 
 
 def _plain(value: Any) -> str:
