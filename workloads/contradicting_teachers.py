@@ -45,7 +45,7 @@ def pooled(plain: RunConfig, other: list[str], folder: Path) -> None:
     """Train and test of both tasks in one folder, shuffled, with the task as domain and as many train rows of each."""
     places = [[], [f"data.source={other[0]}", f"data.subset={other[1] if other[1:] else 'null'}"]]
     configs = [configuration.parse(plain.model_dump(mode="json", by_alias=True), place) for place in places]
-    loaded = [corpus.load(config.data, config.task, Path(config.cache or folder / "cache")) for config in configs]
+    loaded = [corpus.load(config.data, config.task, config.cache_folder) for config in configs]
     folder.mkdir(parents=True, exist_ok=True)
     for name, split in (("train", "train"), ("test", "validation")):
         frames = [

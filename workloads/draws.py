@@ -72,16 +72,13 @@ def written(folder: Path) -> list[str]:
     return [f"data.source={folder}", "data.subset=null", "data.text=text", "data.test=test.parquet"]
 
 
-def named_tables(plain: RunConfig, folder: Path) -> tuple[list[str], dict[str, pd.DataFrame]]:
+def named_tables(plain: RunConfig) -> tuple[list[str], dict[str, pd.DataFrame]]:
     """The classes of the configuration's data, and its splits as tables whose column `label` has their names.
-
-    Args:
-        folder: holds the cache where the configuration has none.
 
     Raises:
         ConfigError: the task is a regression.
     """
-    loaded = corpus.load(plain.data, plain.task, Path(plain.cache or folder / "cache"))
+    loaded = corpus.load(plain.data, plain.task, plain.cache_folder)
     if loaded.labels is None:
         raise ConfigError("task", "labels are changed here, and a regression has no classes")
     names = np.array(loaded.labels)

@@ -47,7 +47,7 @@ def flipped(frame: pd.DataFrame, labels: list[str], share: float, rng: np.random
 
 def write_data(plain: RunConfig, folder: Path, draws: list[int], clean_rows: int, noise: float) -> None:
     """Noisy train, the test, and for each draw two files of clean rows whose texts no noisy row has."""
-    labels, tables = named_tables(plain, folder)
+    labels, tables = named_tables(plain)
     if len(labels) != 2:
         raise ConfigError("task.labels", "one class of two is flipped here, and the data has others")
     train = tables["train"].drop_duplicates("text").sample(frac=1.0, random_state=0)

@@ -54,7 +54,7 @@ def write_data(
     """Train and test of the students, and a file of rows for each teacher."""
     if plain.data.domain is None:
         raise ConfigError("data.domain", "is not set", "name the column that tells the domains")
-    _, tables = named_tables(plain, folder)
+    _, tables = named_tables(plain)
     splits = {name: frame[["text", "label", "domain"]] for name, frame in tables.items()}
     train = splits["train"].drop_duplicates("text").sample(frac=1.0, random_state=0)
     ends = [teacher_rows, teacher_rows + test_rows]

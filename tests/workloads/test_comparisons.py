@@ -13,6 +13,8 @@ import pytest
 import yaml
 from tiny import easy_rows, tiny_config
 
+from raykd.config import parse
+from raykd.workloads.draws import named_tables
 from raykd.workloads.noisy_labels import flipped
 from raykd.workloads.specialised_teachers import misled, specialists
 
@@ -44,6 +46,24 @@ def test_noise_is_in_the_last_class_alone() -> None:
 
 def test_who_is_right_where() -> None:
     assert specialists("a=x+y,b=z") == {"a": ["x", "y"], "b": ["z"]}
+
+
+def test_tables_have_named_classes_and_are_kept_in_the_cache_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, here = tmp_path / "home", tmp_path / "here"
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    task = {"type": "classification", "metric": "accuracy", "labels": ["no", "yes"]}
+    config = parse(tiny_config({"data": easy_rows(tmp_path), "task": task}, Path("~/cache")))
+    labels, tables = named_tables(config)
+    assert labels == ["no", "yes"]
+    # Every word of `easy_rows` tells its class by its first letter.
+    train = tables["train"]
+    assert (train["label"] == np.where(train["text"].str[0] == "b", "yes", "no")).all()
+    assert (home / "cache/corpora").is_dir()
+    assert list(here.iterdir()) == []
 
 
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:
