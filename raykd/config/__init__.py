@@ -4,6 +4,12 @@ from raykd.config.base import Mark
 from raykd.config.choice import load_implementation
 from raykd.config.cluster import ClusterConfig
 from raykd.config.data import DataConfig, GeneratorConfig, UnlabeledConfig
+from raykd.config.features import (
+    FeaturesConfig,
+    FeatureTermConfig,
+    LayerTermConfig,
+    RelationTermConfig,
+)
 from raykd.config.feedback import (
     CotangentFeedbackConfig,
     FeedbackConfig,
@@ -47,6 +53,8 @@ __all__ = [
     "ClusterConfig",
     "CotangentFeedbackConfig",
     "DataConfig",
+    "FeatureTermConfig",
+    "FeaturesConfig",
     "FeedbackConfig",
     "FinetuneConfig",
     "FinetunedTeacherConfig",
@@ -56,6 +64,7 @@ __all__ = [
     "GridSearchConfig",
     "IKDConfig",
     "KLConfig",
+    "LayerTermConfig",
     "MSEConfig",
     "Mark",
     "MedianConfig",
@@ -72,6 +81,7 @@ __all__ = [
     "PseudoLabelConfig",
     "RandomSearchConfig",
     "RangeConfig",
+    "RelationTermConfig",
     "RepeatConfig",
     "RewardConfig",
     "RunConfig",

@@ -8,12 +8,13 @@ from pydantic import Field
 
 from raykd.config.base import Mark
 from raykd.config.choice import Choice, OneOf
+from raykd.config.features import FeaturesConfig
 
 DEFAULT_TEMPERATURE = 2.0
 
 
 class ObjectiveConfig(Choice):
-    """L = α · soft + (1 − α) · hard; the type is that of the soft loss.
+    """L = α · soft + (1 − α) · hard + Σ_f β_f · feature_f; the type is that of the soft loss.
 
     Attributes:
         varies: it changes smoothly with the teachers' logits, so that feedback can tell them something.
@@ -27,6 +28,7 @@ class ObjectiveConfig(Choice):
 
     type: str
     alpha: Annotated[float, Mark.LIVE] = Field(0.5, ge=0, le=1, description="α, the weight of the soft part")
+    features: FeaturesConfig | None = Field(None, description="what is matched inside the teacher, beside its logits")
 
     @property
     def divergence_temperature(self) -> float:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from raykd.config import OptimConfig
@@ -103,7 +104,14 @@ class StepLoss:
 
 
 class Step(ABC):
-    """The loss of one optimizer step, and what happens around it; every worker has one and calls it alike."""
+    """The loss of one optimizer step, and what happens around it; every worker has one and calls it alike.
+
+    Attributes:
+        beside: what is trained along with the model and is part of the optimizer and of checkpoints, not of the model
+            that is saved: a projection, a head. In the model's dtype, the same on every worker; None for nothing.
+    """
+
+    beside: nn.Module | None = None
 
     def __init__(self) -> None:
         self.timers = StepTimers()
@@ -126,6 +134,9 @@ class Step(ABC):
 
     def evaluated(self, step: int, epoch: float) -> None:
         """After an evaluation of the student, and before its first step."""
+
+    def save_best(self, folder: Path) -> None:
+        """Worker 0 puts into the folder of the best model so far what belongs to it: a head that the model has not."""
 
     def save(self, folder: Path) -> None:
         """Worker 0 puts into a checkpoint's folder what the step resumes from."""

@@ -73,7 +73,10 @@ class TrainLoop:
         if settings.freeze_embeddings:
             models.freeze_embeddings(self.model)
         self.model.to(worker.device)  # type: ignore[arg-type]  # the decorator hides nn.Module's signature
-        self.optimizer = build_optimizer(self.model, settings)
+        self.step_fn = job.step.build(job, worker)
+        if self.step_fn.beside is not None:
+            self.step_fn.beside.to(worker.device)
+        self.optimizer = build_optimizer(self.model, settings, self.step_fn.beside)
         self.train_rows = job.train.rows()
         self.encoder = Encoder(self.tokenizer, self.train_rows, job.max_length)
         self.validation_rows = job.validation.rows()
@@ -89,7 +92,6 @@ class TrainLoop:
         self._best_before = Path()
         self.outcome = Outcome(total_steps=self.total)
         checkpoint = self._resume()
-        self.step_fn = job.step.build(job, worker)
         if checkpoint is not None:
             self.step_fn.restore(checkpoint)
         self.step_fn.timers = self.outcome.timers
@@ -148,16 +150,21 @@ class TrainLoop:
                 loss = self.step_fn.loss(self.model, batch)
             loss.total.backward()
             train_metrics.add(loss)
-        collective.sum_gradients(self.model.parameters(), self.worker.world)
+        collective.sum_gradients(self._parameters(), self.worker.world)
         self.step_fn.gradient_summed(self.model)
         max_norm = self.settings.max_grad_norm if self.settings.max_grad_norm is not None else float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters(), max_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, step, self.total)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step_fn.end(self.model, self.optimizer, batches)
         train_metrics.stepped(len(global_ids), time.perf_counter() - begun, norm)
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        """Of the model and of what is trained beside it."""
+        beside = self.step_fn.beside
+        return [*self.model.parameters(), *(beside.parameters() if beside is not None else ())]
 
     def _batch(self, ids: np.ndarray, step: int, micro: int, global_rows: int) -> Batch:
         device = self.worker.device
@@ -216,6 +223,7 @@ class TrainLoop:
     def _save_best(self, folder: Path, logits: np.ndarray) -> None:
         with replacing_folder(folder) as draft:
             models.save(self.model, self.tokenizer, draft)
+            self.step_fn.save_best(draft)
             np.save(draft / "logits.npy", logits)
 
     def _save(self) -> None:
@@ -225,6 +233,8 @@ class TrainLoop:
                 "optimizer": self.optimizer.state_dict(),
                 "outcome": self.outcome.as_dict(),
             }
+            if self.step_fn.beside is not None:
+                state["beside"] = self.step_fn.beside.state_dict()
             save_checkpoint(self.checkpoints, self.outcome.step, state, beside=self.step_fn.save)
             for old in self.checkpoints.glob("best-*"):
                 # The best of the checkpoint before stays: a damaged newest one sends a resumed run back to it.
@@ -239,6 +249,8 @@ class TrainLoop:
         if checkpoint is not None:
             state = checkpoint.state
             self.model.load_state_dict(state["model"])
+            if self.step_fn.beside is not None:
+                self.step_fn.beside.load_state_dict(state["beside"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.outcome = Outcome.from_dict(state["outcome"])
             self.outcome.interrupted = False

@@ -10,9 +10,14 @@ from torch import nn
 from raykd.config import OptimConfig
 
 
-def build_optimizer(model: nn.Module, settings: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; no decay on vectors: biases and layer norms."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def build_optimizer(model: nn.Module, settings: OptimConfig, beside: nn.Module | None = None) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters; no decay on vectors: biases and layer norms.
+
+    Args:
+        beside: a module that is trained along with the model.
+    """
+    parameters = [*model.parameters(), *(beside.parameters() if beside is not None else ())]
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},

@@ -84,4 +84,6 @@ def test_what_pbt_may_change_is_marked_in_the_models() -> None:
     assert {key for key in keys_marked(RunConfig, Mark.LIVE) if not key.startswith("teachers.")} == {
         "train.lr", "train.weight_decay", "train.max_grad_norm", "objective.alpha", "objective.temperature",
         "feedback.weight", "feedback.teacher_lr", "feedback.pilot_lr",
+        *(f"objective.features.{term}.weight"
+          for term in ("hidden", "attention", "embedding", "pkd", "minilm", "knowledge")),
     }  # fmt: skip
