@@ -23,7 +23,6 @@ from raykd.run.context import open_corpus
 from raykd.teachers import finetune
 from raykd.teachers.finetune import TeacherPrepContext
 from raykd.teachers.local import LocalTeacher
-from raykd.teachers.serving.store import Store
 from raykd.teachers.teacher_model import TeacherModel
 from raykd.weighting.policy.model import load
 from raykd.weighting.policy.state import StateEncoder
@@ -84,8 +83,8 @@ def plant(raw: dict[str, Any], answers: dict[str, Answers], folder: Path, overri
         for signal in ("train", "validation"):
             rows = corpus.rows(signal)
             ids = np.arange(len(rows))
-            address = teacher.address(corpus.splits[corpus.source[signal]].texts)
-            Store(config.cache_folder, address, 2, teacher.wire).seal(ids, answer(rows, ids))
+            store = teacher.store(config.cache_folder, corpus.splits[corpus.source[signal]].texts)
+            store.seal(ids, answer(rows, ids))
     return config
 
 

@@ -90,6 +90,7 @@ class RunConfig(Section):
         self._check_baselines()
         self._check_weighting()
         self._check_feedback()
+        self._check_features()
         if self.data.train is None:
             self._check_without_labels()
         self._check_study()
@@ -171,6 +172,23 @@ class RunConfig(Section):
             raise ValueError(f"objective: {self.objective.type} has no gradient for teachers that learn by feedback")
         if self.objective.alpha == 0:
             raise ValueError("objective.alpha: with 0 the student learns nothing from its teachers, nor they from it")
+
+    def _check_features(self) -> None:
+        features = self.objective.features
+        if features is None:
+            return
+        if features.teacher is not None and features.teacher not in self.teacher_names:
+            known = ", ".join(self.teacher_names)
+            raise ValueError(f"objective.features.teacher: no teacher is named {features.teacher!r}: {known}")
+        if isinstance(self.feedback, CotangentFeedbackConfig):
+            raise ValueError(
+                "objective.features: teachers that learn by feedback get no word on their features: leave one out"
+            )
+        if features.stages == 2 and self.train.early_stopping_patience is not None:
+            raise ValueError(
+                "train.early_stopping_patience: it counts evaluations in which only features are matched"
+                " (objective.features.stages: 2): leave it out"
+            )
 
     def _check_without_labels(self) -> None:
         """Refuses what needs rows with labels to train on; those of a quiz or reward have a file of their own."""

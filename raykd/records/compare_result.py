@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from raykd.records.run_result import SCHEMA_VERSION, Record, ScoredSplit
+from raykd.records.record import Record
+from raykd.records.run_result import SCHEMA_VERSION, ScoredSplit
 
 Verdict = Literal["higher", "lower", "not settled"]
 

@@ -31,7 +31,8 @@ class PlanEvent(Event):
 
 
 class StepEvent(Event):
-    """Means over the optimizer steps since the last such event; `soft` is absent for a model without a teacher."""
+    """Means over the optimizer steps since the last such event; `soft` is absent for a model without a teacher,
+    `features` where none are matched."""
 
     event: Literal["step"] = "step"
     step: int
@@ -40,6 +41,7 @@ class StepEvent(Event):
     loss: float | None
     hard: float | None
     soft: float | None = None
+    features: float | None = None
     grad_norm: float | None
     samples_per_s: float
     wait_share: float

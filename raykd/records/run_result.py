@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from raykd.records.events import Scores
+from raykd.records.features_result import FeaturesResult
+from raykd.records.record import Record
 
 SCHEMA_VERSION: Literal[1] = 1
 ScoredSplit = Literal["validation", "test"]
 """A split that every model of a run is scored on."""
-
-
-class Record(BaseModel):
-    """A part of a result."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class TeacherResult(Record):
@@ -254,6 +250,7 @@ class RunResult(Record):
     data: DataResult
     feedback: FeedbackResult | None = None
     weighting: WeightingResult | None = None
+    features: FeaturesResult | None = None
     warnings: list[str]
     confusion: list[list[int]] | None = None
     labels: list[str] | None = None

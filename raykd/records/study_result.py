@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from raykd.records.events import Scores
-from raykd.records.run_result import SCHEMA_VERSION, Record, TeacherResult
+from raykd.records.record import Record
+from raykd.records.run_result import SCHEMA_VERSION, TeacherResult
 
 
 class ConfigurationResult(Record):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from raykd.run.arms import (
     target_rows,
 )
 from raykd.run.context import RunContext
+from raykd.run.features import feature_session
 from raykd.run.quiz_teacher import tuned_teachers
 from raykd.run.result import Arm, teacher_result
 from raykd.run.targets import choose_overlap, compute_targets, teacher_session
@@ -32,6 +34,7 @@ from raykd.run.train import (
 )
 from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.student.factory import WeightingSources
+from raykd.student.features import FeatureSource
 from raykd.teachers import finetune
 from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.serving.session import TeacherSession
@@ -60,20 +63,25 @@ def _distill(context: RunContext) -> RunResult:
     start = initial_student(context)
     weighting_inputs = compute_weighting_inputs(context, teachers)
     overlap = choose_overlap(context)
-    with teacher_session(context, teachers, target_rows(context.config, context.corpus), overlap) as session:
+    ids = target_rows(context.config, context.corpus)
+    with contextlib.ExitStack() as held:
+        session = held.enter_context(teacher_session(context, teachers, ids, overlap))
         targets_s = compute_targets(context, session, wait=not overlap)
-        step = distill_step(context, session.sources("train"), weighting_inputs)
+        features = held.enter_context(feature_session(context, teachers, start, ids, wait=not overlap))
+        matched = None if features is None else features.source
+        step = distill_step(context, session.sources("train"), weighting_inputs, matched)
         arms = {"student": train_student(context, "student", start, step)}
         if overlap:
             session.wait(context.stop)
         teacher_results, teacher_answers = _teachers(context, session)
         sources = session.sources("train")
-    for name in context.config.baselines:
-        arms[name] = _baseline(context, name, start, sources, weighting_inputs)
-    return finish_student(
-        context, arms, teacher_results, warnings,
-        begun=begun, teacher_answers=teacher_answers, targets_s=targets_s,
-    )  # fmt: skip
+        for name in context.config.baselines:
+            arms[name] = _baseline(context, name, start, sources, weighting_inputs, matched)
+        return finish_student(
+            context, arms, teacher_results, warnings,
+            begun=begun, teacher_answers=teacher_answers, targets_s=targets_s,
+            features=None if features is None else features.result(),
+        )  # fmt: skip
 
 
 def _teachers(context: RunContext, session: TeacherSession) -> tuple[list[TeacherResult], dict[str, Logits]]:
@@ -98,10 +106,16 @@ def prepare_teachers(context: RunContext) -> tuple[list[TeacherModel], list[str]
 
 
 def _baseline(
-    context: RunContext, name: str, start: Path, sources: Sequence[TargetSource], weighting_inputs: WeightingSources
+    context: RunContext,
+    name: str,
+    start: Path,
+    sources: Sequence[TargetSource],
+    weighting_inputs: WeightingSources,
+    features: FeatureSource | None,
 ) -> Arm:
     """The same student from the same weights: without a teacher, on the teachers' hard labels, with its teachers in its
-    own loop, or distilled from frozen teachers, as they are or trained on the quiz."""
+    own loop, or distilled from frozen teachers, as they are or trained on the quiz; features where the student has them
+    too."""
     config, rule, tuned = context.config, baseline_weighting(context.config, name), None
     folder = context.folder.baseline(name)
     if name == "quiz_teacher":
@@ -112,7 +126,7 @@ def _baseline(
         assert rule is not None
         step = rule_step(context, sources, weighting_inputs, rule, objective=PseudoLabelConfig(alpha=0))
     elif rule is not None:
-        step = rule_step(context, sources, weighting_inputs, rule, in_loop=name == "in_loop")
+        step = rule_step(context, sources, weighting_inputs, rule, in_loop=name == "in_loop", features=features)
     rows = baseline_rows(config, context.corpus, name)
     settings = baseline_training(config, len(rows.ids), len(student_rows(config, context.corpus).ids))
     arm = train_student(context, f"baseline {name}", start, step, folder, rows, settings)

@@ -29,6 +29,7 @@ from raykd.errors import ConfigError
 from raykd.models import CheckpointInfo
 from raykd.models.tokenizers import KINDS
 from raykd.run.arms import baseline_rows, baseline_training, quiz_teacher_targets, student_rows, target_rows
+from raykd.run.feature_plan import feature_plan
 from raykd.run.implementations import check_methods
 from raykd.run.quiz_teacher import quiz_tuning
 from raykd.run.result import group_result
@@ -86,6 +87,7 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         "student": student,
         "weighting": _policy(config, task, learnt, inspect),
         "feedback": _feedback(config, teachers, learnt, inspect),
+        "features": feature_plan(config, corpus, inspect),
         "baselines": {name: student | _baseline(name, config, corpus, learnt, teachers) for name in config.baselines},
         "study": _study(config),
         "warnings": warnings,

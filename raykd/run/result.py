@@ -18,6 +18,7 @@ from raykd.config import FinetunedTeacherConfig, RunConfig
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.records.events import Scores
+from raykd.records.features_result import FeaturesResult
 from raykd.records.run_result import (
     BaselineResult,
     DataResult,
@@ -99,6 +100,7 @@ def run_result(
     targets_s: float | None = None,
     kind: Literal["distill", "trial"] = "distill",
     latency_ms: float | None = None,
+    features: FeaturesResult | None = None,
 ) -> RunResult:
     """The whole result of a run or trial; the only place where one is put together.
 
@@ -108,6 +110,7 @@ def run_result(
         begun: unix seconds of the session's start.
         targets_s: seconds of the teachers' pass.
         latency_ms: of the student on the CPU, where it was measured.
+        features: what was matched inside a teacher, and its cost.
     """
     student, extras = arms["student"], arms["student"].outcome.extras
     outcome, signal = student.outcome, student.signal
@@ -137,6 +140,7 @@ def run_result(
         ),
         feedback=FeedbackResult(**extras["feedback"]) if "feedback" in extras else None,
         weighting=WeightingResult(**extras["weighting"]) if "weighting" in extras else None,
+        features=features,
         warnings=[*corpus.warnings, *warnings, *_weak_teachers(teachers, task, labels)],
         confusion=confusion_matrix(labels, student.logits.argmax(1), labels=range(task.classes)).tolist()
         if classes

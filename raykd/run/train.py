@@ -11,6 +11,7 @@ from raykd import models
 from raykd.config import CotangentFeedbackConfig, ObjectiveConfig, TrainConfig, WeightingConfig
 from raykd.errors import Interrupted
 from raykd.files import replacing_folder
+from raykd.records.features_result import FeaturesResult
 from raykd.records.predictions import FILE
 from raykd.records.run_result import RunResult, TeacherResult
 from raykd.run.answers import Logits, logits_on_test, save_predictions, scores_by_split
@@ -18,6 +19,7 @@ from raykd.run.arms import student_rows
 from raykd.run.context import RunContext
 from raykd.run.result import Arm, run_result
 from raykd.student.factory import DistillStepFactory, FeedbackSetup, WeightingSources
+from raykd.student.features import FeatureSource
 from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.serving.session import trainer_resources
 from raykd.training.job import Job, Outcome, StepFactory, Subset
@@ -43,7 +45,11 @@ def initial_student(context: RunContext, folder: Path | None = None) -> Path:
 
 
 def distill_step(
-    context: RunContext, sources: Sequence[TargetSource], weighting_inputs: WeightingSources
+    context: RunContext,
+    sources: Sequence[TargetSource],
+    weighting_inputs: WeightingSources,
+    features: FeatureSource | None = None,
+    features_in_loop: bool = False,
 ) -> DistillStepFactory:
     """The student's step as configured: objective, weighting and feedback on these soft targets."""
     config, setup = context.config, None
@@ -56,6 +62,8 @@ def distill_step(
         config.weighting,
         feedback_setup=setup,
         weighting_inputs=weighting_inputs,
+        features=features,
+        features_in_loop=features_in_loop,
     )
 
 
@@ -66,11 +74,12 @@ def rule_step(
     weighting: WeightingConfig,
     in_loop: bool = False,
     objective: ObjectiveConfig | None = None,
+    features: FeatureSource | None = None,
 ) -> DistillStepFactory:
     """The same student's step with frozen teachers and another weighting; `in_loop`: it calls them itself."""
     objective = objective or context.config.objective
     return DistillStepFactory(
-        tuple(sources), objective, weighting, in_loop=in_loop, weighting_inputs=weighting_inputs
+        tuple(sources), objective, weighting, in_loop=in_loop, weighting_inputs=weighting_inputs, features=features
     )  # fmt: skip
 
 
@@ -133,6 +142,7 @@ def finish_student(
     teacher_answers: Mapping[str, Logits] | None = None,
     targets_s: float | None = None,
     latency_ms: float | None = None,
+    features: FeaturesResult | None = None,
 ) -> RunResult:
     """Keeps the best student in `student/` and every arm's predictions beside it; returns the result of the run or
     trial.
@@ -142,7 +152,7 @@ def finish_student(
     Args:
         arms: `student`, and the baselines by name.
         teacher_answers: the teachers' logits by the names of their arms.
-        begun, targets_s, latency_ms: see `run_result`.
+        begun, targets_s, latency_ms, features: see `run_result`.
     """
     corpus, task, best = context.corpus, context.task, context.folder.path / "student"
     with replacing_folder(best) as draft:
@@ -157,5 +167,5 @@ def finish_student(
     tests = {name: by_split["test"] for name, by_split in scores.items() if "test" in by_split}
     return run_result(
         context.config, corpus, task, teachers, arms, tests, warnings,
-        begun=begun, targets_s=targets_s, kind=kind, latency_ms=latency_ms,
+        begun=begun, targets_s=targets_s, kind=kind, latency_ms=latency_ms, features=features,
     )  # fmt: skip

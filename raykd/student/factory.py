@@ -15,6 +15,7 @@ from raykd.config import CotangentFeedbackConfig, ObjectiveConfig, WeightingConf
 from raykd.feedback import Feedback, FeedbackContext, QuizLoss
 from raykd.models import forward
 from raykd.records.log import MetricsLog
+from raykd.student.features import FeatureMatching, FeatureSource
 from raykd.student.step import DistillLoss, DistillStep, DropoutKey
 from raykd.teachers.feedback.ensemble import TrainableEnsemble
 from raykd.teachers.feedback.trainer import TeacherTrainerSpec
@@ -67,7 +68,12 @@ class FeedbackSetup:
 
 @dataclass(frozen=True)
 class DistillStepFactory:
-    """Factory of `DistillStep`; with `in_loop` the student calls the teachers itself, without any service."""
+    """Factory of `DistillStep`; with `in_loop` the student calls the teachers itself, without any service.
+
+    Attributes:
+        features: what is matched inside a teacher, where anything is; none under feedback.
+        features_in_loop: the student calls their teacher itself.
+    """
 
     sources: tuple[TargetSource, ...]
     objective: ObjectiveConfig
@@ -75,6 +81,8 @@ class DistillStepFactory:
     in_loop: bool = False
     feedback_setup: FeedbackSetup | None = None
     weighting_inputs: WeightingSources | None = None
+    features: FeatureSource | None = None
+    features_in_loop: bool = False
 
     def build(self, job: Job, worker: WorkerContext) -> DistillStep:
         """The step of one worker, with its own clients."""
@@ -83,14 +91,21 @@ class DistillStepFactory:
         weights = build_weighting(self.weighting, self.weighting_inputs, self.sources, job, worker)
         names = tuple(source.teacher.name for source in self.sources)
         report = WeightReporter(job, names) if worker.rank == 0 else None
+        features = None
+        if self.features is not None:
+            features = FeatureMatching(self.features, job, worker, self.in_loop or self.features_in_loop)
         if self.in_loop:
             loaded = [LocalTeacher(source.teacher, worker.device) for source in self.sources]
-            return DistillStep(distill_loss, weights, LocalEnsemble(loaded, job.train.split), dtype)
+            return DistillStep(
+                distill_loss, weights, LocalEnsemble(loaded, job.train.split), dtype, features=features
+            )  # fmt: skip
         cast = forward.choose_dtype(job.settings.precision, worker.device)[0]
         dropout_key = DropoutKey(worker.rank, job.seed, cast)
         if self.feedback_setup is None:
             ensemble = Ensemble(self.sources)
-            return DistillStep(distill_loss, weights, ensemble, dtype, dropout_key=dropout_key, survey=report)
+            return DistillStep(
+                distill_loss, weights, ensemble, dtype, dropout_key=dropout_key, survey=report, features=features
+            )  # fmt: skip
         feedback, trainable = self._feedback(self.feedback_setup, job, worker, distill_loss, dtype)
         return DistillStep(distill_loss, weights, trainable, dtype, feedback, trainable, dropout_key, report)
 

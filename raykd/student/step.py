@@ -1,4 +1,4 @@
-"""One batch: L_i = α · soft(z_S, targets, w) + (1 − α) · hard(z_S, y), of rows without a label soft alone.
+"""One batch: L_i = α · soft(z_S, targets, w) + (1 − α) · hard(z_S, y) + Σ_f β_f · feature_f; no label: soft alone.
 
 Here weighting, feedback and objective meet.
 """
@@ -20,7 +20,10 @@ from raykd.data.batch import Batch
 from raykd.data.tasks import Task
 from raykd.feedback import Feedback, NoFeedback, Round
 from raykd.models import forward
+from raykd.models.capture import capture
+from raykd.models.columns import Column
 from raykd.objective import Objective
+from raykd.student.features import FeatureMatching
 from raykd.training.dropout import DropoutReplay, dropout_seed
 from raykd.training.job import Step, StepLoss
 from raykd.weighting import Stepped, Stepping, Weighting, check_weights
@@ -83,6 +86,7 @@ class _BatchState:
     targets_KBC: torch.Tensor
     weights_BK: torch.Tensor
     replay: contextlib.AbstractContextManager[object]
+    features: dict[Column, torch.Tensor] | None = None
     hard_B: torch.Tensor | None = None
 
 
@@ -108,20 +112,24 @@ class DistillStep(Step):
         trainable: TrainableTargets | None = None,
         dropout_key: DropoutKey | None = None,
         survey: Callable[[Weighting, Targets, PreTrainedModel | None, Path], dict[str, Any]] | None = None,
+        features: FeatureMatching | None = None,
     ) -> None:
         super().__init__()
         self.distill_loss, self.weighting, self.targets, self.dtype = distill_loss, weighting, targets, dtype
         self.feedback, self.trainable = feedback or NoFeedback(), trainable
         self.dropout_key, self.survey = dropout_key or DropoutKey(), survey
+        self.features, self.beside = features, None if features is None else features.losses
         self._now: dict[int, _BatchState] = {}
         self._model: PreTrainedModel | None = None
         self._round: Round | None = None
         self._weights_checked = False
 
-    def prefetch(self, batches: list[np.ndarray]) -> None:
+    def prefetch(self, step: int, batches: list[np.ndarray]) -> None:
         """Asks for the soft targets of the next batches."""
         begun = time.perf_counter()
         self.targets.prefetch(batches)
+        if self.features is not None:
+            self.features.prefetch([ids for k, ids in enumerate(batches) if self.features.matches(step + k)])
         self.timers.targets_s += time.perf_counter() - begun
 
     def begin(self, model: PreTrainedModel, step: int, batches: list[Batch]) -> None:
@@ -139,7 +147,10 @@ class DistillStep(Step):
         looks_back = self.weighting.observes(step)
         self._now = {
             batch.micro: _BatchState(
-                targets_KBC, weights_BK, DropoutReplay() if looks_back else contextlib.nullcontext()
+                targets_KBC,
+                weights_BK,
+                DropoutReplay() if looks_back else contextlib.nullcontext(),
+                self._fetch_features(batch),
             )
             for batch, targets_KBC, weights_BK in each
         }
@@ -151,10 +162,15 @@ class DistillStep(Step):
     def loss(self, model: PreTrainedModel, batch: Batch) -> StepLoss:
         """The blended loss of a micro-batch, each row weighing 1 / batch.global_rows."""
         now = self._now[batch.micro]
+        captured: dict[Column, torch.Tensor] = {}
         logits_BC = self.feedback.logits(batch)
         if logits_BC is None:
             with self.feedback.kernels(), now.replay:
-                logits_BC = forward.logits(model, batch.encoded)
+                if now.features is None:
+                    logits_BC = forward.logits(model, batch.encoded)
+                else:
+                    assert self.features is not None
+                    logits_BC, captured = capture(model, batch.encoded, self.features.columns)
         begun = time.perf_counter()
         if self.weighting.observes(batch.step):
             self.weighting.look_ahead(model, self._stepping(model, batch, logits_BC.detach()))
@@ -163,8 +179,13 @@ class DistillStep(Step):
         self.timers.targets_s += time.perf_counter() - begun
         losses_B = self.distill_loss.blend(soft_B, hard_B, batch)
         now.hard_B = hard_B.detach()
-        soft, hard = soft_B.detach().sum() / batch.global_rows, hard_B.detach().sum() / batch.global_rows
-        return StepLoss(losses_B.sum() / batch.global_rows, {"soft": soft, "hard": hard})
+        parts = {"soft": soft_B, "hard": hard_B}
+        if now.features is not None:
+            assert self.features is not None
+            parts["features"] = self.features.per_example(captured, now.features, batch)
+            losses_B = parts["features"] if self.features.alone(batch.step) else losses_B + parts["features"]
+        shares = {name: part_B.detach().sum() / batch.global_rows for name, part_B in parts.items()}
+        return StepLoss(losses_B.sum() / batch.global_rows, shares)
 
     def gradient_summed(self, model: PreTrainedModel) -> None:
         """Shows the feedback the gradient of the whole step."""
@@ -209,6 +230,8 @@ class DistillStep(Step):
         """Releases the teachers and the policy."""
         self.targets.close()
         self.weighting.close()
+        if self.features is not None:
+            self.features.close()
 
     def _weigh(self, model: PreTrainedModel, batch: Batch, logits_KBC: torch.Tensor) -> torch.Tensor:
         student_BC = forward.predicted(model, batch.encoded) if self.weighting.needs_student else None
@@ -245,6 +268,15 @@ class DistillStep(Step):
             return self.distill_loss.parts(logits_BC.to(self.dtype), now.targets_KBC, now.weights_BK, batch)
 
         return Stepped(batch, now.hard_B, after)
+
+    def _fetch_features(self, batch: Batch) -> dict[Column, torch.Tensor] | None:
+        """The teacher's columns; None in a step whose loss has no features."""
+        if self.features is None or not self.features.matches(batch.step):
+            return None
+        begun = time.perf_counter()
+        columns = self.features.get(batch)
+        self.timers.wait_s += time.perf_counter() - begun
+        return columns
 
     def _fetch(self, batch: Batch) -> torch.Tensor:
         begun = time.perf_counter()

@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 from raykd.files import write_json
 from raykd.records.run_result import TeacherResult
 from raykd.run.answers import Logits, scores_by_split, teacher_logits
+from raykd.run.arms import student_rows
 from raykd.run.context import RunContext
 from raykd.run.driver import prepare_teachers
+from raykd.run.features import feature_session
 from raykd.run.result import teacher_result
 from raykd.run.targets import compute_targets, rows_of_trials, teacher_session
+from raykd.run.train import initial_student
 from raykd.run.weighting_inputs import compute_weighting_inputs
 from raykd.study import space
 from raykd.teachers.serving.session import TeacherSession, TeacherStatus
@@ -51,6 +54,10 @@ def prepare(context: RunContext) -> Shared:
         targets_s = compute_targets(context, session, wait=True)
         logits = tuple(teacher_logits(served, session) for served in session.served)
         entries = [_entry(context, session, *pair) for pair in zip(session.served, logits, strict=True)]
+    if config.objective.features is not None:
+        start = initial_student(context, context.folder.path / "starts" / "features")
+        with feature_session(context, teachers, start, student_rows(config, context.corpus).ids, wait=True):
+            pass  # those of the study's own configuration are stored then, as far as they fit
     for policy in space.policies(config):
         compute_weighting_inputs(replace(context, config=config.model_copy(update={"weighting": policy})), teachers)
     return _first_account(context, Shared(tuple(teachers), tuple(entries), logits, targets_s, warnings))

@@ -35,6 +35,7 @@ from raykd.models import forward
 from raykd.records.log import MetricsLog
 from raykd.records.run_result import RunResult, TeacherResult
 from raykd.run.context import RunContext
+from raykd.run.features import stored_features
 from raykd.run.folder import RunFolder
 from raykd.run.targets import rows_of_trials, stored_sources
 from raykd.run.train import distill_step, finish_student, initial_student, train_student
@@ -160,7 +161,9 @@ class _Trial:
     def _train(self, start: Path) -> RunResult:
         context, setup = self.context, self.setup
         sources = stored_sources(context, setup.teachers, rows_of_trials(context))
-        step = distill_step(context, sources, compute_weighting_inputs(context, setup.teachers))
+        features, in_loop = stored_features(context, setup.teachers, start)
+        weighting_inputs = compute_weighting_inputs(context, setup.teachers)
+        step = distill_step(context, sources, weighting_inputs, features, features_in_loop=in_loop)
         arm = train_student(context, "student", start, step, report=self._report)
         result = finish_student(
             context, {"student": arm}, setup.entries, [],

@@ -12,20 +12,35 @@ from raykd.data.encoding import Encoder
 from raykd.data.rows import Rows
 from raykd.data.splits import Split
 from raykd.models import forward
+from raykd.models.capture import capture
+from raykd.teachers.features import pack
+from raykd.teachers.serving.values import Values
 from raykd.teachers.teacher_model import TeacherModel
 
 
 class LocalTeacher:
-    """One loaded teacher; answers example ids of any corpus in the cache."""
+    """One loaded teacher; answers example ids of any corpus in the cache.
+
+    `logits` and `forward` are of a teacher whose output is logits or pooled, `answer` of any.
+    """
 
     def __init__(self, teacher: TeacherModel, device: torch.device, dtype: str | None = None) -> None:
         self.teacher, self.device = teacher, device
-        load = models.load if teacher.output == "logits" else models.load_encoder
+        load = models.load_encoder if teacher.output == "pooled" else models.load
         self.model, self.tokenizer = load(teacher.folder, forward.DTYPES[dtype or teacher.dtype])
         models.check_length(self.model, teacher.max_length, f"teacher {teacher.name}")
         self.model.eval().to(device)
         self.columns = list(teacher.columns)
         self._encoders: dict[str, Encoder] = {}
+
+    def answer(self, split: Split, ids: np.ndarray) -> Values:
+        """Its output for these rows, as it travels and is stored."""
+        if self.teacher.output != "features":
+            return self.logits(split, ids)
+        with torch.inference_mode():
+            encoded = self._encoded(split, ids)
+            _, captured = capture(self.model, encoded, self.teacher.features)
+        return pack(captured, self.teacher, encoded["attention_mask"])
 
     def logits(self, split: Split, ids: np.ndarray) -> np.ndarray:
         """Logits [len(ids), C] in the task's column order, in the wire's dtype."""
@@ -34,11 +49,13 @@ class LocalTeacher:
 
     def forward(self, split: Split, ids: np.ndarray) -> torch.Tensor:
         """As `logits`, a tensor on the device, with its graph where gradients are on."""
-        encoded = self.encoder(split).encode(ids)
         answer = forward.logits if self.teacher.output == "logits" else forward.pooled
-        out_BC = answer(self.model, {name: tensor.to(self.device) for name, tensor in encoded.items()})
+        out_BC = answer(self.model, self._encoded(split, ids))
         wire = torch.float64 if self.teacher.wire == "float64" else torch.float32
         return out_BC[:, self.columns].to(wire)
+
+    def _encoded(self, split: Split, ids: np.ndarray) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(self.device) for name, tensor in self.encoder(split).encode(ids).items()}
 
     def encoder(self, split: Split) -> Encoder:
         """Encodes this split's rows for this teacher; every row is tokenised once."""

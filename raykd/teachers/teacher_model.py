@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from raykd.teachers.serving.store import Address
+import numpy as np
+
+from raykd.models.columns import Column
+from raykd.teachers.serving.store import Address, Store
+from raykd.teachers.serving.values import RaggedRows
 
 
 @dataclass(frozen=True)
 class TeacherModel:
-    """A classifier or regressor of the task, ready to serve; or an encoder whose sentence vectors are served.
+    """A classifier or regressor of the task, ready to serve; or a model whose inner outputs are served.
 
     Attributes:
         folder: its checkpoint, on storage that all nodes share.
-        columns: the permutation that puts its logit columns in the task's order; 0, 1, … of a sentence vector.
+        columns: the permutation that puts its logit columns in the task's order; 0, 1, … of a vector that is no
+            logits; empty where answers have no fixed width.
         labels: the task's class names in that order; empty in a regression.
         dtype: of the forward pass: float32, bfloat16 or float64.
         weights: fingerprint of its weights and architecture.
         tokenizer: fingerprint of its tokenizer.
         version: 0 for a frozen teacher; one more after each step of one that learns.
-        output: logits, or pooled: the mean of the last hidden states. Both are stored and served alike.
+        output: logits; pooled: the mean of the last hidden states; or features. All are stored and served alike.
+        features: with output features, what a row's answer holds, one after the other.
     """
 
     name: str
@@ -33,12 +40,18 @@ class TeacherModel:
     tokenizer: str
     parameters: int
     version: int = 0
-    output: Literal["logits", "pooled"] = "logits"
+    output: Literal["logits", "pooled", "features"] = "logits"
+    features: tuple[Column, ...] = ()
 
     @property
     def classes(self) -> int:
         """Columns of an answer: of logits the classes, 1 in a regression; of a sentence vector its width."""
         return len(self.columns)
+
+    @property
+    def ragged(self) -> bool:
+        """Whether a row's answer is as long as the row has tokens."""
+        return not all(column.pooled for column in self.features)
 
     @property
     def identity(self) -> str:
@@ -47,8 +60,18 @@ class TeacherModel:
 
     @property
     def wire(self) -> str:
-        """The dtype in which its logits travel and are stored."""
-        return "float64" if self.dtype == "float64" else "float32"
+        """The dtype in which its answers travel and are stored; of features half precision, they are many."""
+        if self.dtype == "float64":
+            return "float64"
+        return "float16" if self.output == "features" else "float32"
+
+    def store(self, cache: Path, corpus: str) -> Store:
+        """Where its soft targets for a corpus (fingerprint) are stored."""
+        return Store(cache, self.address(corpus), None if self.ragged else self.classes, self.wire)
+
+    def empty_rows(self, rows: int) -> np.ndarray | RaggedRows:
+        """A table for its answers to so many rows, by row number."""
+        return RaggedRows(self.wire) if self.ragged else np.zeros((rows, self.classes), self.wire)
 
     def address(self, corpus: str) -> Address:
         """Under which its soft targets for a corpus (fingerprint) are stored."""
@@ -62,5 +85,5 @@ class TeacherModel:
             columns=self.columns,
             labels=self.labels,
             version=self.version,
-            output=self.output,
+            output=":".join([self.output, *(column.name for column in self.features)]),
         )

@@ -116,8 +116,8 @@ class Step(ABC):
     def __init__(self) -> None:
         self.timers = StepTimers()
 
-    def prefetch(self, batches: list[np.ndarray]) -> None:
-        """These rows of this worker come next, nearest first."""
+    def prefetch(self, step: int, batches: list[np.ndarray]) -> None:
+        """The rows of this worker in this step and the next ones."""
 
     def begin(self, model: PreTrainedModel, step: int, batches: list[Batch]) -> None:
         """Before the first micro-batch of a step."""

@@ -136,7 +136,7 @@ class TrainLoop:
     def _one_step(self, step: int, train_metrics: TrainMetrics) -> None:
         begun = time.perf_counter()
         global_ids = self.schedule.batch(step)
-        self.step_fn.prefetch([self._mine(step + k) for k in range(self._horizon(step))])
+        self.step_fn.prefetch(step, [self._mine(step + k) for k in range(self._horizon(step))])
         batches = [
             self._batch(ids, step, micro, len(global_ids))
             for micro, ids in enumerate(np.array_split(self._mine(step), self.settings.gradient_accumulation))

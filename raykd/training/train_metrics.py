@@ -41,11 +41,11 @@ class TrainMetrics:
             step, epoch: how many optimizer steps, and epochs, are done.
             lr: of the last step.
         """
-        names = ["loss", "hard", "soft"]
+        names = ["loss", "hard", "soft", "features"]
         mine = [float(self.loss[name]) if name in self.loss else 0.0 for name in names]
-        has_soft = float("soft" in self.loss)
-        *sums, soft_somewhere = collective.sum_scalars([*mine, has_soft], device, world)
-        loss, hard, soft = (total / self.steps for total in sums)
+        has = [float(name in self.loss) for name in ("soft", "features")]
+        *sums, soft_somewhere, features_somewhere = collective.sum_scalars([*mine, *has], device, world)
+        loss, hard, soft, features = (total / self.steps for total in sums)
         event = StepEvent(
             step=step,
             epoch=epoch,
@@ -53,6 +53,7 @@ class TrainMetrics:
             loss=loss,
             hard=hard,
             soft=soft if soft_somewhere else None,
+            features=features if features_somewhere else None,
             grad_norm=float(self.norm) if self.norm is not None else 0.0,
             samples_per_s=self.samples / self.seconds,
             wait_share=(self.outcome.timers.wait_s - self.waited_before) / self.seconds,

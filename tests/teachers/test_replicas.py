@@ -70,7 +70,8 @@ def test_a_replica_answers_for_its_teacher(teacher: TeacherModel, corpus: Corpus
     split, ids = corpus.splits["train"], ids_of(corpus)[:5]
     answer = replica.infer(split, ids)
     answer.check(teacher, 0, split.texts)
-    assert answer.logits.shape == (5, teacher.classes)
+    assert isinstance(answer.values, np.ndarray)
+    assert answer.values.shape == (5, teacher.classes)
     assert replica.health() == {"pid": os.getpid(), "rows": 5}
     for other in ((replace(teacher, weights="others"), 0, split.texts), (teacher, 1, split.texts)):
         with pytest.raises(TeacherError, match="it was not used"):

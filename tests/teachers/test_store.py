@@ -22,7 +22,7 @@ def store(cache: Path, address: Address = ADDRESS) -> Store:
 
 
 def rows(table: Any) -> dict[int, list[float]]:
-    return {int(i): logits.tolist() for i, logits in zip(table.ids, table.logits, strict=True)}
+    return {int(i): logits.tolist() for i, logits in zip(table.ids, table.values, strict=True)}
 
 
 EXPECTED = {int(i): row.tolist() for i, row in zip(IDS, LOGITS, strict=True)}
@@ -39,7 +39,7 @@ def test_segments_then_sealed(tmp_path: Path) -> None:
     assert sealed is not None
     assert rows(sealed) == EXPECTED
     assert sealed.ids.tolist() == [1, 3, 5, 9]
-    assert sealed.take(np.array([9, 1])).tolist() == [EXPECTED[9], EXPECTED[1]]
+    assert np.asarray(sealed.take(np.array([9, 1]))).tolist() == [EXPECTED[9], EXPECTED[1]]
     assert sealed.covers(np.array([1, 2, 9, 10, 0])).tolist() == [True, False, True, False, False]
     assert list(one.segments.glob("*.arrow")) == []
 

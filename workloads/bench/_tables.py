@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from raykd.teachers.serving.client import TargetSource
-from raykd.teachers.serving.store import Store
 from raykd.teachers.teacher_model import TeacherModel
 
 from ._sleeper import made_up_logits
@@ -34,6 +33,6 @@ def sealed_source(stage: Stage, name: str) -> TargetSource:
 def table(stage: Stage, model: TeacherModel) -> TargetSource:
     """A sealed table of a model's answers to the training rows."""
     train = stage.subset("train")
-    store = Store(stage.cache, model.address(train.split.texts), model.classes, model.wire)
+    store = model.store(stage.cache, train.split.texts)
     store.seal(train.ids, made_up_logits(train.ids, model.classes))
     return TargetSource(model, train.split, str(stage.cache), "bench", train.ids, service=None)

@@ -38,7 +38,6 @@ from raykd.student.step import DistillStep
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.serving.replica import ActorResources
-from raykd.teachers.serving.store import Store
 from raykd.training.job import StepFactory
 
 from . import _memory
@@ -192,7 +191,7 @@ def _source(stage: Stage) -> TargetSource:
     """The frozen teacher's soft targets, as a finished pass leaves them; the one that learns begins with them."""
     teacher, train = untaught_teacher(stage), stage.subset("train")
     local = LocalTeacher(teacher, stage.worker.device)
-    store = Store(stage.cache, teacher.address(train.split.texts), teacher.classes, teacher.wire)
+    store = teacher.store(stage.cache, train.split.texts)
     store.seal(train.ids, np.concatenate([local.logits(train.split, ids) for ids in np.array_split(train.ids, 16)]))
     return TargetSource(teacher, train.split, str(stage.cache), "bench", train.ids, service=None)
 

@@ -187,8 +187,9 @@ class TrainableEnsemble:
                 continue
             (answer,) = self._wait([refs[k]])
             answer.check(client.source.teacher, self.version, self._split.texts)
-            self.wire_bytes += answer.logits.nbytes + ids.nbytes
-            out.append(answer.logits)
+            self.wire_bytes += answer.values.nbytes + ids.nbytes
+            assert isinstance(answer.values, np.ndarray)
+            out.append(answer.values)
         return np.stack(out)
 
     def _compare(self, served_KBC: np.ndarray, stored_KBC: np.ndarray) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import ray
@@ -18,7 +19,8 @@ from raykd.errors import StoreError, TeacherError
 from raykd.ray_errors import cause_of, last_line
 from raykd.teachers.serving.replica import Answer, Provenance
 from raykd.teachers.serving.service import Reply, TeacherServiceSpec, find
-from raykd.teachers.serving.store import Store, Table
+from raykd.teachers.serving.store import Table
+from raykd.teachers.serving.values import RaggedRows, Values
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
@@ -79,10 +81,10 @@ class TeacherClient:
     def __init__(self, source: TargetSource) -> None:
         self.source = source
         teacher = source.teacher
-        self._store = Store(Path(source.cache), teacher.address(source.split.texts), teacher.classes, teacher.wire)
+        self._store = teacher.store(Path(source.cache), source.split.texts)
         self._table: Table | None = None
         self._known = np.zeros(source.split.rows, bool)
-        self._values = np.empty((0, teacher.classes), teacher.wire)
+        self._values = teacher.empty_rows(0)
         self._asked = np.zeros(source.split.rows, bool)
         self._replies: dict[ray.ObjectRef, np.ndarray] = {}
         self._calls: dict[ray.ObjectRef, np.ndarray] = {}
@@ -90,7 +92,7 @@ class TeacherClient:
         if source.service is None:
             self._open_table()
         else:
-            self._values = np.zeros((source.split.rows, teacher.classes), teacher.wire)
+            self._values = teacher.empty_rows(source.split.rows)
             self._register()
 
     def prefetch(self, batches: Sequence[np.ndarray]) -> None:
@@ -105,7 +107,13 @@ class TeacherClient:
         return len(ids) if self._table is not None else int(self._known[ids].sum())
 
     def get(self, ids: np.ndarray) -> np.ndarray:
-        """Logits [len(ids), C], waiting for them where they are not there yet.
+        """Logits [len(ids), C], waiting for them where they are not there yet; errors as for `get_values`."""
+        values = self.get_values(ids)
+        assert isinstance(values, np.ndarray)
+        return values
+
+    def get_values(self, ids: np.ndarray) -> Values:
+        """What the teacher answers for these rows, waiting for it where it is not there yet.
 
         Raises:
             TeacherError: the teacher cannot answer, answers nothing for long, or answered as another one.
@@ -124,12 +132,25 @@ class TeacherClient:
             if time.monotonic() > deadline:
                 what = f"answered nothing for {PATIENCE_S:.0f} s"
                 raise TeacherError(f"teacher {self.source.teacher.name}", what, "are its resources available?")
-        return self._values[ids] if self._table is None else self._table.take(ids)
+        if self._table is not None:
+            return self._table.take(ids)
+        values = self._values[ids]
+        if self._unstored:
+            # They are asked for again in the next epoch: all of them would fill this process's memory.
+            assert isinstance(self._values, RaggedRows)
+            self._values.drop(ids.tolist())
+            self._known[ids] = self._asked[ids] = False
+        return values
 
     def close(self) -> None:
         """Forgets what is under way."""
         self._replies.clear()
         self._calls.clear()
+
+    @property
+    def _unstored(self) -> bool:
+        """Whether the service stores nothing, so that rows are computed whenever they are asked for."""
+        return self.source.service is not None and self.source.service.keep_bytes is not None
 
     def _open_table(self) -> None:
         table = self._store.sealed()
@@ -181,8 +202,8 @@ class TeacherClient:
         if reply.sealed:
             self._open_table()
             return
-        if reply.logits is not None:
-            self._store_rows(reply.known, reply.logits)
+        if reply.values is not None:
+            self._store_rows(reply.known, reply.values)
         self._asked[reply.deferred] = False
         under_way = np.setdiff1d(ids, np.concatenate([reply.known, reply.deferred]))
         for call in reply.calls.values():
@@ -199,12 +220,14 @@ class TeacherClient:
             self._asked[requested[~self._known[requested]]] = False
             return
         self._check(answer)
-        self._store_rows(answer.ids, answer.logits)
+        self._store_rows(answer.ids, answer.values)
 
-    def _store_rows(self, ids: np.ndarray, logits: np.ndarray) -> None:
-        fresh = ~self._known[ids]
-        self._values[ids[fresh]] = logits[fresh]
-        self._known[ids] = True
+    def _store_rows(self, ids: np.ndarray, values: Values) -> None:
+        fresh, rows = ~self._known[ids], cast(Any, self._values)  # an array takes arrays, ragged rows take ragged ones
+        if self._unstored:
+            fresh &= self._asked[ids]  # rows of other students in the same answer would stay here for good
+        rows[ids[fresh]] = values[fresh]
+        self._known[ids[fresh]] = True
 
     def _check(self, answer: Provenance) -> None:
         teacher = self.source.teacher

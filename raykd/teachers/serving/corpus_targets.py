@@ -15,7 +15,6 @@ import numpy as np
 from raykd.data.rows import Rows
 from raykd.data.splits import Split
 from raykd.teachers.serving.ledger import Ledger
-from raykd.teachers.serving.store import Store
 from raykd.teachers.teacher_model import TeacherModel
 
 SEGMENT_ROWS = 4096
@@ -25,17 +24,21 @@ SEGMENT_SECONDS = 2.0
 class CorpusTargets:
     """Begins with the rows that are on disk. Not thread-safe: its service holds a lock around it.
 
+    Args:
+        keep_bytes: nothing is stored, and so much of the newest answers is remembered; see `Ledger`.
+
     Attributes:
         sealed: the whole table is on disk.
     """
 
-    def __init__(self, teacher: TeacherModel, split: Split, cache: Path) -> None:
+    def __init__(self, teacher: TeacherModel, split: Split, cache: Path, keep_bytes: int | None = None) -> None:
         self.split, self.sealed = split, False
-        self._store = Store(cache, teacher.address(split.texts), teacher.classes, teacher.wire)
+        self._store, self._stores = teacher.store(cache, split.texts), keep_bytes is None
         lengths = Rows.open(split.path, split.fingerprint).lengths
-        self.ledger = Ledger(lengths, np.zeros((len(lengths), teacher.classes), teacher.wire))
-        stored = self._store.load()
-        self.ledger.restore(stored.ids, stored.logits)
+        self.ledger = Ledger(lengths, teacher.empty_rows(len(lengths)), keep_bytes)
+        if self._stores:
+            stored = self._store.load()
+            self.ledger.restore(stored.ids, stored.values)
         self._written = time.monotonic()
 
     @property
@@ -59,6 +62,8 @@ class CorpusTargets:
 
     def store(self) -> None:
         """Seals a whole table, or writes a segment where one is due."""
+        if not self._stores:
+            return
         ledger = self.ledger
         if not self.sealed and ledger.announced.any() and ledger.missing == 0:
             ledger.unwritten()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+
+from raykd.teachers.serving.values import RaggedRows, Values
 
 IN_ORDER = 4
 """Calls that are filled in the announced order after a student has asked; then rows of like length are sought."""
@@ -18,14 +21,18 @@ class Ledger:
 
     Attributes:
         lengths: [N] a row's length in characters; rows of like length are packed together.
-        known: [N] bool; values [N, C] holds the logits where it is true.
+        values: the answers, [N, C] or ragged, of the rows that are known.
+        keep_bytes: the newest answers are kept up to so much, and the others forgotten: their rows are computed again
+            when they are asked for again. Of ragged answers; None: all are kept.
+        known: [N] bool.
         call: [N] the call under way for a row, −1 for none.
         announced: [N] bool, rows that some run will want.
         urgent: rows that a student waits for, nearest first; they go before the announced ones.
     """
 
     lengths: np.ndarray
-    values: np.ndarray
+    values: np.ndarray | RaggedRows
+    keep_bytes: int | None = None
     known: np.ndarray = field(init=False)
     call: np.ndarray = field(init=False)
     announced: np.ndarray = field(init=False)
@@ -45,10 +52,11 @@ class Ledger:
         self._queue: deque[np.ndarray] = deque()
         self._unasked = 0
         self._unwritten: list[np.ndarray] = []
+        self._kept: deque[tuple[np.ndarray, int]] = deque()
 
-    def restore(self, ids: np.ndarray, logits: np.ndarray) -> None:
+    def restore(self, ids: np.ndarray, values: Values) -> None:
         """Takes rows that are on disk already."""
-        self.values[ids] = logits
+        self._put(ids, values)
         self.known[ids] = True
 
     def announce(self, run: str, ids: np.ndarray) -> None:
@@ -64,7 +72,8 @@ class Ledger:
         self._own(run, ids)
         waiting = set(self.urgent)
         self.urgent.extend(int(i) for i in ids if not self.known[i] and self.call[i] < 0 and int(i) not in waiting)
-        self.announced[ids] = True
+        if self.keep_bytes is None:
+            self.announced[ids] = True
         self._unasked = 0
 
     def next_pack(self, tokens: int, max_tokens_row: int) -> np.ndarray | None:
@@ -128,14 +137,17 @@ class Ledger:
         self.call[ids] = call
         self.attempts[ids] += 1
 
-    def finish(self, ids: np.ndarray, logits: np.ndarray) -> None:
+    def finish(self, ids: np.ndarray, values: Values) -> None:
         """A call has answered; a row that was known already keeps its first answer."""
         self.call[ids] = -1
         fresh = ids[~self.known[ids]]
-        self.values[fresh] = logits[~self.known[ids]]
+        self._put(fresh, values[~self.known[ids]])
         self.known[fresh] = True
         self.attempts[fresh] = 0
-        self._unwritten.append(fresh)
+        if self.keep_bytes is None:
+            self._unwritten.append(fresh)
+        else:
+            self._forget(fresh, self.keep_bytes)
         owners, counts = np.unique(self.owner[fresh], return_counts=True)
         for owner, count in zip(owners, counts, strict=True):
             run = self._runs[owner] if owner >= 0 else ""
@@ -161,6 +173,19 @@ class Ledger:
     def missing(self) -> int:
         """Announced rows that are not known."""
         return int((self.announced & ~self.known).sum())
+
+    def _put(self, ids: np.ndarray, values: Values) -> None:
+        rows: Any = self.values  # an array takes arrays, ragged rows take ragged ones
+        rows[ids] = values
+
+    def _forget(self, newest: np.ndarray, most: int) -> None:
+        """Drops the oldest answers while all take more than `most` bytes; never the newest."""
+        assert isinstance(self.values, RaggedRows)
+        self._kept.append((newest, self.values.nbytes(newest)))
+        while len(self._kept) > 1 and sum(size for _, size in self._kept) > most:
+            oldest, _ = self._kept.popleft()
+            self.known[oldest] = False
+            self.values.drop(oldest.tolist())
 
     def _own(self, run: str, ids: np.ndarray) -> None:
         if run not in self._runs:

@@ -14,6 +14,7 @@ import ray
 
 from raykd.data.splits import Split
 from raykd.errors import TeacherError
+from raykd.teachers.serving.values import Values, finite_rows
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
@@ -52,16 +53,16 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Answer(Provenance):
-    """A replica's logits.
+    """A replica's answer.
 
     Attributes:
-        ids: [B] int64, the rows in the order of `logits`.
-        logits: [B, C] in the task's column order, in `TeacherModel.wire`'s dtype.
+        ids: [B] int64, the rows in the order of `values`.
+        values: logits [B, C] in the task's column order, or features; in `TeacherModel.wire`'s dtype.
         seconds: that the replica took.
     """
 
     ids: np.ndarray
-    logits: np.ndarray
+    values: Values
     seconds: float
 
 
@@ -151,13 +152,14 @@ class ModelReplica:
 
         begun = time.perf_counter()
         torch.set_num_threads(self.threads)
-        logits = self.model.logits(split, ids)
-        if not np.isfinite(logits).all():
-            row = int(ids[~np.isfinite(logits).all(axis=1)][0])
-            raise TeacherError(f"teacher {self.teacher.name}", f"its logits for row {row} are not finite")
+        values = self.model.answer(split, ids)
+        finite = finite_rows(values)
+        if not finite.all():
+            what = f"its {self.teacher.output} for row {int(ids[~finite][0])} are not finite"
+            raise TeacherError(f"teacher {self.teacher.name}", what)
         self.rows += len(ids)
         teacher = self.teacher
-        return Answer(teacher.identity, teacher.version, split.texts, ids, logits, time.perf_counter() - begun)
+        return Answer(teacher.identity, teacher.version, split.texts, ids, values, time.perf_counter() - begun)
 
     @in_health_group
     def health(self) -> dict[str, int]:

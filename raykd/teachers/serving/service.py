@@ -28,6 +28,7 @@ from raykd.ray_errors import NAMESPACE, last_line
 from raykd.teachers.serving.corpus_targets import CorpusTargets
 from raykd.teachers.serving.replica import ActorResources, ModelReplica, Provenance, Replica
 from raykd.teachers.serving.replica_pool import ReplicaPool
+from raykd.teachers.serving.values import Values
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class TeacherServiceSpec:
         batch_tokens: tokens of one call.
         lease_s: a detached service ends so long after its last user; None: it lives and dies with its driver.
         replica: the actors' class: runs the checkpoint, sleeps for a bench, or asks a server.
+        keep_bytes: nothing is stored: rows are computed whenever they are asked for, and the newest answers are kept up
+            to so much, since several students or micro-batches may ask for them at about the same time. Of features.
     """
 
     teacher: TeacherModel
@@ -55,11 +58,12 @@ class TeacherServiceSpec:
     batch_tokens: int
     lease_s: float | None = None
     replica: type[Replica] = ModelReplica
+    keep_bytes: int | None = None
 
     @property
     def name(self) -> str:
         """The actor's name: whoever wants the same teacher finds the same service."""
-        return f"teacher-{self.teacher.identity[:24]}"
+        return f"teacher-{self.teacher.identity[:24]}{'' if self.keep_bytes is None else '-unstored'}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Reply(Provenance):
     Attributes:
         registered: False after a restart: the client registers its corpus and announces again.
         sealed: the whole table is on disk.
-        known: ids whose logits [len(known), C] are here.
+        known: ids whose `values` are here.
         calls: calls under way for the others, by number.
         deferred: rows that no replica has room for yet: ask again.
     """
@@ -77,7 +81,7 @@ class Reply(Provenance):
     registered: bool = True
     sealed: bool = False
     known: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    logits: np.ndarray | None = None
+    values: Values | None = None
     calls: dict[int, ray.ObjectRef] = field(default_factory=dict)
     deferred: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
@@ -108,7 +112,8 @@ class TeacherService:
         with self._lock:
             self._renew(run)
             if split.texts not in self._corpora:
-                self._corpora[split.texts] = CorpusTargets(self.spec.teacher, split, Path(self.spec.cache))
+                spec = self.spec
+                self._corpora[split.texts] = CorpusTargets(spec.teacher, split, Path(spec.cache), spec.keep_bytes)
             return self._corpora[split.texts].sealed
 
     def announce(self, corpus: str, run: str, ids: np.ndarray) -> None:
@@ -142,7 +147,7 @@ class TeacherService:
             under_way = ledger.call[ids]
             calls = {int(call): self._pool.ref(int(call)) for call in np.unique(under_way[under_way >= 0])}
             deferred = ids[~ledger.known[ids] & (under_way < 0)]
-            return Reply(*stamp, known=known, logits=ledger.values[known], calls=calls, deferred=deferred)
+            return Reply(*stamp, known=known, values=ledger.values[known], calls=calls, deferred=deferred)
 
     def progress(self, run: str) -> dict[str, Any]:
         """Counters for the display and the result; also renews the run's lease.
@@ -234,7 +239,7 @@ class TeacherService:
         with self._lock:
             entry, ids = self._calls.pop(call)
             self._pool.done(call)
-            entry.ledger.finish(ids, answer.logits)
+            entry.ledger.finish(ids, answer.values)
             self._forwards += len(ids)
             self._answers += 1
             self._seconds += answer.seconds
@@ -297,4 +302,5 @@ def connect(spec: TeacherServiceSpec) -> ActorHandle:
         lifetime=None if spec.lease_s is None else "detached",
         num_cpus=0,
         max_restarts=-1,
+        scheduling_strategy="DEFAULT",  # never inside the placement group of a worker that starts it
     ).remote(spec)

@@ -19,6 +19,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from raykd.files import draft_in, sha256, write_json
+from raykd.teachers.serving.values import Ragged, Values, concatenate
 
 log = logging.getLogger(__name__)
 FORMAT = 2
@@ -53,11 +54,11 @@ class Table:
 
     Attributes:
         ids: [N] int64, ascending.
-        logits: [N, C].
+        values: [N, C] logits, or what else the teacher answers.
     """
 
     ids: np.ndarray
-    logits: np.ndarray
+    values: Values
 
     def covers(self, ids: np.ndarray) -> np.ndarray:
         """Which of the ids are there, [len(ids)] bool."""
@@ -66,15 +67,19 @@ class Table:
         places = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         return self.ids[places] == ids
 
-    def take(self, ids: np.ndarray) -> np.ndarray:
-        """Logits [len(ids), C] of ids that are all there."""
-        return self.logits[np.searchsorted(self.ids, ids)]
+    def take(self, ids: np.ndarray) -> Values:
+        """The values of ids that are all there."""
+        return self.values[np.searchsorted(self.ids, ids)]
 
 
 class Store:
-    """One teacher's soft targets for one corpus."""
+    """One teacher's soft targets for one corpus.
 
-    def __init__(self, cache: Path, address: Address, classes: int, dtype: str) -> None:
+    Args:
+        classes: columns of a row; None where rows are of different lengths.
+    """
+
+    def __init__(self, cache: Path, address: Address, classes: int | None, dtype: str) -> None:
         self.address, self.classes, self.dtype = address, classes, np.dtype(dtype)
         self.folder = cache / "targets" / address.digest
         self.segments = self.folder / "segments"
@@ -100,19 +105,19 @@ class Store:
                 log.warning("segment %s is damaged, its rows will be computed again", path.name)
                 path.unlink(missing_ok=True)
         if not parts:
-            return Table(np.empty(0, np.int64), np.empty((0, self.classes), self.dtype))
+            return Table(np.empty(0, np.int64), self._none())
         ids = np.concatenate([part.ids for part in parts])
         first_ids, places = np.unique(ids, return_index=True)
-        return Table(first_ids, np.concatenate([part.logits for part in parts])[places])
+        return Table(first_ids, concatenate([part.values for part in parts])[places])
 
-    def append(self, ids: np.ndarray, logits: np.ndarray) -> None:
+    def append(self, ids: np.ndarray, values: Values) -> None:
         """Writes finished rows as one more segment."""
         self.segments.mkdir(parents=True, exist_ok=True)
         with draft_in(self.segments) as draft:
-            self._write(draft, ids, logits)
+            self._write(draft, ids, values)
             draft.rename(self.segments / f"{uuid.uuid4().hex[:12]}-{sha256(draft)[:32]}.arrow")
 
-    def seal(self, ids: np.ndarray, logits: np.ndarray) -> Path:
+    def seal(self, ids: np.ndarray, values: Values) -> Path:
         """Writes all rows, and those that are on disk already, as the sealed table, and drops the segments.
 
         What is on disk is kept, another writer's rows too: the first answer recorded for a row is everybody's.
@@ -122,9 +127,9 @@ class Store:
             kept = list(self.segments.glob("*.arrow"))
             stored = self.load()
             ids, places = np.unique(np.concatenate([stored.ids, ids]), return_index=True)
-            logits = np.concatenate([stored.logits, logits])[places]
+            values = concatenate([stored.values, values])[places]
             with draft_in(self.folder) as draft:
-                self._write(draft, ids, logits)
+                self._write(draft, ids, values)
                 digest = sha256(draft)
                 path = self.folder / f"sealed-{digest[:16]}.arrow"
                 draft.rename(path)
@@ -137,9 +142,20 @@ class Store:
                 segment.unlink(missing_ok=True)
         return path
 
-    def _write(self, path: Path, ids: np.ndarray, logits: np.ndarray) -> None:
-        flat = pa.array(np.ascontiguousarray(logits, self.dtype).reshape(-1))
-        table = pa.table({"id": ids.astype(np.int64), "logits": pa.FixedSizeListArray.from_arrays(flat, self.classes)})
+    def _none(self) -> Values:
+        if self.classes is None:
+            return Ragged.of([], self.dtype)
+        return np.empty((0, self.classes), self.dtype)
+
+    def _column(self, values: Values) -> pa.Array:
+        if isinstance(values, Ragged):
+            ends = np.concatenate([[0], np.cumsum(values.sizes)])
+            return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.array(values.flat))
+        flat = pa.array(np.ascontiguousarray(values, self.dtype).reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, self.classes)
+
+    def _write(self, path: Path, ids: np.ndarray, values: Values) -> None:
+        table = pa.table({"id": ids.astype(np.int64), "logits": self._column(values)})
         with path.open("wb") as file:
             with pa.ipc.new_file(file, table.schema) as writer:
                 # One chunk, so that the reader sees one contiguous array without a copy.
@@ -150,8 +166,14 @@ class Store:
     def _read(self, path: Path, mapped: bool) -> Table:
         source = pa.memory_map(str(path)) if mapped else pa.OSFile(str(path))
         batch = pa.ipc.open_file(source).read_all().combine_chunks()
-        flat = batch["logits"].chunk(0).flatten() if batch.num_rows else pa.array([], pa.from_numpy_dtype(self.dtype))
-        return Table(batch["id"].to_numpy(), flat.to_numpy(zero_copy_only=True).reshape(-1, self.classes))
+        ids = batch["id"].to_numpy()
+        if not batch.num_rows:
+            return Table(ids, self._none())
+        column = batch["logits"].chunk(0)
+        flat = column.flatten().to_numpy(zero_copy_only=True)
+        if self.classes is None:
+            return Table(ids, Ragged(flat, np.diff(column.offsets.to_numpy())))
+        return Table(ids, flat.reshape(-1, self.classes))
 
     def _manifest(self) -> dict[str, object] | None:
         try:
