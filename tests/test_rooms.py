@@ -39,7 +39,7 @@ SUB_ROOMS = (
     "data/load",
     "data/generated",
 )
-LARGEST_SHARE, STUDENT_LINES = 0.14, 450
+LARGEST_SHARE, STUDENT_LINES = 0.14, 650
 WITHOUT_RAY = (
     "config", "records", "data", "objective", "models", "compare", "weighting/rules.py", "feedback/cotangent.py",
 )  # fmt: skip
@@ -146,7 +146,7 @@ def test_no_room_outgrows_the_others() -> None:
     assert {name: size for name, size in sizes.items() if size > limit} == {}
 
 
-def test_the_student_is_a_step_and_its_factory() -> None:
+def test_the_student_is_a_step_with_its_features_and_its_factory() -> None:
     assert sum(lines(path) for path in (ROOT / "student").glob("**/*.py")) < STUDENT_LINES
 
 
