@@ -72,6 +72,13 @@ class DataConfig(Section):
     label: str = Field("label", description="column of the label")
     domain: str | None = Field(None, description="column of the domain; default: domain where it is there")
     domains: list[str] | None = Field(None, description="keep only the rows of these domains")
+    target_domain: str | None = Field(
+        None,
+        min_length=1,
+        description="all rows of the student and its scores are of this domain, the budget too; teachers that are"
+        " fine-tuned learn from the labels of the other domains as well",
+        examples=["books"],
+    )
     group: str | None = Field(
         None,
         description="column whose equal rows stay on one side of every holdout; `contained`: texts that stand inside"
@@ -111,13 +118,21 @@ class DataConfig(Section):
         if self.test_from_train and self.test is not None:
             raise ValueError("test_from_train: there is a test split already: give one of them")
         extra = self.unlabeled
-        if extra is not None and extra.is_rest and self.max_train_rows is None and self.fraction == 1:
+        if extra is not None and extra.is_rest and not self._leaves_rows:
             raise ValueError("unlabeled: rest is what max_train_rows or fraction leave: set one of them")
         if extra is not None and extra.source is None and extra.split == self.train:
             raise ValueError(f"unlabeled: {extra.split} has the rows with labels; `rest` are those beyond the budget")
+        if self.target_domain is not None and self.domains is not None:
+            raise ValueError("target_domain: domains filters the rows of the teachers too: set one of the two")
         if self.train is None:
             self._check_without_train()
         return self
+
+    @property
+    def _leaves_rows(self) -> bool:
+        """Whether the budget, or a target domain beside others that are wanted, leaves rows for `rest`."""
+        others = self.target_domain is not None and self.unlabeled is not None and self.unlabeled.domains is not None
+        return others or self.max_train_rows is not None or self.fraction < 1
 
     def _check_without_train(self) -> None:
         """Refuses what divides rows with labels where there are none to train on."""
@@ -134,6 +149,13 @@ class DataConfig(Section):
         ):
             if is_set:
                 raise ValueError(f"{key}: divides rows with labels, and train is null: leave it out")
+
+    @property
+    def student_domains(self) -> tuple[list[str] | None, str]:
+        """The domains that the student's rows are of, None for all, and the key that names them."""
+        if self.target_domain is not None:
+            return [self.target_domain], "data.target_domain"
+        return self.domains, "data.domains"
 
     @property
     def group_column(self) -> str | None:

@@ -17,7 +17,7 @@ from raykd.config.objective import AnyObjective, KLConfig
 from raykd.config.search import PBTConfig
 from raykd.config.study import StudyConfig
 from raykd.config.task import TaskConfig
-from raykd.config.teachers import AnyTeacher, FinetunedTeacherConfig
+from raykd.config.teachers import AnyTeacher, FinetunedTeacherConfig, check_target
 from raykd.config.trackers import TrackersConfig
 from raykd.config.training import TrainConfig
 from raykd.config.weighting import (
@@ -87,6 +87,7 @@ class RunConfig(Section):
         names = self.teacher_names
         if len(set(names)) < len(names):
             raise ValueError(f"teachers: two have the same name among {', '.join(names)}")
+        check_target(zip(names, self.teachers, strict=True), self.data.target_domain)
         self._check_baselines()
         self._check_weighting()
         self._check_feedback()

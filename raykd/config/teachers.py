@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -10,6 +11,9 @@ from raykd.config.base import Mark, Name
 from raykd.config.choice import Choice, OneOf
 from raykd.config.model import ModelConfig
 from raykd.config.training import FinetuneConfig, Precision
+
+TARGET = "target"
+"""Stands for data.target_domain among the domains of a teacher, so that one file serves every domain."""
 
 
 class TeacherConfig(Choice):
@@ -78,8 +82,36 @@ class FinetunedTeacherConfig(TeacherConfig):
     prepare: Literal["finetune"] = "finetune"
     finetune: FinetuneConfig = Field(FinetuneConfig(), description="how it is trained")
     domains: list[str] | None = Field(
-        None, description="a specialist: fine-tuned on the rows of these domains alone", examples=[["books"]]
+        None,
+        description="a specialist: fine-tuned on the rows of these domains alone; `target` is data.target_domain",
+        examples=[["books"], [TARGET]],
     )
+    leave_out: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="fine-tuned on the rows of all domains but these; `target` is data.target_domain",
+        examples=[[TARGET]],
+    )
+
+    @model_validator(mode="after")
+    def _one_filter(self) -> FinetunedTeacherConfig:
+        if self.domains is not None and self.leave_out is not None:
+            raise ValueError("leave_out: domains names all that it learns from: set one of the two")
+        return self
+
+    @property
+    def names_target(self) -> bool:
+        """Whether its domains are those of data.target_domain, or all but that."""
+        return TARGET in (self.domains or []) + (self.leave_out or [])
+
+
+def check_target(teachers: Iterable[tuple[str, TeacherConfig]], target_domain: str | None) -> None:
+    """Refuses teachers, given with their names, whose domains are those of a target domain where none is set."""
+    for name, teacher in teachers:
+        if target_domain is None and isinstance(teacher, FinetunedTeacherConfig) and teacher.names_target:
+            key = "domains" if teacher.domains is not None else "leave_out"
+            what = f"{TARGET} is data.target_domain, which is not set"
+            raise ValueError(f"teachers: {key} of {name}: {what}: set it, or name a domain")
 
 
 AnyTeacher = Annotated[TeacherConfig, OneOf()]

@@ -37,9 +37,14 @@ class Corpus:
         source: signal → the split that its ids index.
         labels: class names, or None for a regression.
         named: False when the names are generic, since neither the configuration nor the data has any.
-        overlap: rows of the validation that are in train as well (text and pair); they are kept.
-        teachable: ids of all rows with labels that are not held out, nor of a group that is, whatever the budget; the
-            split `loaded` has their labels, or `train` where that is not there.
+        target: data.target_domain, the domain that all signals of `ids` are of; None where it is not set.
+        overlap: rows of the validation that are in train as well (text and pair), with a target domain also among the
+            rows of its teachers; they are kept.
+        teachable: ids of all rows with labels that are not held out, nor of a group that is, whatever the budget; of a
+            target domain those of the budget alone. The split `loaded` has their labels, or `train` where that is not
+            there.
+        teacher_validation: ids of the validation's rows that choose the checkpoint of a teacher: with a target domain
+            those of all domains.
         dropped: rows without labels that are not used, since their text or their group is held out.
         groups: of the training file's rows by data.group; None where it is not set.
         inside: held-out signal → how many of its rows stand inside a row that is learnt from; empty where that was not
@@ -52,8 +57,10 @@ class Corpus:
     source: dict[str, str]
     labels: list[str] | None
     named: bool
+    target: str | None
     overlap: int
     teachable: np.ndarray
+    teacher_validation: np.ndarray
     dropped: int
     groups: Groups | None
     inside: dict[str, int]
@@ -63,6 +70,12 @@ class Corpus:
         """Opens the split that feeds this signal."""
         split = self.splits[self.source[signal]]
         return Rows.open(split.path, split.fingerprint)
+
+    @property
+    def teacher_train(self) -> np.ndarray:
+        """Ids of the rows that a teacher without a budget of its own is fine-tuned on: the student's, and with a target
+        domain all labelled rows of the other domains that are not held out."""
+        return self.ids["train"] if self.target is None else self.teachable
 
 
 def load(data: DataConfig, task: TaskConfig, cache: Path) -> Corpus:
@@ -83,19 +96,20 @@ def load(data: DataConfig, task: TaskConfig, cache: Path) -> Corpus:
     parts = divide(together, scored, {name: source.where for name, source in read.items()}, data)
     ids, kept_labels = parts.ids, together.rows.labels(parts.ids["train"])
     if data.train is not None:
-        _learnable(kept_labels, first, classes)
+        _learnable(kept_labels, first, classes, data.student_domains[1])
     splits = {"train": write_split("train", together.without_labels(ids.get("unlabeled")), cache)}
     if data.unlabeled is not None and data.unlabeled.is_rest:
         splits["loaded"] = write_split("loaded", together.table, cache)
     splits |= {name: write_split(name, table, cache) for name, table in scored.items()}
     origin = {signal: signal if signal in splits else "train" for signal in ids}
     opened = {name: Rows.open(split.path, split.fingerprint) for name, split in splits.items()}
-    overlap = _overlap(ids, {signal: opened[name] for signal, name in origin.items()})
+    overlap = _overlap(ids | {"train": parts.teacher_train}, {signal: opened[name] for signal, name in origin.items()})
     warnings = _warnings(kept_labels, classes, overlap, parts, data)
     names, named = (classes.names, classes.named) if classes else (None, False)
     return Corpus(
-        splits, ids, origin, names, named, overlap, parts.teachable, parts.dropped, parts.groups, parts.inside, warnings
-    )
+        splits, ids, origin, names, named, data.target_domain, overlap, parts.teachable, parts.teacher_validation,
+        parts.dropped, parts.groups, parts.inside, warnings,
+    )  # fmt: skip
 
 
 def _checked(source: RawSplit, classes: labels.Classes | None, labeled: bool) -> pa.Table:
@@ -122,13 +136,13 @@ def _alike(sources: dict[str, RawSplit]) -> None:
             raise DataError(sources[without].where, what, "set data.text_pair to a column that both have")
 
 
-def _learnable(kept: np.ndarray, train: RawSplit, classes: labels.Classes | None) -> None:
-    """Refuses training rows that all have one label."""
+def _learnable(kept: np.ndarray, train: RawSplit, classes: labels.Classes | None, key: str) -> None:
+    """Refuses training rows that all have one label; `key` filters them by domain."""
     if len(np.unique(kept)) > 1:
         return
     label = f"label {kept[0]:g}" if classes is None else f"class {kept[0]} ({classes.names[int(kept[0])]})"
     what = f"all {len(kept)} rows kept for training have {label}"
-    mend = "nothing can be learnt: see data.domains, data.max_train_rows and the file"
+    mend = f"nothing can be learnt: see {key}, data.max_train_rows and the file"
     raise DataError(train.place("label"), what, mend)
 
 

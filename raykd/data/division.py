@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from raykd.config import DataConfig
 from raykd.data.containment import Containment, containment
 from raykd.data.groups import Groups, by_column, by_containment
-from raykd.data.holdout import draw_budget, holdout, in_domains
+from raykd.data.holdout import holdout, in_domains
+from raykd.data.labeled import LabeledRows, labeled_rows
 from raykd.data.pool import Pool, in_memory
 from raykd.errors import DataError
 
@@ -28,7 +29,9 @@ class Division:
 
     Attributes:
         ids: signal → the ids that feed it, see `Corpus`.
-        teachable: ids of all rows with labels that are not held out and of no group that is.
+        teachable: ids of all rows with labels that are not held out and of no group that is, see `Corpus`.
+        teacher_train: ids of those that a teacher without a budget of its own learns from.
+        teacher_validation: ids of the validation's rows that its checkpoint is chosen by.
         dropped: rows without labels that are not used.
         groups: of the training file's rows, where data.group is set.
         inside: held-out signal → how many of its rows stand inside a row that is learnt from; empty if not looked for.
@@ -36,6 +39,8 @@ class Division:
 
     ids: dict[str, np.ndarray]
     teachable: np.ndarray
+    teacher_train: np.ndarray
+    teacher_validation: np.ndarray
     dropped: int = 0
     groups: Groups | None = None
     inside: dict[str, int] = field(default_factory=dict)
@@ -51,44 +56,56 @@ def divide(together: Pool, scored: dict[str, pa.Table], places: Mapping[str, str
     Raises:
         DataError: a domain is unknown, or a part would be empty.
     """
-    rows = together.rows
-    labeled = budget = rest = np.empty(0, np.int64)
-    if data.train is not None:
-        labeled = in_domains(rows, together.ids["train"], data.domains, places["train"])
-        budget, rest = draw_budget(rows, labeled, data, places["train"])
-    others = _without_labels(together, rest, places, data)
+    rows, labeled = together.rows, labeled_rows(together, places, data)
+    others = _without_labels(together, labeled, places, data)
     found, groups = _look(together, scored, data), None
     if data.group is not None:
         groups = _groups(together, found, labeled, others, data)
-    ids = {"train": budget}
+    ids = {"train": labeled.budget}
     if data.train is not None:
-        ids = holdout(rows, budget, data, places["train"], groups)
+        ids = holdout(rows, labeled.budget, data, places["train"], groups)
     drawn = _together([part for name, part in ids.items() if name != "train"])
     ids |= _of_files(together, scored, places, data)
-    parts = {name: ids[name] for name in HELD_OUT if name in ids}
-    teachable = np.setdiff1d(labeled, _together([part for name, part in parts.items() if name not in scored]))
+    teachable = np.setdiff1d(labeled.teachable, drawn)
     if groups is not None:
         teachable = np.setdiff1d(teachable, groups.beside(teachable, drawn))
-    if data.unlabeled is None:
-        return Division(ids, teachable, 0, groups, _inside(found, ids, together, scored))
-    texts = [(in_memory(scored[name]) if name in scored else rows).sentences(part) for name, part in parts.items()]
-    excluded = pc.is_in(rows.sentences(others), value_set=pa.concat_arrays(texts)).to_numpy(zero_copy_only=False)
-    if groups is not None:
-        excluded = excluded | np.isin(others, groups.beside(others, drawn))
-    if excluded.all():
-        mend = "their texts are all in splits that are held out: see data.unlabeled"
-        raise DataError(places[_source_of(data)], "no row without a label is left", mend)
-    ids["unlabeled"] = _some(others[~excluded], data.unlabeled.max_rows, data.seed)
-    return Division(ids, teachable, int(excluded.sum()), groups, _inside(found, ids, together, scored))
+    teacher_train, teacher_validation = ids["train"], ids["validation"]
+    if data.target_domain is not None:
+        teacher_train = teachable
+        if "validation" in scored:
+            teacher_validation = np.arange(scored["validation"].num_rows, dtype=np.int64)
+    dropped = 0
+    if data.unlabeled is not None:
+        beside = groups.beside(others, drawn) if groups is not None else others[:0]
+        kept = _not_held_out(others, beside, ids, together, scored)
+        if not len(kept):
+            mend = "their texts are all in splits that are held out: see data.unlabeled"
+            raise DataError(places[_source_of(data)], "no row without a label is left", mend)
+        dropped, ids["unlabeled"] = len(others) - len(kept), _some(kept, data.unlabeled.max_rows, data.seed)
+    inside = _inside(found, ids | {"train": teacher_train}, together, scored)
+    return Division(ids, teachable, teacher_train, teacher_validation, dropped, groups, inside)
+
+
+def _not_held_out(
+    others: np.ndarray, beside: np.ndarray, ids: dict[str, np.ndarray], together: Pool, scored: dict[str, pa.Table]
+) -> np.ndarray:
+    """The rows without labels whose texts no held-out part has, nor a group (`beside`) that is held out."""
+    parts = {name: ids[name] for name in HELD_OUT if name in ids}
+    texts = [
+        (in_memory(scored[name]) if name in scored else together.rows).sentences(part) for name, part in parts.items()
+    ]
+    repeated = pc.is_in(together.rows.sentences(others), value_set=pa.concat_arrays(texts))
+    return np.setdiff1d(others[~repeated.to_numpy(zero_copy_only=False)], beside)
 
 
 def _of_files(
     together: Pool, scored: dict[str, pa.Table], places: Mapping[str, str], data: DataConfig
 ) -> dict[str, np.ndarray]:
-    """Signal → ids of what has a split or file of its own, by domain."""
+    """Signal → ids of what has a split or file of its own, of the student's domains."""
+    domains, key = data.student_domains
     of_file = {name: (in_memory(table), np.arange(table.num_rows, dtype=np.int64)) for name, table in scored.items()}
     of_file |= {name: (together.rows, together.ids[name]) for name in ("quiz", "reward") if name in together.ids}
-    return {name: in_domains(own, every, data.domains, places[name]) for name, (own, every) in of_file.items()}
+    return {name: in_domains(own, every, domains, places[name], key) for name, (own, every) in of_file.items()}
 
 
 def _together(parts: list[np.ndarray]) -> np.ndarray:
@@ -101,13 +118,18 @@ def _source_of(data: DataConfig) -> str:
     return "train" if data.unlabeled is not None and data.unlabeled.is_rest else "unlabeled"
 
 
-def _without_labels(together: Pool, rest: np.ndarray, places: Mapping[str, str], data: DataConfig) -> np.ndarray:
-    """The rows without labels, whatever is held out."""
-    if data.unlabeled is None:
+def _without_labels(together: Pool, labeled: LabeledRows, places: Mapping[str, str], data: DataConfig) -> np.ndarray:
+    """The rows without labels, whatever is held out: of the target domain where no other is named for them."""
+    extra = data.unlabeled
+    if extra is None:
         return np.empty(0, np.int64)
-    pooled = rest if data.unlabeled.is_rest else together.ids["unlabeled"]
-    where = places[_source_of(data)]
-    return in_domains(together.rows, pooled, data.unlabeled.domains, where, "data.unlabeled.domains")
+    if extra.is_rest and extra.domains is None:
+        return labeled.rest
+    pooled = np.union1d(labeled.rest, labeled.elsewhere) if extra.is_rest else together.ids["unlabeled"]
+    domains, key = extra.domains, "data.unlabeled.domains"
+    if domains is None and data.target_domain is not None:
+        domains, key = data.student_domains
+    return in_domains(together.rows, pooled, domains, places[_source_of(data)], key)
 
 
 def _some(ids: np.ndarray, most: int | None, seed: int) -> np.ndarray:
@@ -133,15 +155,15 @@ def _look(together: Pool, scored: dict[str, pa.Table], data: DataConfig) -> Cont
 
 
 def _groups(
-    together: Pool, found: Containment | None, labeled: np.ndarray, others: np.ndarray, data: DataConfig
+    together: Pool, found: Containment | None, labeled: LabeledRows, others: np.ndarray, data: DataConfig
 ) -> Groups:
     """The groups of the training file's rows; `others`: ids of those without labels."""
     if together.groups is not None:
-        return by_column(str(data.group), together.groups, labeled)
+        return by_column(str(data.group), together.groups, labeled.own)
     assert found is not None
     among = np.zeros(len(found.number), dtype=bool)
-    among[labeled] = among[others] = True
-    return by_containment(found, among, len(together.rows), labeled)
+    among[labeled.own] = among[labeled.elsewhere] = among[others] = True
+    return by_containment(found, among, len(together.rows), labeled.own)
 
 
 def _inside(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import zlib
 from collections.abc import Iterator
 
@@ -26,14 +27,35 @@ def in_domains(
     """
     if wanted is None:
         return ids
+    domains = _domains(rows, ids, where, key)
+    known = sorted(set(domains.tolist()))
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise DataError(where, f"no row of the domain {name!r}", f"{hint}its domains are {', '.join(known)}")
+    return ids[np.isin(domains, wanted)]
+
+
+def out_of_domains(rows: Rows, ids: np.ndarray, unwanted: list[str], where: str, key: str) -> np.ndarray:
+    """Those of the ids whose rows are of none of these domains.
+
+    Raises:
+        DataError: there is no domain column, or nothing is left.
+    """
+    left = ids[~np.isin(_domains(rows, ids, where, key), unwanted)]
+    if not len(left):
+        what = f"{key}: no row is left without the domain {', '.join(unwanted)}"
+        raise DataError(where, what, "leave fewer domains out, or give rows of others")
+    return left
+
+
+def _domains(rows: Rows, ids: np.ndarray, where: str, key: str) -> np.ndarray:
+    """The domain of each id, strings [ids]."""
     domains = rows.domains(ids)
     if domains is None:
         raise DataError(where, f"{key} is set, but there is no domain column", "name it as data.domain")
-    known = sorted(set(domains))
-    for name in wanted:
-        if name not in known:
-            raise DataError(where, f"no row of the domain {name!r}", f"its domains are {', '.join(known)}")
-    return ids[np.isin(np.array(domains), wanted)]
+    return np.array(domains, dtype=str)
 
 
 def draw_budget(rows: Rows, ids: np.ndarray, config: DataConfig, where: str) -> tuple[np.ndarray, np.ndarray]:

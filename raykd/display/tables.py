@@ -73,7 +73,8 @@ def plan_table(plan: dict[str, Any]) -> Table:
     for teacher in plan["teachers"]:
         name = f"teacher {teacher['name']}"
         if teacher["prepare"] == "finetune":
-            table.add_row(Text(f"{name}, fine-tuned"), *_training_cells(teacher))
+            learnt = f"{name}, fine-tuned on {teacher['train_rows']:,} rows"
+            table.add_row(Text(learnt), *_training_cells(teacher))
             teacher = {**teacher, "parameters": None, "memory_mb": None}
         replicas, resources = plural(teacher["replicas"], "replica"), _resources(teacher["resources"])
         cells = (count(teacher.get("parameters")), "-", replicas, resources, _memory(teacher.get("memory_mb")))
@@ -88,7 +89,8 @@ def plan_table(plan: dict[str, Any]) -> Table:
             table.add_row(*_tuned_row(name, baseline["teachers"]))
         table.add_row(Text(f"baseline {name}"), *_training_cells(baseline))
     rows = ", ".join(f"{name} {number:,}" for name, number in plan["rows"].items())
-    caption = Text(f"Rows: {rows}.", "dim")
+    domain = f" of the domain {plan['target_domain']}" if plan.get("target_domain") else ""
+    caption = Text(f"Rows{domain}: {rows}.", "dim")
     if plan.get("groups"):
         caption.append(f"\n{groups_kept(GroupResult(**plan['groups']))}", "dim")
     if plan.get("study"):

@@ -214,3 +214,8 @@ def groups_kept(groups: GroupResult) -> str:
     inside = ", ".join(f"{rows:,} of {name}" for name, rows in groups.inside.items())
     counted = f" Held-out rows that stand inside a row that is learnt from: {inside}." if inside else ""
     return f"{plural(groups.groups, 'group')} by {by}, each on one side of every holdout.{counted}"
+
+
+def of_domain(target: str) -> str:
+    """Whose rows the student and the scores are of, where there is a target domain."""
+    return f"The rows of the student and of all scores are those of the domain {target}."

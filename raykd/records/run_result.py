@@ -128,11 +128,13 @@ class GroupResult(Record):
 
 
 class DataResult(Record):
-    """Validation rows that are also in train, the fingerprint of the training split, and groups where there are any."""
+    """Validation rows that are also in train, the fingerprint of the training split, groups where there are any, and
+    the domain that the student's rows and all scores are of, where there is a target domain."""
 
     overlap: int
     fingerprint: str
     groups: GroupResult | None = None
+    target_domain: str | None = None
 
 
 class TrainedTeacherResult(Record):

@@ -138,7 +138,8 @@ def _teachers(result: RunResult) -> str:
 
 def _steps(result: RunResult, config: Config) -> list[str]:
     objective, train, data = config["objective"], config["train"], config["data"]
-    rows = f"{result.splits['train'].rows:,} training rows, " if "train" in result.splits else ""
+    domain = f" of the domain {_inline(result.data.target_domain)}" if result.data.target_domain else ""
+    rows = f"{result.splits['train'].rows:,} training rows{domain}, " if "train" in result.splits else ""
     soft = _inline(described("objective", objective, beside=("alpha",)))
     versions = ", ".join(f"{_inline(name)} {_inline(version)}" for name, version in result.versions.items())
     return [
@@ -160,7 +161,8 @@ def _teacher_lines(result: RunResult, config: Config) -> list[str]:
     for k, teacher in enumerate(config["teachers"]):
         name = teacher["name"] or f"teacher{k}"
         size = f", {count(known[name].parameters)} parameters" if name in known else ""
-        prepared = ", fine-tuned on the training rows" if teacher["prepare"] == "finetune" else ""
+        fitted = ", ".join(result.seen.get(name, [])) if result.data.target_domain else "the training rows"
+        prepared = f", fine-tuned on {_inline(fitted)}" if teacher["prepare"] == "finetune" else ""
         lines.append(f"Teacher `{_inline(name)}`: {_model(teacher['model'])}{size}{prepared}")
     return lines
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from raykd.display.durations import duration
 from raykd.display.model_values import value_cells, value_titles
-from raykd.display.text import BASELINES, count, groups_kept, metric_name, number, share, short_name, tuned_teachers
+from raykd.display.text import (
+    BASELINES,
+    count,
+    groups_kept,
+    metric_name,
+    number,
+    of_domain,
+    share,
+    short_name,
+    tuned_teachers,
+)
 from raykd.records.run_result import BaselineResult, RunResult, TeacherResult
 from raykd.report.run_files import Run
 from raykd.report.views import Column, Reproduction, Row, Section, Table
@@ -111,7 +121,13 @@ def splits(run: Run) -> Section | None:
     if overlap:
         note = f"{overlap:,} validation rows exist in train as well, so every model's figures are too high."
     groups = run.result.data.groups
-    notes = [note, *([groups_kept(groups)] if groups else []), *_labels_read(run.result)]
+    target = run.result.data.target_domain
+    notes = [
+        *([of_domain(target)] if target else []),
+        note,
+        *([groups_kept(groups)] if groups else []),
+        *_labels_read(run.result),
+    ]
     titles = ["Subset", "from split", "rows", "used for"]
     return Section("Splits and their use", table=Table.of(titles, rows, text=(0, 1, 3)), notes=notes)
 

@@ -10,7 +10,7 @@ from raykd.config import FinetunedTeacherConfig, GivenTeacherConfig, PolicyConfi
 from raykd.data.corpus import Corpus
 from raykd.records.run_result import LabelBudget
 from raykd.run.arms import baseline_signals, baseline_weighting, rows_of, student_signals
-from raykd.teachers.finetune import teacher_rows
+from raykd.teachers.rows import domain_names, teacher_rows
 
 UNKNOWN = "unknown"
 """What a teacher that was given has been fitted on."""
@@ -27,13 +27,22 @@ def teachers_seen(config: RunConfig, corpus: Corpus) -> dict[str, list[str]]:
     seen = {}
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
         if isinstance(teacher, FinetunedTeacherConfig):
-            own = teacher.finetune.max_train_rows is not None
-            seen[name] = ["train, a budget of its own" if own else "train"]
+            own = ", a budget of its own" if teacher.finetune.max_train_rows is not None else ""
+            seen[name] = [f"train{_domains(teacher, corpus)}{own}"]
         elif isinstance(teacher, GivenTeacherConfig):
             seen[name] = teacher.seen or [UNKNOWN]
     if "quiz_teacher" in config.baselines:
         seen |= {f"{name} of quiz_teacher": [*seen.get(name, []), "quiz"] for name in config.learning_teachers}
     return seen
+
+
+def _domains(teacher: FinetunedTeacherConfig, corpus: Corpus) -> str:
+    """Of which domains a teacher's rows are, where these are not those of the student."""
+    if teacher.leave_out is not None:
+        return f" of all domains but {', '.join(domain_names(teacher.leave_out, corpus))}"
+    if corpus.target is None:
+        return ""
+    return " of all domains" if teacher.domains is None else f" of {', '.join(domain_names(teacher.domains, corpus))}"
 
 
 def _budget(config: RunConfig, corpus: Corpus, arm: str) -> LabelBudget:
@@ -53,14 +62,33 @@ def _budget(config: RunConfig, corpus: Corpus, arm: str) -> LabelBudget:
     if rule is not None and rule.fitted:
         read["fitted rule"] = corpus.ids["reward"]
     if arm != "alone":
-        for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
-            own = [teacher_rows("train", teacher, corpus).ids] if isinstance(teacher, FinetunedTeacherConfig) else []
-            if arm == "quiz_teacher" and name in config.learning_teachers:
-                own.append(corpus.ids["quiz"])
-            if own:
-                read[f"teacher {name}"] = np.unique(np.concatenate(own))
-    # Places in the training file, and behind them those of a validation with a file of its own.
-    beyond = 0 if corpus.source["validation"] == "train" else corpus.splits["train"].rows
-    read["choice of checkpoint"] = corpus.ids["validation"] + beyond
+        read |= _read_by_teachers(config, corpus, arm)
+    read |= _read_by_choices(config, corpus, arm)
     total = len(np.unique(np.concatenate(list(read.values()))))
     return LabelBudget(total=total, read={reader: len(ids) for reader, ids in read.items()})
+
+
+def _read_by_teachers(config: RunConfig, corpus: Corpus, arm: str) -> dict[str, np.ndarray]:
+    """Reader → ids of the training file whose labels the teachers of an arm were fitted on here."""
+    read: dict[str, np.ndarray] = {}
+    for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
+        own = [teacher_rows("train", teacher, corpus).ids] if isinstance(teacher, FinetunedTeacherConfig) else []
+        if arm == "quiz_teacher" and name in config.learning_teachers:
+            own.append(corpus.ids["quiz"])
+        if own:
+            read[f"teacher {name}"] = np.unique(np.concatenate(own))
+    return read
+
+
+def _read_by_choices(config: RunConfig, corpus: Corpus, arm: str) -> dict[str, np.ndarray]:
+    """Reader → places of the validation rows that chose a checkpoint, of the student or of a teacher: in the training
+    file, and behind it those of a validation with a file of its own."""
+    beyond = 0 if corpus.source["validation"] == "train" else corpus.splits["train"].rows
+    ids = corpus.ids["validation"]
+    read = {"choice of checkpoint": ids + beyond}
+    finetuned = [] if arm == "alone" else [t for t in config.teachers if isinstance(t, FinetunedTeacherConfig)]
+    of_teachers = [teacher_rows("validation", teacher, corpus).ids for teacher in finetuned]
+    further = np.setdiff1d(np.concatenate([ids, *of_teachers]), ids)
+    if len(further):
+        read["choice of a teacher's checkpoint, other domains"] = further + beyond
+    return read

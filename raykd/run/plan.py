@@ -34,7 +34,7 @@ from raykd.run.implementations import check_methods
 from raykd.run.quiz_teacher import quiz_tuning
 from raykd.run.result import group_result
 from raykd.run.weighting_inputs import folds_of
-from raykd.teachers import finetune
+from raykd.teachers.rows import teacher_rows
 from raykd.training.optim import steps_per_epoch, total_steps
 from raykd.weighting.policy.model import Policy, StateSpec, load_for
 from raykd.weighting.policy.schedule import UpdateSchedule
@@ -70,8 +70,8 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
     warnings = list(corpus.warnings)
     teachers = []
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
-        learnt_from = len(finetune.teacher_rows("train", teacher, corpus).ids)
-        count_of = {"served": len(target_rows(config, corpus)), "trained": learnt_from}
+        count_of = {split: len(teacher_rows(split, teacher, corpus).ids) for split in ("train", "validation")}
+        count_of["served"] = len(target_rows(config, corpus))
         entry, doubts = _teacher(name, teacher, config, task.labels, corpus.named, count_of, inspect)
         teachers.append(entry)
         warnings += doubts
@@ -81,6 +81,7 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         "name": config.name,
         "task": {"type": task.type, "metric": task.best_by, "labels": list(task.labels), "named": corpus.named},
         "rows": rows,
+        "target_domain": corpus.target,
         "overlap": corpus.overlap,
         "groups": None if groups is None else groups.model_dump(),
         "teachers": teachers,
@@ -176,7 +177,7 @@ def _teacher(
 
     Args:
         rows: of the training file, how many it is `served` for, to the student or a baseline, and, where it is
-            fine-tuned, `trained` on.
+            fine-tuned, learns from (`train`); and how many of the validation choose its checkpoint (`validation`).
     """
     entry: dict[str, Any] = {
         "name": name,
@@ -188,7 +189,8 @@ def _teacher(
     max_length = teacher.max_length or config.data.max_length
     if isinstance(teacher, FinetunedTeacherConfig):
         section = f"teachers.{name}.finetune"
-        entry |= _trained(name, section, teacher.model, teacher.finetune, rows["trained"], max_length, inspect)
+        entry |= _trained(name, section, teacher.model, teacher.finetune, rows["train"], max_length, inspect)
+        entry |= {"train_rows": rows["train"], "validation_rows": rows["validation"]}
         return entry, []
     info = inspect(str(teacher.model.from_))
     own_labels = teacher.labels if isinstance(teacher, GivenTeacherConfig) else None

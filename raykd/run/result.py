@@ -34,6 +34,7 @@ from raykd.records.run_result import (
     WeightingResult,
 )
 from raykd.run.budget import label_budgets, teachers_seen
+from raykd.teachers.rows import teacher_rows
 from raykd.teachers.serving.session import TeacherSession, TeacherStatus
 from raykd.training.job import Outcome, Subset
 
@@ -136,7 +137,10 @@ def run_result(
         budgets=label_budgets(config, corpus, arms),
         seen=teachers_seen(config, corpus),
         data=DataResult(
-            overlap=corpus.overlap, fingerprint=corpus.splits["train"].fingerprint, groups=group_result(corpus)
+            overlap=corpus.overlap,
+            fingerprint=corpus.splits["train"].fingerprint,
+            groups=group_result(corpus),
+            target_domain=corpus.target,
         ),
         feedback=FeedbackResult(**extras["feedback"]) if "feedback" in extras else None,
         weighting=WeightingResult(**extras["weighting"]) if "weighting" in extras else None,
@@ -235,7 +239,11 @@ def _efficiency(student: Arm, targets_s: float | None) -> Efficiency:
 
 def _splits(corpus: Corpus, config: RunConfig) -> dict[str, SplitUse]:
     finetuned = [teacher for teacher in config.teachers if isinstance(teacher, FinetunedTeacherConfig)]
-    shared = any(teacher.finetune.max_train_rows is None for teacher in finetuned)
+    shared = any(
+        teacher.finetune.max_train_rows is None
+        and np.isin(teacher_rows("train", teacher, corpus).ids, corpus.ids["train"]).any()
+        for teacher in finetuned
+    )
     used = {
         "train": ["student", "teachers"] if shared else ["student"],  # one with a budget of its own: see `seen`
         "validation": ["evaluation", "best checkpoint"],

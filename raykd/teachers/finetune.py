@@ -17,7 +17,6 @@ from filelock import FileLock
 from raykd import models
 from raykd.config import FinetunedTeacherConfig, GivenTeacherConfig, TeacherConfig
 from raykd.data.corpus import Corpus
-from raykd.data.holdout import in_domains, stratified
 from raykd.data.tasks import Task
 from raykd.errors import Interrupted
 from raykd.files import replacing_folder, write_json
@@ -25,8 +24,9 @@ from raykd.models import forward
 from raykd.models.checkpoint import read_config
 from raykd.records.events import PhaseEvent
 from raykd.records.log import MetricsLog
+from raykd.teachers.rows import teacher_rows
 from raykd.teachers.teacher_model import TeacherModel
-from raykd.training.job import Job, Subset
+from raykd.training.job import Job
 from raykd.training.launch import launch
 from raykd.training.supervised import SupervisedStepFactory
 
@@ -131,25 +131,6 @@ def _finetuned(name: str, config: FinetunedTeacherConfig, max_length: int, prep:
         best.rename(folder)
         shutil.rmtree(work)
     return folder
-
-
-def teacher_rows(split: str, config: TeacherConfig, corpus: Corpus) -> Subset:
-    """The rows of train or validation that a teacher is fine-tuned on or chosen by: a specialist's are its domains'.
-
-    Raises:
-        DataError: there are no such domains.
-    """
-    subset = Subset.of(corpus, split)
-    if not isinstance(config, FinetunedTeacherConfig):
-        return subset
-    own = config.finetune.max_train_rows if split == "train" else None
-    if own is not None:
-        subset = Subset(corpus.splits.get("loaded", subset.split), corpus.teachable)
-    rows, where = subset.rows(), f"split {corpus.source[split]}"
-    ids = in_domains(rows, subset.ids, config.domains, where, "domains of a teacher")
-    if own is not None:
-        ids = stratified(rows, ids, min(own, len(ids)), config.finetune.seed, "teacher")
-    return Subset(subset.split, ids)
 
 
 def _made_of(config: TeacherConfig) -> dict[str, Any]:

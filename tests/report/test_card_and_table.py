@@ -220,7 +220,7 @@ def test_the_tables_of_the_other_commands() -> None:
         "overlap": 0,
         "groups": {"by": "document", "groups": 212, "inside": {"validation": 2}},
         "teachers": [
-            {"name": "bert-a", "prepare": "finetune", **served, **training},
+            {"name": "bert-a", "prepare": "finetune", **served, **training, "train_rows": 2700},
             {"name": "bert-b", "prepare": "given", **served, "parameters": 4_400_000, "memory_mb": 34},
         ],
         "student": {"name": "student", **training},
@@ -234,7 +234,16 @@ def test_the_tables_of_the_other_commands() -> None:
     teachers = {"teachers": [{"name": "bert-a", "folder": "cache/teachers/ab12", "parameters": 1_530_000}]}
     evaluated = {"validation": {"accuracy": 0.8, "f1": 0.79}, "test": {"accuracy": 0.75, "f1": 0.7}}
     planned = " ".join(printed(plan_table(plan), 110).split())
-    for part in ("bert-a, fine-tuned", "469", "2 replicas", "0.5 CPU", "34 MB", "521", "117 rounds", "2 ranks"):
+    for part in (
+        "bert-a, fine-tuned on 2,700 rows",
+        "469",
+        "2 replicas",
+        "0.5 CPU",
+        "34 MB",
+        "521",
+        "117 rounds",
+        "2 ranks",
+    ):
         assert part in planned
     assert "metadistil" in planned
     assert "train 3,000" in planned

@@ -22,8 +22,8 @@ from raykd.run.context import RunContext, open_corpus
 from raykd.run.driver import prepare_teachers
 from raykd.run.folder import RunFolder
 from raykd.run.weighting_inputs import compute_weighting_inputs, folds_of, without_rows
-from raykd.teachers.finetune import teacher_rows
 from raykd.teachers.local import LocalTeacher
+from raykd.teachers.rows import teacher_rows
 from raykd.teachers.serving.client import TeacherClient
 from raykd.teachers.serving.cross_fitted import CrossFitted
 
