@@ -102,9 +102,11 @@ def test_unstored_features_are_computed_whenever_they_are_asked_for(
             for client in clients:
                 client.prefetch(batches[k : k + 3])
                 got = client.get_values(batch)
+                expected = wanted[k]
                 assert isinstance(got, Ragged)
-                np.testing.assert_array_equal(got.sizes, wanted[k].sizes)  # type: ignore[union-attr]
-                np.testing.assert_allclose(got.flat, wanted[k].flat, rtol=1e-9, atol=1e-12)  # type: ignore[union-attr]
+                assert isinstance(expected, Ragged)
+                np.testing.assert_array_equal(got.sizes, expected.sizes)
+                np.testing.assert_allclose(got.flat, expected.flat, rtol=1e-9, atol=1e-12)
     forwards = ray.get(served[0].progress.remote("run"))["forwards"]
     assert len(ids) < forwards
     assert (tmp_path / "teacher" / "died").exists()
@@ -121,6 +123,8 @@ def test_pooled_features_are_stored_like_logits(
     served.append(connect(spec))
     got = TeacherClient(TargetSource(pooled, split, spec.cache, "run", ids, spec)).get_values(ids)
     wanted = LocalTeacher(pooled, torch.device("cpu")).answer(split, ids)
+    assert isinstance(got, np.ndarray)
+    assert isinstance(wanted, np.ndarray)
     np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
     deadline = time.monotonic() + 30
     while pooled.store(tmp_path, split.texts).sealed() is None:
