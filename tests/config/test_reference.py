@@ -83,6 +83,7 @@ def test_the_schema_is_json_and_has_every_type() -> None:
 def test_what_pbt_may_change_is_marked_in_the_models() -> None:
     assert {key for key in keys_marked(RunConfig, Mark.LIVE) if not key.startswith("teachers.")} == {
         "train.lr", "train.weight_decay", "train.max_grad_norm", "objective.alpha", "objective.temperature",
+        "objective.target", "objective.non_target", "objective.beta", "objective.gamma",
         "feedback.weight", "feedback.teacher_lr", "feedback.pilot_lr",
         *(f"objective.features.{term}.weight"
           for term in ("hidden", "attention", "embedding", "pkd", "minilm", "knowledge")),
