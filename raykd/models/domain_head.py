@@ -22,11 +22,11 @@ FOLDER, FORMAT = "domains", 1
 WEIGHTS, DESCRIPTION = "head.safetensors", "head.json"
 
 
-class DomainHead(nn.Module):
-    """For rows of known domains; of another one it takes the mean of their embeddings.
+class DomainMixer(nn.Module):
+    """W (E[d] + m), for rows of known domains; of another one it takes the mean of their embeddings.
 
     Args:
-        domains: their names, in the order of E and of the classifier.
+        domains: their names, in the order of E.
         width: H, of the hidden states.
         seed: of the first values; the global random state is left as it was.
     """
@@ -36,13 +36,15 @@ class DomainHead(nn.Module):
         self.domains, self.width = tuple(domains), width
         self.embedding = nn.Parameter(torch.empty(len(self.domains), width, dtype=dtype))
         self.mix = nn.utils.skip_init(nn.Linear, width, width, dtype=dtype)
-        self.classify = nn.utils.skip_init(nn.Linear, width, len(self.domains), dtype=dtype)
-        generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            self.embedding.normal_(0.0, 0.02, generator=generator)
-            for layer in (self.mix, self.classify):
-                layer.weight.normal_(0.0, width**-0.5, generator=generator)
-                layer.bias.zero_()
+            self.embedding.normal_(0.0, 0.02, generator=self._generator)
+        self._draw(self.mix)
+
+    def _draw(self, layer: nn.Linear) -> None:
+        with torch.no_grad():
+            layer.weight.normal_(0.0, layer.in_features**-0.5, generator=self._generator)
+            layer.bias.zero_()
 
     def index(self, names: Sequence[str]) -> torch.Tensor:
         """Each name's place among the domains, int64 [B]; −1 of a domain that is not known."""
@@ -57,6 +59,15 @@ class DomainHead(nn.Module):
         )
         out_BH: torch.Tensor = self.mix(own_BH + mean_BH)
         return out_BH
+
+
+class DomainHead(DomainMixer):
+    """With a classifier of the domains on top; arguments as of `DomainMixer`."""
+
+    def __init__(self, domains: Sequence[str], width: int, dtype: torch.dtype, seed: int = 0) -> None:
+        super().__init__(domains, width, dtype, seed)
+        self.classify = nn.utils.skip_init(nn.Linear, width, len(self.domains), dtype=dtype)
+        self._draw(self.classify)
 
     def forward(self, mean_BH: torch.Tensor, index_B: torch.Tensor) -> torch.Tensor:
         """Logits of the domains, [B, D]."""

@@ -123,7 +123,7 @@ class DistillStep(Step):
         self.distill_loss, self.weighting, self.targets, self.dtype = distill_loss, weighting, targets, dtype
         self.feedback, self.trainable = feedback or NoFeedback(), trainable
         self.dropout_key, self.survey = dropout_key or DropoutKey(), survey
-        self.features, self.beside = features, None if features is None else features.losses
+        self.features, self.beside = features, None if features is None else features.trained
         self._now: dict[int, _BatchState] = {}
         self._model: PreTrainedModel | None = None
         self._round: Round | None = None
@@ -190,7 +190,7 @@ class DistillStep(Step):
         parts = {"soft": soft_B, "hard": hard_B}
         if now.features is not None:
             assert self.features is not None
-            parts["features"] = self.features.per_example(captured, now.features, batch)
+            parts["features"] = self.features.per_example(captured, now.features, batch, now.targets_KBC)
             total = parts["features"].sum() + (0 if self.features.alone(batch.step) else total)
         shares = {name: part_B.detach().sum() / batch.global_rows for name, part_B in parts.items()}
         return StepLoss(total / batch.global_rows, shares)
