@@ -152,7 +152,7 @@ def planned_features(
     if settings.knowledge is not None:
         load_domain_head(Path(teacher.folder), teacher.weights, torch.float32)
     encoder = Encoder(models.read_tokenizer(start, "student"), train.rows(), config.data.max_length)
-    return k, features, _estimated_bytes(inner, plan, encoder, train.split.rows)
+    return k, features, _estimated_bytes(inner, plan, encoder, student_rows(config, context.corpus).ids)
 
 
 def _pooled(context: RunContext, teacher: TeacherModel) -> TargetSource:
@@ -207,9 +207,9 @@ def check_tokens(teacher: str, own: str, theirs: str, their_length: int, length:
         raise ConfigError(where, what, "set teachers[].max_length to data.max_length")
 
 
-def _estimated_bytes(inner: TeacherModel, plan: FeaturePlan, encoder: Encoder, rows: int) -> int:
-    """From the tokens of rows that are evenly spread over the file."""
-    sample = np.unique(np.linspace(0, rows - 1, min(SAMPLE, rows)).astype(np.int64))
+def _estimated_bytes(inner: TeacherModel, plan: FeaturePlan, encoder: Encoder, ids: np.ndarray) -> int:
+    """From the tokens of rows that are evenly spread among these."""
+    sample = ids[np.unique(np.linspace(0, len(ids) - 1, min(SAMPLE, len(ids))).astype(np.int64))]
     shape = plan.teacher
     taken = row_bytes(plan.teacher_columns, encoder.lengths(sample), shape.heads, shape.width, inner.wire)
-    return round(taken / len(sample) * rows)
+    return round(taken / len(sample) * len(ids))
