@@ -33,7 +33,7 @@ for _name, _value in {
 
 import ray  # noqa: E402
 
-from raykd.config import FinetunedTeacherConfig, RunConfig  # noqa: E402
+from raykd.config import RunConfig, TrainedTeacherConfig  # noqa: E402
 from raykd.errors import RunError, one_line  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def _known_address() -> dict[str, Any]:
 def _logical_cpus(config: RunConfig) -> int:
     """As many as all roles need together, and at least 4: logical CPUs are places for actors, not cores."""
     replicas = sum(teacher.replicas * teacher.num_cpus for teacher in config.teachers)
-    finetuned = [teacher.finetune for teacher in config.teachers if isinstance(teacher, FinetunedTeacherConfig)]
+    finetuned = [teacher.finetune for teacher in config.teachers if isinstance(teacher, TrainedTeacherConfig)]
     trainers = [config.train, *finetuned]
     workers = max(trainer.workers * trainer.worker_cpus for trainer in trainers)
     if config.study is not None:

@@ -34,7 +34,14 @@ from raykd.config.search import (
 )
 from raykd.config.study import RangeConfig, RepeatConfig, StudyConfig
 from raykd.config.task import TaskConfig
-from raykd.config.teachers import FinetunedTeacherConfig, GivenTeacherConfig, TeacherConfig
+from raykd.config.teachers import (
+    FinetunedTeacherConfig,
+    GivenTeacherConfig,
+    MetaTeacherConfig,
+    MultiTaskTeacherConfig,
+    TeacherConfig,
+    TrainedTeacherConfig,
+)
 from raykd.config.titles import baseline_described, described, title_of
 from raykd.config.trackers import TrackersConfig
 from raykd.config.training import FinetuneConfig, OptimConfig, TrainConfig
@@ -69,7 +76,9 @@ __all__ = [
     "Mark",
     "MedianConfig",
     "MetaDistilConfig",
+    "MetaTeacherConfig",
     "ModelConfig",
+    "MultiTaskTeacherConfig",
     "NoFeedbackConfig",
     "NoSchedulerConfig",
     "ObjectiveConfig",
@@ -92,6 +101,7 @@ __all__ = [
     "TeacherConfig",
     "TrackersConfig",
     "TrainConfig",
+    "TrainedTeacherConfig",
     "UniformConfig",
     "UnlabeledConfig",
     "WeightingConfig",

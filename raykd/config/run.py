@@ -17,7 +17,7 @@ from raykd.config.objective import AnyObjective, KLConfig
 from raykd.config.search import PBTConfig
 from raykd.config.study import StudyConfig
 from raykd.config.task import TaskConfig
-from raykd.config.teachers import AnyTeacher, FinetunedTeacherConfig, check_target
+from raykd.config.teachers import AnyTeacher, TrainedTeacherConfig, check_target
 from raykd.config.trackers import TrackersConfig
 from raykd.config.training import TrainConfig
 from raykd.config.weighting import (
@@ -151,7 +151,7 @@ class RunConfig(Section):
             raise ValueError("baselines: in_loop remembers no answers, and a policy's states are made of them")
         if policy.cross_fit and self.data.unlabeled is not None:
             raise ValueError("weighting.cross_fit: it makes losses against labels honest, and some rows have no label")
-        if policy.cross_fit and not any(isinstance(teacher, FinetunedTeacherConfig) for teacher in self.teachers):
+        if policy.cross_fit and not any(isinstance(teacher, TrainedTeacherConfig) for teacher in self.teachers):
             raise ValueError("weighting.cross_fit: no teacher is fine-tuned here (prepare: finetune)")
         if policy.reward.type == "influence" and self.objective.alpha == 0:
             raise ValueError("objective.alpha: with 0 no teacher has an influence: use another reward")
@@ -198,7 +198,7 @@ class RunConfig(Section):
             share = f"{1 - self.objective.alpha:g} of the loss would be that on labels"
             raise ValueError(f"objective.alpha: {share}, and {none}: set objective.alpha=1")
         for name, teacher in zip(self.teacher_names, self.teachers, strict=True):
-            if isinstance(teacher, FinetunedTeacherConfig):
+            if isinstance(teacher, TrainedTeacherConfig):
                 raise ValueError(f"teachers: {name} would be fine-tuned, and {none}: give one that is (prepare: given)")
         for name in self.baselines:
             if name in ("alone", "labeled"):

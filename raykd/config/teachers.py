@@ -74,12 +74,9 @@ class GivenTeacherConfig(TeacherConfig):
         return self
 
 
-class FinetunedTeacherConfig(TeacherConfig):
-    """Trained on the training rows first, and kept in the cache."""
+class TrainedTeacherConfig(TeacherConfig):
+    """Base of those that are trained on the training rows first, and kept in the cache."""
 
-    title = "fine-tuned on the training rows"
-
-    prepare: Literal["finetune"] = "finetune"
     finetune: FinetuneConfig = Field(FinetuneConfig(), description="how it is trained")
     domains: list[str] | None = Field(
         None,
@@ -94,7 +91,7 @@ class FinetunedTeacherConfig(TeacherConfig):
     )
 
     @model_validator(mode="after")
-    def _one_filter(self) -> FinetunedTeacherConfig:
+    def _one_filter(self) -> TrainedTeacherConfig:
         if self.domains is not None and self.leave_out is not None:
             raise ValueError("leave_out: domains names all that it learns from: set one of the two")
         return self
@@ -105,10 +102,56 @@ class FinetunedTeacherConfig(TeacherConfig):
         return TARGET in (self.domains or []) + (self.leave_out or [])
 
 
+class FinetunedTeacherConfig(TrainedTeacherConfig):
+    """Trained on the training rows first, and kept in the cache."""
+
+    title = "fine-tuned on the training rows"
+
+    prepare: Literal["finetune"] = "finetune"
+
+
+class MetaTeacherConfig(TrainedTeacherConfig):
+    """A meta-teacher: one model for all domains, trained most on the rows that are typical of every domain."""
+
+    title = "meta-teacher of all domains"
+    citation = (
+        "Pan et al., “Meta-KD: A Meta Knowledge Distillation Framework for Language Model Compression across Domains”,"
+        " ACL 2021, arXiv 2012.01266, section 3.2"
+    )
+
+    prepare: Literal["meta"] = "meta"
+    finetune: FinetuneConfig = Field(FinetuneConfig(epochs=3, lr=2e-5), description="how it is trained")
+    prototype_share: float = Field(
+        0.5, ge=0, le=1, description="ρ, the share of a row's own domain in its prototype score, beside the others'"
+    )
+    prototype_weights: bool = Field(
+        True, description="weigh each row's loss by its prototype score; false: all rows alike, a control"
+    )
+    domain_loss: Literal["corrupt", "reverse", "none"] = Field(
+        "corrupt",
+        description="what makes its states alike over domains: corrupt, a domain head learns wrong domains, as in the"
+        " paper; reverse, it learns the right ones and the model the opposite",
+    )
+    domain_weight: float = Field(0.5, ge=0, description="γ₁, the weight of the domain loss")
+
+
+class MultiTaskTeacherConfig(TrainedTeacherConfig):
+    """One encoder with a classifier of its own for each domain; served with one of them."""
+
+    title = "multi-task teacher, a classifier for each domain"
+    citation = "Liu et al., “Multi-Task Deep Neural Networks for Natural Language Understanding”, ACL 2019"
+
+    prepare: Literal["multi_task"] = "multi_task"
+    domain: str | None = Field(
+        None,
+        description="whose classifier is served; null: that of data.target_domain where it was trained, else the mean",
+    )
+
+
 def check_target(teachers: Iterable[tuple[str, TeacherConfig]], target_domain: str | None) -> None:
     """Refuses teachers, given with their names, whose domains are those of a target domain where none is set."""
     for name, teacher in teachers:
-        if target_domain is None and isinstance(teacher, FinetunedTeacherConfig) and teacher.names_target:
+        if target_domain is None and isinstance(teacher, TrainedTeacherConfig) and teacher.names_target:
             key = "domains" if teacher.domains is not None else "leave_out"
             what = f"{TARGET} is data.target_domain, which is not set"
             raise ValueError(f"teachers: {key} of {name}: {what}: set it, or name a domain")

@@ -7,8 +7,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from raykd.display.features_text import planned
 from raykd.display.model_values import value_cells, value_titles
 from raykd.display.text import (
+    TRAINED,
     caution,
     count,
     groups_kept,
@@ -72,8 +74,8 @@ def plan_table(plan: dict[str, Any]) -> Table:
         table.add_column(title, justify="left" if title in ("", "each takes") else "right", overflow="fold")
     for teacher in plan["teachers"]:
         name = f"teacher {teacher['name']}"
-        if teacher["prepare"] == "finetune":
-            learnt = f"{name}, fine-tuned on {teacher['train_rows']:,} rows"
+        if teacher["prepare"] in TRAINED:
+            learnt = f"{name}, {TRAINED[teacher['prepare']]} on {teacher['train_rows']:,} rows"
             table.add_row(Text(learnt), *_training_cells(teacher))
             teacher = {**teacher, "parameters": None, "memory_mb": None}
         replicas, resources = plural(teacher["replicas"], "replica"), _resources(teacher["resources"])
@@ -93,6 +95,8 @@ def plan_table(plan: dict[str, Any]) -> Table:
     caption = Text(f"Rows{domain}: {rows}.", "dim")
     if plan.get("groups"):
         caption.append(f"\n{groups_kept(GroupResult(**plan['groups']))}", "dim")
+    if plan.get("features"):
+        caption.append(f"\nFeatures of teacher {plan['features']['teacher']}: {planned(plan['features'])}.", "dim")
     if plan.get("study"):
         caption.append(f"\n{_searched(plan['study'])}")
     for warning in plan["warnings"]:

@@ -18,6 +18,12 @@ METRICS = {
     "mse": "mean squared error",
 }
 SHORT = METRICS | {"matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman", "mse": "MSE"}
+TRAINED = {
+    "finetune": "fine-tuned",
+    "meta": "meta-teacher trained",
+    "multi_task": "multi-task teacher trained",
+}
+"""What of a teacher's preparation is done to it, by its type; of one that is used as given nothing is."""
 RULES = {rule: title_of("weighting", rule) for rule in baseline_rules()}
 BASELINES = {
     "alone": "the same student, trained without a teacher",

@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from raykd.config import described, title_of
 from raykd.display.text import (
     BASELINES,
+    TRAINED,
     before_and_after,
     caution,
     count,
@@ -140,7 +141,7 @@ def _steps(result: RunResult, config: Config) -> list[str]:
     objective, train, data = config["objective"], config["train"], config["data"]
     domain = f" of the domain {_inline(result.data.target_domain)}" if result.data.target_domain else ""
     rows = f"{result.splits['train'].rows:,} training rows{domain}, " if "train" in result.splits else ""
-    soft = _inline(described("objective", objective, beside=("alpha",)))
+    soft = _inline(described("objective", objective, beside=("alpha", "features")))
     versions = ", ".join(f"{_inline(name)} {_inline(version)}" for name, version in result.versions.items())
     return [
         f"Data: {_source(data)}, {rows}up to {data['max_length']} tokens each",
@@ -162,7 +163,8 @@ def _teacher_lines(result: RunResult, config: Config) -> list[str]:
         name = teacher["name"] or f"teacher{k}"
         size = f", {count(known[name].parameters)} parameters" if name in known else ""
         fitted = ", ".join(result.seen.get(name, [])) if result.data.target_domain else "the training rows"
-        prepared = f", fine-tuned on {_inline(fitted)}" if teacher["prepare"] == "finetune" else ""
+        how = TRAINED.get(teacher["prepare"])
+        prepared = f", {how} on {_inline(fitted)}" if how else ""
         lines.append(f"Teacher `{_inline(name)}`: {_model(teacher['model'])}{size}{prepared}")
     return lines
 

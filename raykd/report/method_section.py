@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from raykd.config import described, title_of
+from raykd.display.features_text import cost, matched
 from raykd.report.run_files import Run
 from raykd.report.views import Section
 
@@ -12,10 +13,13 @@ def method_section(run: Run) -> Section | None:
     objective, weighting, feedback = (run.config.get(name) for name in ("objective", "weighting", "feedback"))
     if not isinstance(objective, dict) or "type" not in objective:
         return None
-    sentences = [f"Soft loss: {described('objective', objective, beside=('alpha',))}."]
+    sentences = [f"Soft loss: {described('objective', objective, beside=('alpha', 'features'))}."]
     alpha = objective.get("alpha")
     if isinstance(alpha, (int, float)):
         sentences.insert(0, f"Loss: {alpha:g} × soft loss + {1 - alpha:g} × loss on the labels.")
+    if run.result is not None and run.result.features is not None:
+        features = run.result.features
+        sentences.append(f"Features of teacher {features.teacher}: {matched(features)}; {cost(features)}.")
     if isinstance(weighting, dict) and weighting.get("type"):
         # A policy has twenty keys; they are in the configuration below.
         policy = weighting["type"] == "policy"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from raykd.config import FinetunedTeacherConfig, GivenTeacherConfig, PolicyConfig, RunConfig
+from raykd.config import GivenTeacherConfig, PolicyConfig, RunConfig, TrainedTeacherConfig
 from raykd.data.corpus import Corpus
 from raykd.records.run_result import LabelBudget
 from raykd.run.arms import baseline_signals, baseline_weighting, rows_of, student_signals
@@ -26,7 +26,7 @@ def teachers_seen(config: RunConfig, corpus: Corpus) -> dict[str, list[str]]:
     `quiz_teacher` trains have entries of their own, `NAME of quiz_teacher`."""
     seen = {}
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
-        if isinstance(teacher, FinetunedTeacherConfig):
+        if isinstance(teacher, TrainedTeacherConfig):
             own = ", a budget of its own" if teacher.finetune.max_train_rows is not None else ""
             seen[name] = [f"train{_domains(teacher, corpus)}{own}"]
         elif isinstance(teacher, GivenTeacherConfig):
@@ -36,7 +36,7 @@ def teachers_seen(config: RunConfig, corpus: Corpus) -> dict[str, list[str]]:
     return seen
 
 
-def _domains(teacher: FinetunedTeacherConfig, corpus: Corpus) -> str:
+def _domains(teacher: TrainedTeacherConfig, corpus: Corpus) -> str:
     """Of which domains a teacher's rows are, where these are not those of the student."""
     if teacher.leave_out is not None:
         return f" of all domains but {', '.join(domain_names(teacher.leave_out, corpus))}"
@@ -72,7 +72,7 @@ def _read_by_teachers(config: RunConfig, corpus: Corpus, arm: str) -> dict[str, 
     """Reader → ids of the training file whose labels the teachers of an arm were fitted on here."""
     read: dict[str, np.ndarray] = {}
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
-        own = [teacher_rows("train", teacher, corpus).ids] if isinstance(teacher, FinetunedTeacherConfig) else []
+        own = [teacher_rows("train", teacher, corpus).ids] if isinstance(teacher, TrainedTeacherConfig) else []
         if arm == "quiz_teacher" and name in config.learning_teachers:
             own.append(corpus.ids["quiz"])
         if own:
@@ -86,7 +86,7 @@ def _read_by_choices(config: RunConfig, corpus: Corpus, arm: str) -> dict[str, n
     beyond = 0 if corpus.source["validation"] == "train" else corpus.splits["train"].rows
     ids = corpus.ids["validation"]
     read = {"choice of checkpoint": ids + beyond}
-    finetuned = [] if arm == "alone" else [t for t in config.teachers if isinstance(t, FinetunedTeacherConfig)]
+    finetuned = [] if arm == "alone" else [t for t in config.teachers if isinstance(t, TrainedTeacherConfig)]
     of_teachers = [teacher_rows("validation", teacher, corpus).ids for teacher in finetuned]
     further = np.setdiff1d(np.concatenate([ids, *of_teachers]), ids)
     if len(further):

@@ -28,6 +28,8 @@ from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.job import Subset
 
 log = logging.getLogger(__name__)
+SUFFIX = " (features)"
+"""Tells the teacher's inner outputs from its logits in messages and on the display."""
 SAMPLE = 2000
 """Rows whose tokens are counted to estimate the bytes of all."""
 KEEP_BYTES = 256 * 2**20
@@ -48,7 +50,7 @@ class Features:
         plan, teacher = self.source.plan, self.source.source.teacher
         cost = self.session.served[0].cost if self.session is not None else None
         return FeaturesResult(
-            teacher=teacher.name,
+            teacher=teacher.name.removesuffix(SUFFIX),
             terms={name: term.weight for name, term in self.source.settings.terms.items()},
             pairs={name: list(pairs) for name, pairs in plan.pairs.items()},
             columns=[column.name for column in plan.teacher_columns],
@@ -164,7 +166,7 @@ def make_feature_plan(settings: FeaturesConfig, student: EncoderShape, teacher: 
 def feature_teacher(teacher: TeacherModel, plan: FeaturePlan) -> TeacherModel:
     """The same teacher, whose answers are its inner outputs."""
     inner = replace(
-        teacher, name=f"{teacher.name} (features)", output="features", features=plan.teacher_columns, labels=()
+        teacher, name=f"{teacher.name}{SUFFIX}", output="features", features=plan.teacher_columns, labels=()
     )
     return replace(inner, columns=() if inner.ragged else tuple(range(plan.teacher.width * len(inner.features))))
 

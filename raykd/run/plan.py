@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 from raykd import models
 from raykd.config import (
     CotangentFeedbackConfig,
-    FinetunedTeacherConfig,
     GivenTeacherConfig,
     ModelConfig,
     OptimConfig,
@@ -22,6 +21,7 @@ from raykd.config import (
     PolicyConfig,
     RunConfig,
     TeacherConfig,
+    TrainedTeacherConfig,
 )
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
@@ -34,6 +34,7 @@ from raykd.run.implementations import check_methods
 from raykd.run.quiz_teacher import quiz_tuning
 from raykd.run.result import group_result
 from raykd.run.weighting_inputs import folds_of
+from raykd.teachers import finetune
 from raykd.teachers.rows import teacher_rows
 from raykd.training.optim import steps_per_epoch, total_steps
 from raykd.weighting.policy.model import Policy, StateSpec, load_for
@@ -71,6 +72,8 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
     teachers = []
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
         count_of = {split: len(teacher_rows(split, teacher, corpus).ids) for split in ("train", "validation")}
+        if isinstance(teacher, TrainedTeacherConfig):
+            finetune.recipe_of(name, teacher, task, corpus, config.data.max_length)
         count_of["served"] = len(target_rows(config, corpus))
         entry, doubts = _teacher(name, teacher, config, task.labels, corpus.named, count_of, inspect)
         teachers.append(entry)
@@ -113,7 +116,7 @@ def _policy(config: RunConfig, task: Task, rows: int, inspect: Inspect) -> dict[
         load_for(layout, settings.hidden_width, Path(settings.start_from).expanduser())
     policy = Policy(len(layout.teachers), layout.features, settings.hidden_width)
     calendar = UpdateSchedule(settings.student_warmup, settings.reward.every, settings.update_every)
-    copies = sum(isinstance(teacher, FinetunedTeacherConfig) for teacher in config.teachers) * settings.cross_fit
+    copies = sum(isinstance(teacher, TrainedTeacherConfig) for teacher in config.teachers) * settings.cross_fit
     return {
         "type": "policy",
         "parameters": sum(p.numel() for p in policy.parameters()),
@@ -187,7 +190,7 @@ def _teacher(
         "rows": rows["served"],
     }
     max_length = teacher.max_length or config.data.max_length
-    if isinstance(teacher, FinetunedTeacherConfig):
+    if isinstance(teacher, TrainedTeacherConfig):
         section = f"teachers.{name}.finetune"
         entry |= _trained(name, section, teacher.model, teacher.finetune, rows["train"], max_length, inspect)
         entry |= {"train_rows": rows["train"], "validation_rows": rows["validation"]}

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from raykd import __version__, models
-from raykd.config import FinetunedTeacherConfig, RunConfig
+from raykd.config import RunConfig, TrainedTeacherConfig
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.records.events import Scores
@@ -238,7 +238,7 @@ def _efficiency(student: Arm, targets_s: float | None) -> Efficiency:
 
 
 def _splits(corpus: Corpus, config: RunConfig) -> dict[str, SplitUse]:
-    finetuned = [teacher for teacher in config.teachers if isinstance(teacher, FinetunedTeacherConfig)]
+    finetuned = [teacher for teacher in config.teachers if isinstance(teacher, TrainedTeacherConfig)]
     shared = any(
         teacher.finetune.max_train_rows is None
         and np.isin(teacher_rows("train", teacher, corpus).ids, corpus.ids["train"]).any()

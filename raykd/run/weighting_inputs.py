@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from raykd import models
-from raykd.config import FinetunedTeacherConfig, PolicyConfig, TeacherConfig
+from raykd.config import PolicyConfig, TeacherConfig, TrainedTeacherConfig
 from raykd.data.corpus import Corpus
 from raykd.run.arms import student_rows
 from raykd.run.context import RunContext
@@ -84,7 +84,7 @@ def _cross_fit(
         held_out = np.sort(train.ids[folds == fold])
         prep = replace(context.teacher_prep(), corpus=without_rows(context.corpus, held_out))
         for k, (name, settings) in enumerate(zip(config.teacher_names, config.teachers, strict=True)):
-            if isinstance(settings, FinetunedTeacherConfig):
+            if isinstance(settings, TrainedTeacherConfig):
                 copy, _ = finetune.prepare(f"{name} (fold {fold + 1} of {n})", settings, prep)
                 sources[k].append(_answered(context, f"fold {fold + 1} of {n} of {name}", copy, settings, held_out))
     return tuple(tuple(some) for some in sources)

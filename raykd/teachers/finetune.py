@@ -15,7 +15,13 @@ import torch
 from filelock import FileLock
 
 from raykd import models
-from raykd.config import FinetunedTeacherConfig, GivenTeacherConfig, TeacherConfig
+from raykd.config import (
+    GivenTeacherConfig,
+    MetaTeacherConfig,
+    MultiTaskTeacherConfig,
+    TeacherConfig,
+    TrainedTeacherConfig,
+)
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.errors import Interrupted
@@ -24,15 +30,18 @@ from raykd.models import forward
 from raykd.models.checkpoint import read_config
 from raykd.records.events import PhaseEvent
 from raykd.records.log import MetricsLog
+from raykd.teachers.meta_teacher import MetaRecipe
+from raykd.teachers.multi_task import MultiTaskRecipe
+from raykd.teachers.recipe import Recipe
 from raykd.teachers.rows import teacher_rows
 from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.job import Job
 from raykd.training.launch import launch
-from raykd.training.supervised import SupervisedStepFactory
 
 log = logging.getLogger(__name__)
 NO_WEIGHTS = {"log_every", "checkpoint_every", "max_failures", "worker_cpus", "worker_resources", "threads"}
 """Settings of fine-tuning that do not change what is learnt."""
+VERBS = {"finetune": "fine-tune", "meta": "meta-train", "multi_task": "train multi-task"}
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,9 @@ def prepare(name: str, config: TeacherConfig, prep: TeacherPrepContext) -> tuple
         Interrupted: stopped in mid-training; the same command resumes.
     """
     max_length = config.max_length or prep.max_length
-    if isinstance(config, FinetunedTeacherConfig):
-        folder = _finetuned(name, config, max_length, prep)
+    if isinstance(config, TrainedTeacherConfig):
+        recipe = recipe_of(name, config, prep.task, prep.corpus, max_length)
+        folder = recipe.served(_trained(recipe, prep))
         columns, warnings = list(range(prep.task.classes)), list[str]()
     else:
         folder = models.resolve(str(config.model.from_))
@@ -90,8 +100,27 @@ def _columns(name: str, config: TeacherConfig, folder: Path, prep: TeacherPrepCo
     return columns, [warning] if warning else []
 
 
-def _finetuned(name: str, config: FinetunedTeacherConfig, max_length: int, prep: TeacherPrepContext) -> Path:
-    fingerprint = _fingerprint(config, max_length, prep)
+def recipe_of(name: str, config: TrainedTeacherConfig, task: Task, corpus: Corpus, max_length: int) -> Recipe:
+    """How a teacher is trained, checked against its rows.
+
+    Raises:
+        ConfigError: its rows or the task do not fit.
+        DataError: it has no rows.
+    """
+    train = teacher_rows("train", config, corpus)
+    recipe: Recipe
+    if isinstance(config, MetaTeacherConfig):
+        recipe = MetaRecipe(name, config, task, corpus, train, max_length)
+    elif isinstance(config, MultiTaskTeacherConfig):
+        recipe = MultiTaskRecipe(name, config, task, corpus, train, max_length)
+    else:
+        recipe = Recipe(name, config, task, corpus, train, max_length)
+    recipe.check()
+    return recipe
+
+
+def _trained(recipe: Recipe, prep: TeacherPrepContext) -> Path:
+    name, config, fingerprint = recipe.name, recipe.config, _fingerprint(recipe)
     folder = prep.cache / "teachers" / fingerprint
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Two runs started together: the second waits and finds the teacher of the first.
@@ -99,13 +128,13 @@ def _finetuned(name: str, config: FinetunedTeacherConfig, max_length: int, prep:
         if (folder / "teacher.json").exists():
             log.info("teacher %s: %s is in the cache", name, fingerprint[:12])
             return folder
-        prep.metrics.write(PhaseEvent(phase=f"fine-tune teacher {name}"))
+        prep.metrics.write(PhaseEvent(phase=f"{VERBS.get(config.prepare, 'train')} teacher {name}"))
         work = folder.with_suffix(".work")
         work.mkdir(parents=True, exist_ok=True)
-        start, train = work / "start", teacher_rows("train", config, prep.corpus)
+        start, train = work / "start", recipe.train
         if not start.is_dir():
             seed = config.finetune.seed
-            model, tokenizer = models.build(config.model, prep.task, train.texts(), seed, max_length)
+            model, tokenizer = models.build(config.model, prep.task, train.texts(), seed, recipe.max_length)
             with replacing_folder(start) as draft:
                 models.save(model, tokenizer, draft)
         job = Job(
@@ -117,8 +146,8 @@ def _finetuned(name: str, config: FinetunedTeacherConfig, max_length: int, prep:
             validation=teacher_rows("validation", config, prep.corpus),
             settings=config.finetune,
             seed=config.finetune.seed,
-            max_length=max_length,
-            step=SupervisedStepFactory(),
+            max_length=recipe.max_length,
+            step=recipe.step(start, work),
             name=f"teacher {name}",
         )
         outcome = launch(job, prep.stop, prep.remote)
@@ -126,30 +155,31 @@ def _finetuned(name: str, config: FinetunedTeacherConfig, max_length: int, prep:
             raise Interrupted(f"teacher {name}", "stopped in mid-training", "the same command resumes")
         best = Path(outcome.best)
         (best / "logits.npy").unlink()
-        summary = {"name": name, "scores": outcome.best_scores, "step": outcome.best_step, "made_of": _made_of(config)}
+        recipe.finish(best, start)
+        summary = {"name": name, "scores": outcome.best_scores, "step": outcome.best_step, "made_of": _made_of(recipe)}
         write_json(best / "teacher.json", summary)
         best.rename(folder)
         shutil.rmtree(work)
     return folder
 
 
-def _made_of(config: TeacherConfig) -> dict[str, Any]:
-    parts = config.model_dump(mode="json", by_alias=True, include={"model", "finetune"})
+def _made_of(recipe: Recipe) -> dict[str, Any]:
+    parts = recipe.config.model_dump(mode="json", by_alias=True, include={"model", "finetune"})
     parts["finetune"] = {key: value for key, value in parts["finetune"].items() if key not in NO_WEIGHTS}
-    return parts
+    return parts | recipe.made_of()
 
 
-def _fingerprint(config: TeacherConfig, max_length: int, prep: TeacherPrepContext) -> str:
-    """Of everything that decides the fine-tuned weights."""
-    source = config.model.from_
+def _fingerprint(recipe: Recipe) -> str:
+    """Of everything that decides the trained weights."""
+    source, task = recipe.config.model.from_, recipe.task
     parts = {
-        **_made_of(config),
+        **_made_of(recipe),
         "weights": models.weights_fingerprint(models.resolve(source)) if source else None,
         "tokenizer": models.tokenizer_fingerprint(models.resolve(source)) if source else None,
-        "train": teacher_rows("train", config, prep.corpus).digest(),
-        "validation": teacher_rows("validation", config, prep.corpus).digest(),
-        "task": [prep.task.type, prep.task.best_by, list(prep.task.labels)],
-        "max_length": max_length,
+        "train": recipe.train.digest(),
+        "validation": teacher_rows("validation", recipe.config, recipe.corpus).digest(),
+        "task": [task.type, task.best_by, list(task.labels)],
+        "max_length": recipe.max_length,
     }
     if source:
         parts["model"] = {**parts["model"], "from": None}  # the weights say it, wherever they lie

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from raykd.config import FinetunedTeacherConfig, TeacherConfig
+from raykd.config import TeacherConfig, TrainedTeacherConfig
 from raykd.config.teachers import TARGET
 from raykd.data.corpus import Corpus
 from raykd.data.holdout import in_domains, out_of_domains, stratified
@@ -20,7 +20,7 @@ def teacher_rows(split: str, config: TeacherConfig, corpus: Corpus) -> Subset:
     Raises:
         DataError: there are no such domains, or no row is left.
     """
-    if not isinstance(config, FinetunedTeacherConfig):
+    if not isinstance(config, TrainedTeacherConfig):
         return Subset.of(corpus, split)
     if split == "validation":
         subset = Subset(corpus.splits[corpus.source[split]], corpus.teacher_validation)
@@ -41,7 +41,7 @@ def domain_names(names: list[str], corpus: Corpus) -> list[str]:
     return [corpus.target if name == TARGET and corpus.target is not None else name for name in names]
 
 
-def _of_domains(split: str, config: FinetunedTeacherConfig, corpus: Corpus, subset: Subset) -> np.ndarray:
+def _of_domains(split: str, config: TrainedTeacherConfig, corpus: Corpus, subset: Subset) -> np.ndarray:
     """Those of the subset's ids that are of the teacher's domains."""
     rows: Rows = subset.rows()
     where = f"split {corpus.source[split]}"

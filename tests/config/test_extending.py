@@ -137,7 +137,7 @@ teacher = TeacherModel("http", {str(tmp_path)!r}, (0, 1), ("a", "b"), 24, "float
 replica = HttpReplica(teacher, ActorResources(1, 0, 1, {{}}, {{}}))
 answer = replica.infer(rows.splits["train"], np.array([5, 2]))
 answer.check(teacher, 0, rows.splits["train"].texts)  # as the client does
-print(json.dumps([answer.logits.tolist(), [len(text) for text in rows.rows("train").texts(np.array([5, 2]))],
+print(json.dumps([answer.values.tolist(), [len(text) for text in rows.rows("train").texts(np.array([5, 2]))],
                   replica.health()["rows"]]))
 """
     done = python(package, "-c", code)

@@ -14,7 +14,7 @@ from rich.console import Console
 from tiny import TINY_TEACHER, Configure
 
 from raykd import api
-from raykd.config import RunConfig, TeacherConfig
+from raykd.config import RunConfig, TeacherConfig, TrainedTeacherConfig
 from raykd.data.corpus import Corpus
 from raykd.display.tables import plan_table
 from raykd.errors import ConfigError, DataError
@@ -49,7 +49,8 @@ def fingerprint(config: RunConfig, folder: Path) -> str:
         config, RunFolder(folder), corpus, task, False, threading.Event(), MetricsLog(folder / "metrics.jsonl")
     )
     (settings,) = config.teachers
-    return finetune._fingerprint(settings, 24, context.teacher_prep())
+    assert isinstance(settings, TrainedTeacherConfig)
+    return finetune._fingerprint(finetune.recipe_of("t", settings, task, context.corpus, 24))
 
 
 def test_one_teacher_serves_all_target_domains_without_a_budget(configure: Configure, tmp_path: Path) -> None:

@@ -1,0 +1,141 @@
+"""mean_i CE(W_{d_i} x_i, y_i): one encoder, a last linear layer W_d for each domain; a baseline of the meta-teacher.
+
+Liu et al., "Multi-Task Deep Neural Networks for Natural Language Understanding", ACL 2019. What is served is an
+ordinary classifier: the encoder with the layer of one domain, or with the mean of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PreTrainedModel
+
+from raykd import models
+from raykd.config import MultiTaskTeacherConfig
+from raykd.data.batch import Batch
+from raykd.data.rows import Rows
+from raykd.data.tasks import Task
+from raykd.errors import ConfigError, ModelError
+from raykd.files import replacing_folder
+from raykd.models import forward
+from raykd.models.domain_head import FOLDER
+from raykd.teachers.recipe import Recipe, domain_names_of
+from raykd.training.job import Job, Step, StepFactory, StepLoss, WorkerContext
+
+HEADS, DESCRIPTION = "heads.safetensors", "heads.json"
+
+
+@dataclass(frozen=True)
+class MultiTaskRecipe(Recipe):
+    """A multi-task teacher: trained once, and served with the classifier of a domain."""
+
+    config: MultiTaskTeacherConfig
+
+    def check(self) -> None:
+        """Refuses rows without domains, of one domain alone, a regression, and a domain that is not trained."""
+        known, wanted = set(domain_names_of(self)), self.config.domain
+        if wanted is not None and wanted not in known:
+            what = f"domain: it is trained on no row of {wanted!r}"
+            raise ConfigError(f"teacher {self.name}", what, f"there are {', '.join(sorted(known))}")
+
+    def made_of(self) -> dict[str, Any]:
+        """Its kind, and the domains of the rows."""
+        domains = "\x1f".join(domain_names_of(self)).encode()
+        return {"prepare": self.config.prepare, "domains": hashlib.sha256(domains).hexdigest()}
+
+    def step(self, start: Path, work: Path) -> StepFactory:
+        """The step, with the domains in the order of their names."""
+        return MultiTaskStepFactory(tuple(sorted(set(domain_names_of(self)))))
+
+    def served(self, trained: Path) -> Path:
+        """A checkpoint with the classifier of its domain; the trained one has the mean of them."""
+        domain = self.config.domain or self.corpus.target
+        names = json.loads((trained / FOLDER / DESCRIPTION).read_text(encoding="utf-8"))["domains"]
+        if domain not in names:
+            return trained
+        folder = trained / FOLDER / hashlib.sha256(str(domain).encode()).hexdigest()[:16]
+        if not folder.is_dir():
+            model, tokenizer = models.load(trained)
+            last = last_linear(model, self.task.classes, f"teacher {self.name}")
+            state, k = load_file(trained / FOLDER / HEADS), names.index(domain)
+            last.load_state_dict({name: state[f"{k}.{name}"] for name in last.state_dict()})
+            with replacing_folder(folder) as draft:
+                models.save(model, tokenizer, draft)
+        return folder
+
+
+@dataclass(frozen=True)
+class MultiTaskStepFactory:
+    """Builds a worker's `MultiTaskStep`; picklable."""
+
+    domains: tuple[str, ...]
+
+    def build(self, job: Job, worker: WorkerContext) -> Step:
+        """With a copy of the classifier's last layer for each domain."""
+        dtype = torch.float64 if job.settings.precision == "float64" else torch.float32
+        model, _ = models.load(job.model, dtype)
+        last = last_linear(model, job.task.classes, job.name)
+        heads = nn.ModuleList(copy.deepcopy(last) for _ in self.domains)
+        return MultiTaskStep(job.task, heads, self.domains, job.train.rows(), job.name)
+
+
+class MultiTaskStep(Step):
+    """Each row's loss is that of its own domain's classifier; the model's own becomes the mean of them."""
+
+    beside: nn.ModuleList
+
+    def __init__(self, task: Task, heads: nn.ModuleList, domains: tuple[str, ...], rows: Rows, name: str) -> None:
+        super().__init__()
+        self.task, self.beside, self.domains, self.rows, self.name = task, heads, domains, rows, name
+
+    def loss(self, model: PreTrainedModel, batch: Batch) -> StepLoss:
+        """The rows' share of the loss, in float32 at least also under autocast."""
+        inputs: list[torch.Tensor] = []
+        last = last_linear(model, self.task.classes, self.name)
+        hook = last.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+        try:
+            forward.logits(model, batch.encoded)
+        finally:
+            hook.remove()
+        names = self.rows.domains(batch.ids)
+        assert names is not None
+        places = torch.tensor([self.domains.index(name) for name in names], device=inputs[0].device)
+        each_DBC = torch.stack([head(inputs[0]) for head in self.beside])
+        logits_BC = each_DBC[places, torch.arange(len(places), device=places.device)]
+        logits_BC = logits_BC.to(torch.promote_types(logits_BC.dtype, torch.float32))
+        hard = self.task.hard_loss(logits_BC, batch.labels_B).sum() / batch.global_rows
+        return StepLoss(hard, {"hard": hard.detach()})
+
+    def end(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> None:
+        """The model's own classifier is what the model is evaluated and, for an unknown domain, served by."""
+        last = last_linear(model, self.task.classes, self.name)
+        with torch.no_grad():
+            for name, parameter in last.named_parameters():
+                parameter.copy_(torch.stack([head.get_parameter(name) for head in self.beside]).mean(0))
+
+    def save_best(self, folder: Path) -> None:
+        """The classifiers of all domains, beside the checkpoint."""
+        (folder / FOLDER).mkdir(exist_ok=True)
+        save_file({name: tensor.contiguous() for name, tensor in self.beside.state_dict().items()},
+                  folder / FOLDER / HEADS)  # fmt: skip
+        (folder / FOLDER / DESCRIPTION).write_text(json.dumps({"domains": self.domains}), encoding="utf-8")
+
+
+def last_linear(model: nn.Module, classes: int, where: str) -> nn.Linear:
+    """The last linear layer of a classifier, which gives its logits.
+
+    Raises:
+        ModelError: it has none of that kind.
+    """
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not linear or linear[-1].out_features != classes:
+        raise ModelError(where, "its classifier does not end with a linear layer", "it cannot have one for each domain")
+    return linear[-1]
