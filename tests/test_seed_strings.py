@@ -14,6 +14,8 @@ from raykd.config import DataConfig
 from raykd.data import order
 from raykd.data.batch import Batch
 from raykd.data.holdout import draw_budget, holdout
+from raykd.objective.features import linear
+from raykd.objective.layer_map import layer_pairs
 from raykd.training.dropout import dropout_seed
 from raykd.training.job import WorkerContext
 from raykd.training.replacement_sampler import ReplacementSampler
@@ -101,6 +103,18 @@ def test_rows_of_like_length_are_ordered_by_the_same_generator() -> None:
     batches = [whole[k : k + 8] for k in range(0, 32, 8)]
     expected = [place for k in rng.permutation(4) for place in batches[k]] + places[32:].tolist()
     assert order.epoch_order(6, 2, ids, 8, lengths).tolist() == expected
+
+
+def test_projections_of_features_are_seeded_by_seed_and_name() -> None:
+    for seed, name in ((0, "tokens"), (7, "first")):
+        key = int(hashlib.blake2b(f"{seed}/{name}".encode("ascii"), digest_size=4).hexdigest(), 16)
+        drawn = torch.empty(3, 8).normal_(0.0, 8**-0.5, generator=torch.Generator().manual_seed(key))
+        assert torch.equal(linear(8, 3, torch.float32, seed, name).weight, drawn)
+
+
+def test_the_random_map_of_layers_is_drawn_from_the_seed() -> None:
+    drawn = np.random.default_rng([5, *b"layers"]).permutation(12)[:4] + 1
+    assert layer_pairs("random", 4, 12, 5) == tuple(enumerate(drawn.tolist(), 1))
 
 
 def splitmix64(x: int) -> int:

@@ -1,7 +1,8 @@
 """A forward pass that also gives inner outputs: hidden states, attention scores before the softmax, queries, keys.
 
 Hugging Face returns attention after the softmax and no query, key or value. So an attention function of ours is
-registered with transformers: it hands the work on to SDPA and notes what it was called with.
+registered with transformers: it hands the work on to SDPA and notes what it was called with. A layer is known by its
+number, or by the order of the calls where it has none: DistilBERT's do not know it, ALBERT's are one module.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,10 +26,24 @@ from raykd.models.columns import Column
 
 NAME = "raykd_capture"
 """Of the attention function, while a forward pass is captured."""
-_notes: ContextVar[dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]] | None] = ContextVar(
-    "notes", default=None
-)
-"""Of the pass under way: layer, counted from 1 → query, key, value [B, heads, L, d] and the factor of the scores."""
+
+
+@dataclass
+class _Notes:
+    """What the attention of the pass under way is called with; layers are counted from 1.
+
+    Attributes:
+        layers: those to keep.
+        calls: how many there were.
+        kept: layer → query, key, value [B, heads, L, d] and the factor of the scores.
+    """
+
+    layers: frozenset[int]
+    calls: int = 0
+    kept: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]] = field(default_factory=dict)
+
+
+_notes: ContextVar[_Notes | None] = ContextVar("notes", default=None)
 
 
 def capture(
@@ -38,22 +54,27 @@ def capture(
     Dropout draws what it draws in a plain forward pass from the same seed.
 
     Raises:
-        ModelError: the model has no such layer, or its attention cannot be read.
+        ModelError: the model has no such layer, its attention cannot be read, or a tensor has another shape than its
+            configuration says.
     """
     inner: Any = model.module if isinstance(model, DistributedDataParallel) else model
-    attentive = [column for column in columns if column.kind in ("scores", "query", "key", "value")]
-    noting: contextlib.AbstractContextManager[dict[int, Any]] = contextlib.nullcontext({})
-    if attentive:
-        noting = _noting(inner)
-    with noting as notes:
+    attentive = frozenset(column.layer for column in columns if column.kind in ("scores", "query", "key", "value"))
+    notes = _Notes(attentive)
+    with _noting(inner, notes) if attentive else contextlib.nullcontext():
         out = model(**forward.inputs(model, encoded), output_hidden_states=True)
+    (rows, tokens), (_, width, heads) = encoded["attention_mask"].shape, capture_shape(inner.config)
     captured: dict[Column, torch.Tensor] = {}
     for column in columns:
         if column.kind in ("hidden", "first"):
             hidden_BLH = _hidden(inner, out, column)
-            captured[column] = hidden_BLH if column.kind == "hidden" else _first(hidden_BLH, encoded)
+            tensor = hidden_BLH if column.kind == "hidden" else _first(hidden_BLH, encoded)
         else:
-            captured[column] = _attention(inner, notes, column)
+            tensor = _attention(inner, notes, column)
+        wanted = (rows, *column.shape(tokens, width, heads))
+        if tensor.shape != wanted:
+            what = f"{column.name} of a {inner.config.model_type} is {list(tensor.shape)}, expected {list(wanted)}"
+            raise ModelError("features", what, "leave the terms out that compare it")
+        captured[column] = tensor
     logits_BC: torch.Tensor = out.logits
     return logits_BC, captured
 
@@ -74,10 +95,12 @@ def capture_shape(config: PreTrainedConfig) -> tuple[int, int, int]:
 
 
 def _hidden(model: Any, out: Any, column: Column) -> torch.Tensor:
-    states = out.hidden_states
-    if states is None or column.layer >= len(states):
-        known = 0 if states is None else len(states) - 1
-        raise ModelError(model.config.model_type, f"has {known} layers of hidden states, asked was {column.layer}")
+    states = out.get("hidden_states")
+    if states is None:
+        raise ModelError("features", f"a {model.config.model_type} does not give its hidden states")
+    if column.layer >= len(states):
+        what = f"a {model.config.model_type} of {len(states) - 1} layers has no layer {column.layer}"
+        raise ModelError("features", what)
     hidden_BLH: torch.Tensor = states[column.layer]
     return hidden_BLH
 
@@ -88,13 +111,14 @@ def _first(hidden_BLH: torch.Tensor, encoded: Mapping[str, torch.Tensor]) -> tor
     return hidden_BLH[torch.arange(len(first_B), device=first_B.device), first_B]
 
 
-def _attention(model: Any, notes: Mapping[int, Any], column: Column) -> torch.Tensor:
+def _attention(model: Any, notes: _Notes, column: Column) -> torch.Tensor:
     if column.kind == "domain":
         raise ValueError(f"{column.name} is no inner output of a transformer")
-    if column.layer not in notes:
+    # One call a layer, or the calls are not those of one stack of layers.
+    if column.layer not in notes.kept or notes.calls != capture_shape(model.config)[0]:
         what = f"the attention of layer {column.layer} of a {model.config.model_type} cannot be read"
         raise ModelError("features", what, "leave attention and minilm out")
-    query, key, value, scaling = notes[column.layer]
+    query, key, value, scaling = notes.kept[column.layer]
     if column.kind == "scores":
         return _scores(query, key, scaling, column.mean_heads)
     vectors = {"query": query, "key": key, "value": value}[column.kind]
@@ -111,13 +135,12 @@ def _scores(query: torch.Tensor, key: torch.Tensor, scaling: float, mean_heads: 
 
 
 @contextlib.contextmanager
-def _noting(model: Any) -> Iterator[dict[int, Any]]:
+def _noting(model: Any, notes: _Notes) -> Iterator[None]:
     """Calls the model's attention through ours, and notes its arguments; puts the model's own back."""
-    notes: dict[int, Any] = {}
     token, before = _notes.set(notes), model.config._attn_implementation
     try:
         _set_attention(model, NAME)
-        yield notes
+        yield
     finally:
         _set_attention(model, before)
         _notes.reset(token)
@@ -138,10 +161,17 @@ def _noted_attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """SDPA, as transformers calls it; what it is called with is noted under the layer's number."""
-    notes, layer = _notes.get(), getattr(module, "layer_idx", None)
-    if notes is not None and layer is not None and query.shape == key.shape:
-        notes[layer + 1] = (query, key, value, scaling if scaling is not None else query.shape[-1] ** -0.5)
+    """SDPA, as transformers calls it; what it is called with is noted under the layer's number.
+
+    Not noted, hence refused: fewer keys than queries, and scores that a position's bias is added to.
+    """
+    notes = _notes.get()
+    if notes is not None:
+        index = getattr(module, "layer_idx", None)
+        layer = notes.calls + 1 if index is None else index + 1
+        notes.calls += 1
+        if layer in notes.layers and query.shape == key.shape and kwargs.get("position_bias") is None:
+            notes.kept[layer] = (query, key, value, scaling if scaling is not None else query.shape[-1] ** -0.5)
     attend: Callable[..., tuple[torch.Tensor, None]] = sdpa_attention_forward
     return attend(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
 

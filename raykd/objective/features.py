@@ -5,7 +5,7 @@ Padding is no part of any, and a row's loss does not depend on how far its batch
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Mapping
 
 import torch
@@ -23,8 +23,8 @@ Captured = Mapping[Column, torch.Tensor]
 class FeatureLosses(nn.Module):
     """The terms of a plan, with the projections of the student's side where the models' widths differ.
 
-    One projection serves hidden states and embeddings (W_fit of Pan et al. 2021; TinyBERT has one, too), another the
-    first tokens of pkd. They are trained beside the student and are no part of it.
+    One projection serves hidden states and embeddings (W_fit of Pan et al. 2021; so does TinyBERT's code, its paper
+    has two), another the first tokens of pkd. They are trained beside the student and are no part of it.
 
     Args:
         seed: of the projections' first values; the global random state is left as it was.
@@ -144,7 +144,9 @@ class _Mask:
 
 def linear(inputs: int, outputs: int, dtype: torch.dtype, seed: int, name: str) -> nn.Linear:
     """A linear map without bias whose first values depend on seed and name alone: normal, of variance 1 / inputs."""
-    generator = torch.Generator().manual_seed((seed << 32) + zlib.crc32(name.encode()))
+    # 32 bits: of a longer seed the generator on the CPU takes the lower ones alone.
+    digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=4).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest, "big"))
     layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=False, dtype=dtype)
     with torch.no_grad():
         layer.weight.normal_(0.0, inputs**-0.5, generator=generator)

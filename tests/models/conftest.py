@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed
 from transformers import (
     AlbertConfig,
     AutoModelForSequenceClassification,
@@ -96,3 +97,11 @@ def student(tmp_path: Path) -> Path:
     task = Task("classification", "accuracy", ("negative", "positive"))
     models.save(*models.build(shape, task, texts, seed=0, max_length=24), tmp_path / "student")
     return tmp_path / "student"
+
+
+@pytest.fixture
+def process_group(tmp_path: Path) -> Iterator[None]:
+    """Of this process alone, for models wrapped for data-parallel training."""
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from raykd.errors import RunError
@@ -15,13 +14,6 @@ from raykd.models import choose_device, choose_dtype, load, logits
 
 Checkpoint = Callable[..., Path]
 KINDS = ["bert", "distilbert", "roberta", "electra", "albert"]
-
-
-@pytest.fixture
-def process_group(tmp_path: Path) -> Iterator[None]:
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
-    yield
-    distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("kind", KINDS)
