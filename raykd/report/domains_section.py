@@ -28,7 +28,7 @@ def domains_section(run: Run, pictures: Sequence[DrawnPicture]) -> Section | Non
     sentence = (
         f"Of the rows that teacher {name} was trained on, {own} are nearest to the prototype of their own domain; the"
         " fewer, the more the domains overlap. The prototype score of a row is its cosine with the prototypes of its"
-        " class, one half of it with that of its own domain unless configured otherwise."
+        " class: a share ρ with that of its own domain, the rest with those of the others."
     )
     titles = ["Domain", "rows", "median score", "nearest to its own prototype"]
     return Section("Domains", [sentence], Table.of(titles, rows, text=(0,)), pictures=list(pictures))
