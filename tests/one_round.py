@@ -26,7 +26,7 @@ from raykd.feedback.cotangent import (
     pilot,
     quiz_gradient,
 )
-from raykd.objective.soft import MeanSquaredError, SoftenedKL
+from raykd.objective import Objective
 
 LR, ALPHA, BETA, ROWS, QUIZ_ROWS, WIDTH = 0.1, 0.6, 0.3, 13, 8, 16
 # A float64 difference may be finer than the default, which is chosen for float32.
@@ -68,7 +68,7 @@ def tokens(rows: int) -> dict[str, Tensor]:
 class Round:
     """One feedback round on tiny models: everything that the gradient of a teacher depends on."""
 
-    soft: SoftenedKL | MeanSquaredError
+    soft: Objective
     classes: int = 2
     teachers: int = 1
     dropout: float = 0.0

@@ -67,8 +67,8 @@ def graded_rows(folder: Path, rows: int, validation_rows: int) -> None:
         (folder / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
-def generated_corpus(folder: Path, rows: int, validation_rows: int) -> tuple[Corpus, Task]:
-    """A corpus of the embedded generator, two domains, cached in a folder; and its task."""
-    settings = GeneratorConfig(rows=rows, validation_rows=validation_rows, domains=2)
+def generated_corpus(folder: Path, rows: int, validation_rows: int, domains: int = 2) -> tuple[Corpus, Task]:
+    """A corpus of the embedded generator, cached in a folder; and its task."""
+    settings = GeneratorConfig(rows=rows, validation_rows=validation_rows, domains=domains)
     corpus = corpora.load(DataConfig(source="generated", generated=settings), TaskConfig(), folder)
     return corpus, Task("classification", "accuracy", tuple(corpus.labels or ()))

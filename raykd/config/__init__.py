@@ -19,7 +19,7 @@ from raykd.config.feedback import (
 )
 from raykd.config.load import changed_key, load, parse, save, settings
 from raykd.config.model import ModelConfig
-from raykd.config.objective import KLConfig, MSEConfig, ObjectiveConfig, PseudoLabelConfig
+from raykd.config.objective import DISTConfig, DKDConfig, KLConfig, MSEConfig, ObjectiveConfig, PseudoLabelConfig
 from raykd.config.run import RunConfig
 from raykd.config.search import (
     ASHAConfig,
@@ -59,6 +59,8 @@ __all__ = [
     "ASHAConfig",
     "ClusterConfig",
     "CotangentFeedbackConfig",
+    "DISTConfig",
+    "DKDConfig",
     "DataConfig",
     "FeatureTermConfig",
     "FeaturesConfig",

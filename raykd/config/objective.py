@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raykd.config.base import Mark
 from raykd.config.choice import Choice, OneOf
@@ -18,6 +18,7 @@ class ObjectiveConfig(Choice):
 
     Attributes:
         varies: it changes smoothly with the teachers' logits, so that feedback can tell them something.
+        couples_batch: the loss of a row depends on the other rows of the batch.
     """
 
     shorthand = "type"
@@ -25,6 +26,7 @@ class ObjectiveConfig(Choice):
     group = "raykd.objective"
     varies: ClassVar[bool] = True
     classes_only: ClassVar[bool] = False
+    couples_batch: ClassVar[bool] = False
 
     type: str
     alpha: Annotated[float, Mark.LIVE] = Field(0.5, ge=0, le=1, description="α, the weight of the soft part")
@@ -34,6 +36,14 @@ class ObjectiveConfig(Choice):
     def divergence_temperature(self) -> float:
         """τ of a teacher's own divergence from the student (`feedback.teacher_kd`)."""
         return DEFAULT_TEMPERATURE
+
+    def misfit(self, classes: int) -> str | None:
+        """Why it is of no use for so many classes; None where it is."""
+        return None
+
+    def left_out(self, classes: int) -> str | None:
+        """The part that is left out for so many classes, as a warning; None where nothing is."""
+        return None
 
 
 class KLConfig(ObjectiveConfig):
@@ -75,6 +85,81 @@ class PseudoLabelConfig(ObjectiveConfig):
     varies = False
 
     type: Literal["pseudo_label"] = "pseudo_label"
+
+
+class DKDConfig(ObjectiveConfig):
+    """KL divergences of the teachers' answer against the rest, and within the rest, each with its own weight."""
+
+    title = "decoupled knowledge distillation"
+    citation = "Zhao et al., “Decoupled Knowledge Distillation”, CVPR 2022, arXiv 2203.08679"
+    implementation = "raykd.objective.dkd:DecoupledKD"
+    classes_only = True
+
+    type: Literal["dkd"] = "dkd"
+    temperature: Annotated[float, Mark.LIVE] = Field(
+        DEFAULT_TEMPERATURE, gt=0, description="τ; softens student and teachers"
+    )
+    target: Annotated[float, Mark.LIVE] = Field(
+        1.0, ge=0, description="weight of the teachers' answer against all other classes"
+    )
+    non_target: Annotated[float, Mark.LIVE] = Field(
+        8.0, ge=0, description="weight of the divergence among the other classes"
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> DKDConfig:
+        if self.target == self.non_target == 0:
+            raise ValueError("target and non_target are both 0: nothing is left of the loss")
+        return self
+
+    @property
+    def divergence_temperature(self) -> float:
+        """τ, the same as the student's."""
+        return self.temperature
+
+    def misfit(self, classes: int) -> str | None:
+        """For two classes: beside the answer there is a single other class."""
+        return None if classes > 2 else f"dkd compares the classes beside the answer, and of {classes} there is one"
+
+
+class DISTConfig(ObjectiveConfig):
+    """Correlations of the probabilities with the teachers': over the classes of a row, over the rows of a batch."""
+
+    title = "correlation of softened probabilities"
+    citation = "Huang et al., “Knowledge Distillation from A Stronger Teacher”, NeurIPS 2022, arXiv 2205.10536"
+    implementation = "raykd.objective.dist:CorrelationLoss"
+    classes_only = True
+    couples_batch = True
+
+    type: Literal["dist"] = "dist"
+    temperature: Annotated[float, Mark.LIVE] = Field(1.0, gt=0, description="τ; softens student and teachers")
+    beta: Annotated[float, Mark.LIVE] = Field(
+        1.0, ge=0, description="β, weight of the correlation over classes; left out where there are two"
+    )
+    gamma: Annotated[float, Mark.LIVE] = Field(
+        1.0, ge=0, description="γ, weight of the correlation over the rows of a batch"
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> DISTConfig:
+        if self.beta == self.gamma == 0:
+            raise ValueError("beta and gamma are both 0: nothing is left of the loss")
+        return self
+
+    @property
+    def divergence_temperature(self) -> float:
+        """τ, the same as the student's."""
+        return self.temperature
+
+    def misfit(self, classes: int) -> str | None:
+        """For two classes without the term over the batch: the other one is constant."""
+        if classes == 1:
+            return "dist compares probabilities of classes, and there is one"
+        return "dist has the term of beta alone, which is constant for two" if classes == 2 and not self.gamma else None
+
+    def left_out(self, classes: int) -> str | None:
+        """For two classes the term within a row."""
+        return "the term of beta is constant for two classes and left out" if classes == 2 and self.beta else None
 
 
 AnyObjective = Annotated[ObjectiveConfig, OneOf()]

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from raykd.config.base import Mark, Name, Section, Seed
 from raykd.config.cluster import ClusterConfig
+from raykd.config.coupling import coupling_refusal
 from raykd.config.data import DataConfig
 from raykd.config.feedback import AnyFeedback, CotangentFeedbackConfig, MetaDistilConfig, NoFeedbackConfig
 from raykd.config.keys import fields_at, keys_marked, marked, nearest_of, validation_error
@@ -89,6 +90,7 @@ class RunConfig(Section):
             raise ValueError(f"teachers: two have the same name among {', '.join(names)}")
         check_target(zip(names, self.teachers, strict=True), self.data.target_domain)
         self._check_baselines()
+        self._check_objective()
         self._check_weighting()
         self._check_feedback()
         self._check_features()
@@ -118,6 +120,14 @@ class RunConfig(Section):
         if self.train.labeled_share is not None and self.data.unlabeled is None:
             raise ValueError("train.labeled_share: all rows have labels: set data.unlabeled")
 
+    def _check_objective(self) -> None:
+        if self.task.type == "regression" and self.objective.classes_only:
+            kind = self.objective.type
+            raise ValueError(f"objective: {kind} compares probabilities of classes; a regression has none (take mse)")
+        refusal = coupling_refusal(self.objective, self.weighting, self.feedback, self.train)
+        if refusal is not None:
+            raise ValueError(refusal)
+
     def _check_weighting(self) -> None:
         weighting, names, baselines = self.weighting, self.teacher_names, self.baseline_weightings
         for rule in (weighting, *baselines.values()):
@@ -126,9 +136,6 @@ class RunConfig(Section):
                 raise ValueError(f"{key}: {rule.type} compares probabilities of classes; a regression has none")
             if self.data.unlabeled is not None and rule.needs_labels:
                 raise ValueError(f"{key}: {rule.type} compares answers with the row's label; some rows have none")
-        if self.task.type == "regression" and self.objective.classes_only:
-            kind = self.objective.type
-            raise ValueError(f"objective: {kind} compares probabilities of classes; a regression has none (take mse)")
         if self.needs_reward_split and self.data.reward == 0:
             raise ValueError("data.reward: the weighting needs rows that the student is not trained on: give a share")
         for name, rule in baselines.items():

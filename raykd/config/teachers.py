@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from raykd.config.base import Mark, Name
 from raykd.config.choice import Choice, OneOf
 from raykd.config.model import ModelConfig
-from raykd.config.training import FinetuneConfig, Precision
+from raykd.config.training import FinetuneConfig, MetaFinetuneConfig, Precision
 
 TARGET = "target"
 """Stands for data.target_domain among the domains of a teacher, so that one file serves every domain."""
@@ -120,7 +120,7 @@ class MetaTeacherConfig(TrainedTeacherConfig):
     )
 
     prepare: Literal["meta"] = "meta"
-    finetune: FinetuneConfig = Field(FinetuneConfig(epochs=3, lr=2e-5), description="how it is trained")
+    finetune: MetaFinetuneConfig = Field(MetaFinetuneConfig(), description="how it is trained")
     prototype_share: float = Field(
         0.5, ge=0, le=1, description="ρ, the share of a row's own domain in its prototype score, beside the others'"
     )

@@ -85,3 +85,10 @@ class FinetuneConfig(OptimConfig):
         description="the teacher's own budget: so many labelled rows, drawn from all that are not held out, also beyond"
         " data.max_train_rows; null: the student's",
     )
+
+
+class MetaFinetuneConfig(FinetuneConfig):
+    """How a meta-teacher is trained, with the paper's defaults."""
+
+    epochs: float = Field(3, gt=0, description="passes over the training rows")
+    lr: Annotated[float, Mark.LIVE] = Field(2e-5, gt=0, description="peak learning rate")

@@ -41,3 +41,7 @@ class Column:
         if self.kind == "scores":
             return (1 if self.mean_heads else heads, tokens, tokens)
         return (tokens, width)
+
+
+DOMAIN = Column("domain")
+"""W (E[d] + m) of a domain head: see models/domain_head.py."""

@@ -22,11 +22,11 @@ FOLDER, FORMAT = "domains", 1
 WEIGHTS, DESCRIPTION = "head.safetensors", "head.json"
 
 
-class DomainHead(nn.Module):
-    """For rows of known domains; of another one it takes the mean of their embeddings.
+class DomainMixer(nn.Module):
+    """W (E[d] + m), for rows of known domains; of another one it takes the mean of their embeddings.
 
     Args:
-        domains: their names, in the order of E and of the classifier.
+        domains: their names, in the order of E.
         width: H, of the hidden states.
         seed: of the first values; the global random state is left as it was.
     """
@@ -36,13 +36,15 @@ class DomainHead(nn.Module):
         self.domains, self.width = tuple(domains), width
         self.embedding = nn.Parameter(torch.empty(len(self.domains), width, dtype=dtype))
         self.mix = nn.utils.skip_init(nn.Linear, width, width, dtype=dtype)
-        self.classify = nn.utils.skip_init(nn.Linear, width, len(self.domains), dtype=dtype)
-        generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            self.embedding.normal_(0.0, 0.02, generator=generator)
-            for layer in (self.mix, self.classify):
-                layer.weight.normal_(0.0, width**-0.5, generator=generator)
-                layer.bias.zero_()
+            self.embedding.normal_(0.0, 0.02, generator=self._generator)
+        self._draw(self.mix)
+
+    def _draw(self, layer: nn.Linear) -> None:
+        with torch.no_grad():
+            layer.weight.normal_(0.0, layer.in_features**-0.5, generator=self._generator)
+            layer.bias.zero_()
 
     def index(self, names: Sequence[str]) -> torch.Tensor:
         """Each name's place among the domains, int64 [B]; −1 of a domain that is not known."""
@@ -57,6 +59,15 @@ class DomainHead(nn.Module):
         )
         out_BH: torch.Tensor = self.mix(own_BH + mean_BH)
         return out_BH
+
+
+class DomainHead(DomainMixer):
+    """With a classifier of the domains on top; arguments as of `DomainMixer`."""
+
+    def __init__(self, domains: Sequence[str], width: int, dtype: torch.dtype, seed: int = 0) -> None:
+        super().__init__(domains, width, dtype, seed)
+        self.classify = nn.utils.skip_init(nn.Linear, width, len(self.domains), dtype=dtype)
+        self._draw(self.classify)
 
     def forward(self, mean_BH: torch.Tensor, index_B: torch.Tensor) -> torch.Tensor:
         """Logits of the domains, [B, D]."""
@@ -87,19 +98,19 @@ def load_domain_head(checkpoint: Path, weights: str, dtype: torch.dtype) -> Doma
     """
     where, folder = str(checkpoint), checkpoint / FOLDER
     if not (folder / DESCRIPTION).is_file():
-        raise ModelError(where, "has no domain head", "prepare it with `prepare: meta`")
+        raise ModelError(where, "has no domain head", "prepare it with `prepare: meta` and a domain_loss")
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         if description["format"] != FORMAT:
             raise ValueError(f"format {description['format']}, known is {FORMAT}")
         head = DomainHead([str(name) for name in description["domains"]], int(description["width"]), dtype)
-        state = load_file(folder / WEIGHTS)
+        state, owner = load_file(folder / WEIGHTS), str(description["weights"])
         head.load_state_dict({name: tensor.to(dtype) for name, tensor in state.items()})
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ArithmeticError, SafetensorError) as error:
         raise ModelError(where, f"its domain head is damaged: {one_line(error, 120)}", "prepare it again") from None
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise ModelError(where, "its domain head is damaged: it holds numbers that are not finite", "prepare it again")
-    if description["weights"] != weights:
+    if owner != weights:
         raise ModelError(where, "its domain head is of another checkpoint", "prepare it again")
     return head
 
@@ -110,14 +121,14 @@ def masked_mean(hidden_BLH: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor
     return (hidden_BLH * mask_BL1).sum(1) / mask_BL1.sum(1)
 
 
-def other_domains(seed: int, ids: np.ndarray, own: np.ndarray, domains: int) -> np.ndarray:
-    """Of each row a domain that is not its own, drawn evenly from (seed, id): the same on any worker, int64 [B].
+def other_domains(seed: int, step: int, ids: np.ndarray, own: np.ndarray, domains: int) -> np.ndarray:
+    """Of each row a domain that is not its own, drawn evenly from (seed, step, id): the same on any worker, int64 [B].
 
     Args:
         ids: [B] example ids.
         own: [B] the rows' domains.
     """
-    mixed = ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15 * (seed + 1) % 2**64)
+    mixed = ids.astype(np.uint64) + np.uint64((0x9E3779B97F4A7C15 * (seed + 1) + 0xD1B54A32D192ED03 * step) % 2**64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64 (Steele et al. 2014)
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     mixed ^= mixed >> np.uint64(31)

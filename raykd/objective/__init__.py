@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import torch
-
 from raykd.config import ObjectiveConfig, load_implementation
-
-
-class Objective(Protocol):
-    """The soft part of the loss, per example; built by a classmethod `from_config(config)`."""
-
-    def per_example(
-        self, student_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor
-    ) -> torch.Tensor:
-        """The loss of each row, [B]; a loss that couples the batch returns a scalar."""
+from raykd.objective.base import Objective
+from raykd.objective.whole_batch import WholeBatch
 
 
 def build(config: ObjectiveConfig) -> Objective:
@@ -28,4 +17,9 @@ def build(config: ObjectiveConfig) -> Objective:
     return objective
 
 
-__all__ = ["Objective", "build"]
+def whole_batch(config: ObjectiveConfig, objective: Objective, rank: int, world: int) -> WholeBatch | None:
+    """What brings the rows of several workers together; None where the loss of a row depends on no other row."""
+    return WholeBatch(objective, config.alpha, rank, world) if config.couples_batch and world > 1 else None
+
+
+__all__ = ["Objective", "WholeBatch", "build", "whole_batch"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from raykd.config import FeaturesConfig, LayerTermConfig, RelationTermConfig
-from raykd.models.columns import Column, ColumnKind
+from raykd.models.columns import DOMAIN, Column, ColumnKind
 from raykd.objective.layer_map import Pairs, layer_pairs
 
 RELATIONS: tuple[ColumnKind, ...] = ("query", "key", "value")
@@ -64,7 +64,7 @@ def plan_features(settings: FeaturesConfig, student: EncoderShape, teacher: Enco
             pairs[name] = ((0, 0),)
         else:  # knowledge: of the teacher's domain head, and of one of the student's own on its last layer
             own.add(Column("hidden", student.layers))
-            theirs.add(Column("domain"))
+            theirs.add(DOMAIN)
         for mine, its in pairs.get(name, ()):
             own.update(_columns(name, mine, student.heads != teacher.heads))
             theirs.update(_columns(name, its, student.heads != teacher.heads))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from raykd.config import KLConfig, MSEConfig, PseudoLabelConfig
-from raykd.objective.kl import softened_kl
+from raykd.objective.kl import log_blend, softened_kl
 
 
 class SoftenedKL:
@@ -40,9 +40,7 @@ class SoftenedKL:
             blend_BC = torch.einsum("bk,kbc->bc", weights_BK, teacher_log_KBC.exp())
             log_student_BC = F.log_softmax(student_BC / tau, dim=-1)
             return tau**2 * -(torch.special.entr(blend_BC) + blend_BC * log_student_BC).sum(-1)
-        # log q by logsumexp: a weight of 0 becomes −inf and drops out without a 0 · −inf.
-        log_blend_BC = torch.logsumexp(teacher_log_KBC + weights_BK.T.log().unsqueeze(-1), dim=0)
-        return softened_kl(log_blend_BC, student_BC, tau)
+        return softened_kl(log_blend(teacher_log_KBC, weights_BK), student_BC, tau)
 
 
 class MeanSquaredError:

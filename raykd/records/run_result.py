@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from raykd.records.domains_result import DomainsResult
 from raykd.records.events import Scores
 from raykd.records.features_result import FeaturesResult
 from raykd.records.record import Record
@@ -25,6 +26,7 @@ class TeacherResult(Record):
         forwards: rows that its replicas forwarded for anybody; `rows_computed` those for this run.
         seconds: of forward passes.
         address: content address of its soft targets.
+        domains: of a meta-teacher, how its domains lie to one another.
     """
 
     name: str
@@ -38,6 +40,7 @@ class TeacherResult(Record):
     seconds: float
     parameters: int
     address: str
+    domains: DomainsResult | None = None
 
 
 class Gap(Record):

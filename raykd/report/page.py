@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raykd.report import sections
+from raykd.report.domains_section import domain_pictures, domains_section
 from raykd.report.feedback_section import feedback_section
 from raykd.report.figures.picture import DrawnPicture, draw
 from raykd.report.figures.run_pictures import run_pictures
@@ -25,7 +26,9 @@ def render(folder: Path) -> Path:
         RunError: its result.json is damaged or of another version.
     """
     run = read_run(folder)
-    return write_page(run.folder, run_page(run, draw(run_pictures(run), run.folder / "figures")))
+    return write_page(
+        run.folder, run_page(run, draw([*run_pictures(run), *domain_pictures(run)], run.folder / "figures"))
+    )
 
 
 def run_page(run: Run, pictures: Sequence[DrawnPicture]) -> RunPage:
@@ -43,6 +46,7 @@ def run_page(run: Run, pictures: Sequence[DrawnPicture]) -> RunPage:
         ),
         weighting=weighting_section(run, [picture for picture in pictures if picture.part == "weighting"]),
         feedback=feedback_section(run, [picture for picture in pictures if picture.part == "feedback"]),
+        domains=domains_section(run, [picture for picture in pictures if picture.part == "domains"]),
         classes=sections.classes(run),
         efficiency=sections.efficiency(run),
         splits=sections.splits(run),

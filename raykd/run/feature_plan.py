@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from raykd import models
-from raykd.config import ModelConfig, RunConfig
+from raykd.config import GivenTeacherConfig, MetaTeacherConfig, ModelConfig, RunConfig, TeacherConfig
 from raykd.data.corpus import Corpus
+from raykd.errors import ConfigError
 from raykd.models import CheckpointInfo
 from raykd.models.capture import capture_shape
 from raykd.models.checkpoint import resolve_tokenizer
+from raykd.models.domain_head import load_domain_head
 from raykd.models.tokenizers import KINDS
 from raykd.objective.feature_plan import EncoderShape
 from raykd.run.arms import student_rows
 from raykd.run.features import check_tokens, features_teacher, make_feature_plan
 from raykd.teachers.features import row_bytes
+from raykd.teachers.prototypes import load_prototypes
 from raykd.training.optim import total_steps
 
 CHARACTERS = 4
@@ -36,6 +40,8 @@ def feature_plan(config: RunConfig, corpus: Corpus, inspect: Callable[[str], Che
         return None
     k = features_teacher(config, settings)
     teacher, length = config.teachers[k], config.data.max_length
+    if settings.expertise or settings.knowledge is not None:
+        _check_meta(config.teacher_names[k], teacher, settings.knowledge is not None)
     own, theirs = (_shape(model, inspect, length) for model in (config.student, teacher.model))
     plan = make_feature_plan(settings, own, theirs, config.seed)
     ragged = not all(column.pooled for column in plan.teacher_columns)
@@ -57,6 +63,26 @@ def feature_plan(config: RunConfig, corpus: Corpus, inspect: Callable[[str], Che
         "stored": stored,
         "forwards": len(rows.ids) if stored else round(steps * config.train.batch_size),
     }
+
+
+def _check_meta(name: str, teacher: TeacherConfig, knowledge: bool) -> None:
+    """Refuses a teacher that has neither prototypes nor a domain head.
+
+    Raises:
+        ConfigError: it is prepared in another way.
+        ModelError: one that is given has none beside its checkpoint.
+    """
+    if isinstance(teacher, GivenTeacherConfig) and teacher.model.from_ is not None:
+        folder = models.resolve(teacher.model.from_)
+        load_prototypes(folder)
+        if knowledge:
+            load_domain_head(folder, models.weights_fingerprint(folder), torch.float32)
+    elif not isinstance(teacher, MetaTeacherConfig):
+        what = f"expertise and knowledge are a meta-teacher's, and {name} has prepare: {teacher.prepare}"
+        raise ConfigError("objective.features", what, "set prepare: meta, or leave both out")
+    elif knowledge and not (teacher.domain_weight and teacher.domain_loss != "none"):
+        what = f"knowledge is of a domain head, and {name} trains none (domain_loss: none, or domain_weight: 0)"
+        raise ConfigError("objective.features", what, "set domain_loss: corrupt, or leave knowledge out")
 
 
 def _shape(model: ModelConfig, inspect: Callable[[str], CheckpointInfo], length: int) -> EncoderShape:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from raykd import models
 from raykd.config import FeaturesConfig, RunConfig
@@ -16,12 +17,15 @@ from raykd.data.encoding import Encoder
 from raykd.errors import ConfigError
 from raykd.models.capture import capture_shape
 from raykd.models.checkpoint import read_config
+from raykd.models.domain_head import FOLDER, load_domain_head
 from raykd.objective.feature_plan import EncoderShape, FeaturePlan, plan_features
 from raykd.records.features_result import FeaturesResult
 from raykd.run.arms import student_rows
 from raykd.run.context import RunContext
+from raykd.run.weighting_inputs import answered, encoder_by_name
 from raykd.student.features import FeatureSource
 from raykd.teachers.features import row_bytes
+from raykd.teachers.prototypes import ENCODER, load_prototypes
 from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.serving.session import NO_IDS, TargetRequest, TeacherSession
 from raykd.teachers.teacher_model import TeacherModel
@@ -141,8 +145,21 @@ def planned_features(
         check_tokens(teacher.name, own, teacher.tokenizer, teacher.max_length, config.data.max_length)
     train = Subset.of(context.corpus, "train")
     source = TargetSource(inner, train.split, str(config.cache_folder), context.run, NO_IDS, None)
+    features = FeatureSource(source, plan, settings, k)
+    if settings.expertise:
+        load_prototypes(Path(teacher.folder))
+        features = replace(features, pooled=_pooled(context, teacher), checkpoint=teacher.folder)
+    if settings.knowledge is not None:
+        load_domain_head(Path(teacher.folder), teacher.weights, torch.float32)
     encoder = Encoder(models.read_tokenizer(start, "student"), train.rows(), config.data.max_length)
-    return k, FeatureSource(source, plan, settings), _estimated_bytes(inner, plan, encoder, train.split.rows)
+    return k, features, _estimated_bytes(inner, plan, encoder, student_rows(config, context.corpus).ids)
+
+
+def _pooled(context: RunContext, teacher: TeacherModel) -> TargetSource:
+    """Sentence vectors of the student's rows, by the encoder that the teacher's prototypes were taken with."""
+    encoder, settings = encoder_by_name(str(Path(teacher.folder) / FOLDER / ENCODER), teacher.max_length)
+    encoder = replace(encoder, name=f"{teacher.name} (prototypes)")
+    return answered(context, "prototypes", encoder, settings, student_rows(context.config, context.corpus).ids)
 
 
 def features_teacher(config: RunConfig, settings: FeaturesConfig) -> int:
@@ -190,9 +207,9 @@ def check_tokens(teacher: str, own: str, theirs: str, their_length: int, length:
         raise ConfigError(where, what, "set teachers[].max_length to data.max_length")
 
 
-def _estimated_bytes(inner: TeacherModel, plan: FeaturePlan, encoder: Encoder, rows: int) -> int:
-    """From the tokens of rows that are evenly spread over the file."""
-    sample = np.unique(np.linspace(0, rows - 1, min(SAMPLE, rows)).astype(np.int64))
+def _estimated_bytes(inner: TeacherModel, plan: FeaturePlan, encoder: Encoder, ids: np.ndarray) -> int:
+    """From the tokens of rows that are evenly spread among these."""
+    sample = ids[np.unique(np.linspace(0, len(ids) - 1, min(SAMPLE, len(ids))).astype(np.int64))]
     shape = plan.teacher
     taken = row_bytes(plan.teacher_columns, encoder.lengths(sample), shape.heads, shape.width, inner.wire)
-    return round(taken / len(sample) * rows)
+    return round(taken / len(sample) * len(ids))

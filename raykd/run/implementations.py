@@ -1,9 +1,10 @@
-"""Whether the class of a rule, a loss or a feedback method has what a run calls: another package's may lack it."""
+"""Whether a rule, a loss or a feedback method can be used: its class has what a run calls, the task enough classes."""
 
 from __future__ import annotations
 
 from raykd.config import FeedbackConfig, ObjectiveConfig, WeightingConfig, load_implementation
 from raykd.config.choice import Choice
+from raykd.data.tasks import Task
 from raykd.errors import ConfigError
 
 METHODS: dict[type[Choice], tuple[str, tuple[str, ...]]] = {
@@ -27,3 +28,15 @@ def check_methods(choice: Choice) -> None:
         if method in abstract or not callable(getattr(loaded, method, None)):
             what = f"{choice.implementation} has no method {method}"
             raise ConfigError(f"{type(choice).__module__}.{type(choice).__name__}", what, f"make it one of {base}")
+
+
+def check_classes(objective: ObjectiveConfig, task: Task) -> list[str]:
+    """Whether a loss is of use for as many classes as the task has; returns warnings of what is left out.
+
+    Raises:
+        ConfigError: it is of no use.
+    """
+    misfit, left_out = objective.misfit(task.classes), objective.left_out(task.classes)
+    if misfit is not None:
+        raise ConfigError("objective", misfit, "take another type, such as kl")
+    return [] if left_out is None else [f"objective {objective.type}: {left_out}"]

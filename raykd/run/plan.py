@@ -30,7 +30,7 @@ from raykd.models import CheckpointInfo
 from raykd.models.tokenizers import KINDS
 from raykd.run.arms import baseline_rows, baseline_training, quiz_teacher_targets, student_rows, target_rows
 from raykd.run.feature_plan import feature_plan
-from raykd.run.implementations import check_methods
+from raykd.run.implementations import check_classes, check_methods
 from raykd.run.quiz_teacher import quiz_tuning
 from raykd.run.result import group_result
 from raykd.run.weighting_inputs import folds_of
@@ -68,7 +68,7 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
     inspect = functools.cache(models.inspect)
     rows = {purpose: len(ids) for purpose, ids in corpus.ids.items() if len(ids)}
     learnt = len(student_rows(config, corpus).ids)
-    warnings = list(corpus.warnings)
+    warnings = [*corpus.warnings, *check_classes(config.objective, task)]
     teachers = []
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
         count_of = {split: len(teacher_rows(split, teacher, corpus).ids) for split in ("train", "validation")}

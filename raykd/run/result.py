@@ -34,6 +34,8 @@ from raykd.records.run_result import (
     WeightingResult,
 )
 from raykd.run.budget import label_budgets, teachers_seen
+from raykd.run.implementations import check_classes
+from raykd.teachers.domain_report import load_domain_report
 from raykd.teachers.rows import teacher_rows
 from raykd.teachers.serving.session import TeacherSession, TeacherStatus
 from raykd.training.job import Outcome, Subset
@@ -85,6 +87,7 @@ def teacher_result(
         seconds=cost.seconds,
         parameters=served.teacher.parameters,
         address=served.teacher.address(texts).digest,
+        domains=load_domain_report(Path(served.teacher.folder)),
     )
 
 
@@ -117,6 +120,7 @@ def run_result(
     outcome, signal = student.outcome, student.signal
     labels = signal.labels()
     classes, test = task.classes > 1, _known(tests.get("student"))
+    left_out = check_classes(config.objective, task)
     baselines = {name: _baseline_result(arm, tests.get(name)) for name, arm in arms.items() if name != "student"}
     return RunResult(
         kind=kind,
@@ -145,7 +149,7 @@ def run_result(
         feedback=FeedbackResult(**extras["feedback"]) if "feedback" in extras else None,
         weighting=WeightingResult(**extras["weighting"]) if "weighting" in extras else None,
         features=features,
-        warnings=[*corpus.warnings, *warnings, *_weak_teachers(teachers, task, labels)],
+        warnings=[*corpus.warnings, *left_out, *warnings, *_weak_teachers(teachers, task, labels)],
         confusion=confusion_matrix(labels, student.logits.argmax(1), labels=range(task.classes)).tolist()
         if classes
         else None,

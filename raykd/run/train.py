@@ -17,6 +17,7 @@ from raykd.records.run_result import RunResult, TeacherResult
 from raykd.run.answers import Logits, logits_on_test, save_predictions, scores_by_split
 from raykd.run.arms import student_rows
 from raykd.run.context import RunContext
+from raykd.run.implementations import check_classes
 from raykd.run.result import Arm, run_result
 from raykd.student.factory import DistillStepFactory, FeedbackSetup, WeightingSources
 from raykd.student.features import FeatureSource
@@ -51,7 +52,12 @@ def distill_step(
     features: FeatureSource | None = None,
     features_in_loop: bool = False,
 ) -> DistillStepFactory:
-    """The student's step as configured: objective, weighting and feedback on these soft targets."""
+    """The student's step as configured: objective, weighting and feedback on these soft targets.
+
+    Raises:
+        ConfigError: the loss is of no use for as many classes, as in a trial that searches over losses.
+    """
+    check_classes(context.config.objective, context.task)
     config, setup = context.config, None
     if isinstance(config.feedback, CotangentFeedbackConfig):
         quiz = Subset.of(context.corpus, "quiz") if config.feedback.needs_quiz else None

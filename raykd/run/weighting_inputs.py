@@ -30,7 +30,7 @@ def compute_weighting_inputs(context: RunContext, teachers: Sequence[TeacherMode
         return weighting_inputs
     train = student_rows(context.config, context.corpus)
     encoder, settings = _encoder(context, policy, teachers)
-    sentences = _answered(context, "sentence vectors", encoder, settings, train.ids)
+    sentences = answered(context, "sentence vectors", encoder, settings, train.ids)
     folds = _cross_fit(context, policy.cross_fit, teachers, train) if policy.cross_fit else ()
     return replace(weighting_inputs, sentences=sentences, folds=folds)
 
@@ -41,7 +41,7 @@ def _encoder(
     """The model that gives the sentence vectors, and what it runs on."""
     config = context.config
     if policy.sentence_encoder is not None:
-        return _by_name(policy.sentence_encoder, config.data.max_length)
+        return encoder_by_name(policy.sentence_encoder, config.data.max_length)
     name = policy.sentence_teacher
     k = config.teacher_names.index(name) if name is not None else 0
     teacher = teachers[k]
@@ -52,7 +52,8 @@ def _encoder(
     return encoder, config.teachers[k]
 
 
-def _by_name(name: str, max_length: int) -> tuple[TeacherModel, TeacherConfig]:
+def encoder_by_name(name: str, max_length: int) -> tuple[TeacherModel, TeacherConfig]:
+    """A checkpoint, by its folder or hub name, as a model that gives sentence vectors, and what it runs on."""
     folder = models.resolve(name)
     width = models.describe(folder)["hidden_size"]
     encoder = TeacherModel(
@@ -86,7 +87,7 @@ def _cross_fit(
         for k, (name, settings) in enumerate(zip(config.teacher_names, config.teachers, strict=True)):
             if isinstance(settings, TrainedTeacherConfig):
                 copy, _ = finetune.prepare(f"{name} (fold {fold + 1} of {n})", settings, prep)
-                sources[k].append(_answered(context, f"fold {fold + 1} of {n} of {name}", copy, settings, held_out))
+                sources[k].append(answered(context, f"fold {fold + 1} of {n} of {name}", copy, settings, held_out))
     return tuple(tuple(some) for some in sources)
 
 
@@ -112,7 +113,7 @@ def without_rows(corpus: Corpus, held_out: np.ndarray) -> Corpus:
     return replace(corpus, ids={**corpus.ids, "train": train}, teachable=teachable)
 
 
-def _answered(
+def answered(
     context: RunContext, phase: str, model: TeacherModel, settings: TeacherConfig, ids: np.ndarray
 ) -> TargetSource:
     """A source of a model's answers on training rows, computed now where they are not stored.

@@ -16,7 +16,7 @@ from raykd.feedback import Feedback, FeedbackContext, QuizLoss
 from raykd.models import forward
 from raykd.records.log import MetricsLog
 from raykd.student.features import FeatureMatching, FeatureSource
-from raykd.student.step import DistillLoss, DistillStep, DropoutKey
+from raykd.student.step import DistillLoss, DistillStep
 from raykd.teachers.feedback.ensemble import TrainableEnsemble
 from raykd.teachers.feedback.trainer import TeacherTrainerSpec
 from raykd.teachers.local import LocalEnsemble, LocalTeacher
@@ -24,6 +24,7 @@ from raykd.teachers.serving.client import Ensemble, TargetSource, TeacherClient
 from raykd.teachers.serving.cross_fitted import CrossFitted
 from raykd.teachers.serving.replica import ActorResources
 from raykd.training.batch_schedule import BatchSchedule
+from raykd.training.dropout import DropoutKey
 from raykd.training.encoder import student_encoder
 from raykd.training.job import Job, Subset, WorkerContext
 from raykd.training.optim import steps_per_epoch, total_steps
@@ -87,7 +88,9 @@ class DistillStepFactory:
     def build(self, job: Job, worker: WorkerContext) -> DistillStep:
         """The step of one worker, with its own clients."""
         dtype = torch.float64 if job.settings.precision == "float64" else torch.float32
-        distill_loss = DistillLoss(job.task, self.objective.alpha, objective.build(self.objective))
+        soft = objective.build(self.objective)
+        whole = objective.whole_batch(self.objective, soft, worker.rank, worker.world)
+        distill_loss = DistillLoss(job.task, self.objective.alpha, soft, whole)
         weights = build_weighting(self.weighting, self.weighting_inputs, self.sources, job, worker)
         names = tuple(source.teacher.name for source in self.sources)
         report = WeightReporter(job, names) if worker.rank == 0 else None

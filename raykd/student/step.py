@@ -22,9 +22,9 @@ from raykd.feedback import Feedback, NoFeedback, Round
 from raykd.models import forward
 from raykd.models.capture import capture
 from raykd.models.columns import Column
-from raykd.objective import Objective
+from raykd.objective import Objective, WholeBatch
 from raykd.student.features import FeatureMatching
-from raykd.training.dropout import DropoutReplay, dropout_seed
+from raykd.training.dropout import DropoutKey, DropoutReplay, dropout_seed
 from raykd.training.job import Step, StepLoss
 from raykd.weighting import Stepped, Stepping, Weighting, check_weights
 
@@ -54,18 +54,32 @@ class TrainableTargets(Targets, Protocol):
 
 @dataclass(frozen=True)
 class DistillLoss:
-    """The student's loss as a function of logits, for the real step and for a pilot."""
+    """The student's loss as a function of logits, for the real step and for a pilot.
+
+    Attributes:
+        whole_batch: of a soft loss that couples the rows of several workers, in the real step.
+    """
 
     task: Task
     alpha: float
     objective: Objective
+    whole_batch: WholeBatch | None = None
 
     def parts(
         self, logits_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor, batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Soft and hard loss of each row, [B] both, not yet weighed by α; the hard loss is 0 without a label."""
-        soft_B = self.objective.per_example(logits_BC, targets_KBC, weights_BK)
+        soft_B = self.objective.per_example(logits_BC, targets_KBC, weights_BK).expand(len(logits_BC))
         return soft_B, self.task.hard_loss(logits_BC, batch.labels_B)
+
+    def parts_of_step(
+        self, logits_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`parts` within the whole batch, and its soft losses on other workers: 0 with their gradient by these rows."""
+        if self.whole_batch is None:
+            return *self.parts(logits_BC, targets_KBC, weights_BK, batch), logits_BC.new_zeros(())
+        soft_B, elsewhere = self.whole_batch.soft(logits_BC, targets_KBC, weights_BK, batch.labeled)
+        return soft_B, self.task.hard_loss(logits_BC, batch.labels_B), elsewhere
 
     def blend(self, soft_B: torch.Tensor, hard_B: torch.Tensor, batch: Batch) -> torch.Tensor:
         """L of each row, [B]: α soft + (1 − α) hard; a row without a label weighs as much, all of it soft."""
@@ -90,15 +104,6 @@ class _BatchState:
     hard_B: torch.Tensor | None = None
 
 
-@dataclass(frozen=True)
-class DropoutKey:
-    """What tells one worker's forward passes from another's: its dropout masks and their precision."""
-
-    rank: int = 0
-    seed: int = 0
-    cast: torch.dtype = torch.float32
-
-
 class DistillStep(Step):
     """The student's step on soft targets."""
 
@@ -118,7 +123,7 @@ class DistillStep(Step):
         self.distill_loss, self.weighting, self.targets, self.dtype = distill_loss, weighting, targets, dtype
         self.feedback, self.trainable = feedback or NoFeedback(), trainable
         self.dropout_key, self.survey = dropout_key or DropoutKey(), survey
-        self.features, self.beside = features, None if features is None else features.losses
+        self.features, self.beside = features, None if features is None else features.trained
         self._now: dict[int, _BatchState] = {}
         self._model: PreTrainedModel | None = None
         self._round: Round | None = None
@@ -158,6 +163,8 @@ class DistillStep(Step):
             begun = time.perf_counter()
             self.weighting.begin(model, step, self.feedback.differentiates(step))
             self.timers.targets_s += time.perf_counter() - begun
+        if not batches and self.distill_loss.whole_batch is not None:
+            self.distill_loss.whole_batch.join()
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> StepLoss:
         """The blended loss of a micro-batch, each row weighing 1 / batch.global_rows."""
@@ -175,17 +182,18 @@ class DistillStep(Step):
         if self.weighting.observes(batch.step):
             self.weighting.look_ahead(model, self._stepping(model, batch, logits_BC.detach()))
         # The small algebra of the loss is done in full precision, also where the forward pass is in bfloat16.
-        soft_B, hard_B = self.distill_loss.parts(logits_BC.to(self.dtype), now.targets_KBC, now.weights_BK, batch)
+        inputs = logits_BC.to(self.dtype), now.targets_KBC, now.weights_BK, batch
+        soft_B, hard_B, elsewhere = self.distill_loss.parts_of_step(*inputs)
         self.timers.targets_s += time.perf_counter() - begun
-        losses_B = self.distill_loss.blend(soft_B, hard_B, batch)
+        total = self.distill_loss.blend(soft_B, hard_B, batch).sum() + elsewhere
         now.hard_B = hard_B.detach()
         parts = {"soft": soft_B, "hard": hard_B}
         if now.features is not None:
             assert self.features is not None
-            parts["features"] = self.features.per_example(captured, now.features, batch)
-            losses_B = parts["features"] if self.features.alone(batch.step) else losses_B + parts["features"]
+            parts["features"] = self.features.per_example(captured, now.features, batch, now.targets_KBC)
+            total = parts["features"].sum() + (0 if self.features.alone(batch.step) else total)
         shares = {name: part_B.detach().sum() / batch.global_rows for name, part_B in parts.items()}
-        return StepLoss(losses_B.sum() / batch.global_rows, shares)
+        return StepLoss(total / batch.global_rows, shares)
 
     def gradient_summed(self, model: PreTrainedModel) -> None:
         """Shows the feedback the gradient of the whole step."""

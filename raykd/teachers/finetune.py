@@ -154,7 +154,7 @@ def _trained(recipe: Recipe, prep: TeacherPrepContext) -> Path:
         if outcome.interrupted:
             raise Interrupted(f"teacher {name}", "stopped in mid-training", "the same command resumes")
         best = Path(outcome.best)
-        (best / "logits.npy").unlink()
+        (best / "logits.npy").unlink(missing_ok=True)  # a run that was killed after this line does it again
         recipe.finish(best, start)
         summary = {"name": name, "scores": outcome.best_scores, "step": outcome.best_step, "made_of": _made_of(recipe)}
         write_json(best / "teacher.json", summary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from raykd.data.encoding import Encoder
 from raykd.data.rows import Rows
 from raykd.data.splits import Split
 from raykd.models import forward
-from raykd.models.capture import capture
+from raykd.models.capture import capture, capture_shape
+from raykd.models.columns import DOMAIN, Column
+from raykd.models.domain_head import DomainHead, load_domain_head, masked_mean
 from raykd.teachers.features import pack
 from raykd.teachers.serving.values import Values
 from raykd.teachers.teacher_model import TeacherModel
@@ -31,6 +34,10 @@ class LocalTeacher:
         models.check_length(self.model, teacher.max_length, f"teacher {teacher.name}")
         self.model.eval().to(device)
         self.columns = list(teacher.columns)
+        self._domain_head: DomainHead | None = None
+        if DOMAIN in teacher.features:
+            precision = torch.float64 if self.model.dtype == torch.float64 else torch.float32
+            self._domain_head = load_domain_head(Path(teacher.folder), teacher.weights, precision).to(device)
         self._encoders: dict[str, Encoder] = {}
 
     def answer(self, split: Split, ids: np.ndarray) -> Values:
@@ -39,8 +46,18 @@ class LocalTeacher:
             return self.logits(split, ids)
         with torch.inference_mode():
             encoded = self._encoded(split, ids)
-            _, captured = capture(self.model, encoded, self.teacher.features)
-        return pack(captured, self.teacher, encoded["attention_mask"])
+            return pack(self._captured(split, ids, encoded), self.teacher, encoded["attention_mask"])
+
+    def _captured(self, split: Split, ids: np.ndarray, encoded: dict[str, torch.Tensor]) -> dict[Column, torch.Tensor]:
+        """The teacher's columns; that of its domain head from the last hidden states and the rows' domains."""
+        last = Column("hidden", capture_shape(self.model.config)[0])
+        inner = [column for column in self.teacher.features if column != DOMAIN]
+        _, captured = capture(self.model, encoded, [*inner, *([last] if self._domain_head is not None else [])])
+        if self._domain_head is not None:
+            names = self.encoder(split).rows.domains(ids) or [""] * len(ids)
+            mean_BH = masked_mean(captured[last], encoded["attention_mask"]).to(self._domain_head.embedding.dtype)
+            captured[DOMAIN] = self._domain_head.mixed(mean_BH, self._domain_head.index(names))
+        return captured
 
     def logits(self, split: Split, ids: np.ndarray) -> np.ndarray:
         """Logits [len(ids), C] in the task's column order, in the wire's dtype."""

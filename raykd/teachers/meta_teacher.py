@@ -21,10 +21,12 @@ from raykd.config import MetaTeacherConfig
 from raykd.data.batch import Batch
 from raykd.data.rows import Rows
 from raykd.data.tasks import Task
+from raykd.files import replacing
 from raykd.models.capture import capture, capture_shape
 from raykd.models.checkpoint import read_config
 from raykd.models.columns import Column
 from raykd.models.domain_head import FOLDER, DomainHead, masked_mean, other_domains
+from raykd.teachers.domain_report import domain_report, save_domain_report
 from raykd.teachers.prototypes import ENCODER, Prototypes, pooled_rows
 from raykd.teachers.recipe import Recipe, domain_names_of
 from raykd.training.job import Job, Step, StepFactory, StepLoss, WorkerContext
@@ -55,13 +57,17 @@ class MetaRecipe(Recipe):
             pooled_NH, classes_N = pooled_rows(start, self.train, self.max_length), self.train.labels()
             prototypes = Prototypes.of(pooled_NH, names, classes_N, self.task.labels, self.config.prototype_share)
             prototypes.save(work)
+            scores_N = prototypes.scores(pooled_NH, names, classes_N)
+            save_domain_report(domain_report(prototypes, pooled_NH, names, classes_N, scores_N), work)
             by_row = np.full(self.train.split.rows, np.nan)
-            by_row[self.train.ids] = prototypes.scores(pooled_NH, names, classes_N)
-            np.save(work / SCORES, by_row)
+            by_row[self.train.ids] = scores_N
+            with replacing(work / SCORES) as draft:  # whole or not at all: a resumed training reads it
+                np.save(draft, by_row)
         return MetaStepFactory(str(work / SCORES), tuple(sorted(set(names))), self.config)
 
     def finish(self, trained: Path, start: Path) -> None:
         """The prototypes, and the encoder that they were taken with, go beside the checkpoint and its domain head."""
+        (trained / FOLDER).mkdir(exist_ok=True)
         for file in (start.parent / FOLDER).iterdir():
             shutil.copy(file, trained / FOLDER / file.name)
         shutil.copytree(start, trained / FOLDER / ENCODER, dirs_exist_ok=True)
@@ -112,7 +118,7 @@ class MetaStep(Step):
         super().__init__()
         self.task, self.head, self.last, self.scores, self.rows = task, head, last, scores, rows
         self.config, self.seed = config, seed
-        self.beside = head if config.domain_loss != "none" else None
+        self.beside = head if config.domain_loss != "none" and config.domain_weight > 0 else None
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> StepLoss:
         """The rows' share of L, in float32 at least also under autocast."""
@@ -129,8 +135,9 @@ class MetaStep(Step):
         return StepLoss(total, {"hard": hard.detach()})
 
     def save_best(self, folder: Path) -> None:
-        """The domain head, beside the checkpoint that it belongs to."""
-        self.head.save(folder, models.weights_fingerprint(folder))
+        """The domain head, beside the checkpoint that it belongs to; one that has learnt nothing is not kept."""
+        if self.beside is not None:
+            self.head.save(folder, models.weights_fingerprint(folder))
 
     def _domain(self, mean_BH: torch.Tensor, batch: Batch) -> torch.Tensor:
         """CE(dom(o_i), d'_i) of each row, [B]."""
@@ -142,7 +149,7 @@ class MetaStep(Step):
             # with that it would need nothing of m, and there would be nothing to unlearn.
             logits_BD = self.head(_reversed(mean_BH), torch.full_like(own_B, -1))
             return F.cross_entropy(logits_BD, own_B.to(mean_BH.device), reduction="none")
-        wrong = other_domains(self.seed + batch.step, batch.ids, own_B.numpy(), len(self.head.domains))
+        wrong = other_domains(self.seed, batch.step, batch.ids, own_B.numpy(), len(self.head.domains))
         wrong_B = torch.from_numpy(wrong).to(mean_BH.device)
         return F.cross_entropy(self.head(mean_BH, own_B), wrong_B, reduction="none")
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
@@ -23,7 +25,7 @@ from raykd.config import MultiTaskTeacherConfig
 from raykd.data.batch import Batch
 from raykd.data.rows import Rows
 from raykd.data.tasks import Task
-from raykd.errors import ConfigError, ModelError
+from raykd.errors import ConfigError, ModelError, one_line
 from raykd.files import replacing_folder
 from raykd.models import forward
 from raykd.models.domain_head import FOLDER
@@ -58,17 +60,16 @@ class MultiTaskRecipe(Recipe):
     def served(self, trained: Path) -> Path:
         """A checkpoint with the classifier of its domain; the trained one has the mean of them."""
         domain = self.config.domain or self.corpus.target
-        names = json.loads((trained / FOLDER / DESCRIPTION).read_text(encoding="utf-8"))["domains"]
-        if domain not in names:
+        if domain not in domain_names_of(self):
             return trained
         folder = trained / FOLDER / hashlib.sha256(str(domain).encode()).hexdigest()[:16]
-        if not folder.is_dir():
-            model, tokenizer = models.load(trained)
-            last = last_linear(model, self.task.classes, f"teacher {self.name}")
-            state, k = load_file(trained / FOLDER / HEADS), names.index(domain)
-            last.load_state_dict({name: state[f"{k}.{name}"] for name in last.state_dict()})
-            with replacing_folder(folder) as draft:
-                models.save(model, tokenizer, draft)
+        # Two runs of one domain started together: the second finds what the first has written.
+        with FileLock(str(folder) + ".lock"):
+            if not folder.is_dir():
+                model, tokenizer = models.load(trained)
+                _load_head(last_linear(model, self.task.classes, f"teacher {self.name}"), trained, str(domain))
+                with replacing_folder(folder) as draft:
+                    models.save(model, tokenizer, draft)
         return folder
 
 
@@ -127,6 +128,21 @@ class MultiTaskStep(Step):
         save_file({name: tensor.contiguous() for name, tensor in self.beside.state_dict().items()},
                   folder / FOLDER / HEADS)  # fmt: skip
         (folder / FOLDER / DESCRIPTION).write_text(json.dumps({"domains": self.domains}), encoding="utf-8")
+
+
+def _load_head(last: nn.Linear, trained: Path, domain: str) -> None:
+    """Puts the classifier of a domain in the place of the last layer.
+
+    Raises:
+        ModelError: the files of the classifiers are damaged.
+    """
+    try:
+        names = json.loads((trained / FOLDER / DESCRIPTION).read_text(encoding="utf-8"))["domains"]
+        state, k = load_file(trained / FOLDER / HEADS), names.index(domain)
+        last.load_state_dict({name: state[f"{k}.{name}"] for name in last.state_dict()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        what = f"the classifiers of its domains are damaged: {one_line(error, 120)}"
+        raise ModelError(str(trained), what, "delete the folder, the teacher is then trained again") from None
 
 
 def last_linear(model: nn.Module, classes: int, where: str) -> nn.Linear:

@@ -62,22 +62,26 @@ class Prototypes:
         """t of each row, [N] float64, not below 0.
 
         A prototype that is missing is left out of the mean over the other domains. Where that of the row's own domain
-        is missing, as of a domain that is not known, that mean has all of the weight, and the other way round.
+        is missing, as of a domain that is not known, that mean has all of the weight, and the other way round. Where
+        all are missing t is 0.
         """
-        vectors_NDH = self.vectors[:, classes_N].transpose(1, 0, 2)
-        rows_N1H = pooled_NH.astype(np.float64)[:, None, :]
-        lengths = np.linalg.norm(vectors_NDH, axis=-1) * np.linalg.norm(rows_N1H, axis=-1)
-        cosines_ND = (vectors_NDH * rows_N1H).sum(-1) / np.maximum(lengths, 1e-12)
-        own_ND = np.array([[name == domain for name in self.domains] for domain in domains], bool)
-        there_ND = ~np.isnan(cosines_ND)
-        parts = []
-        for share, which in ((self.share, own_ND & there_ND), (1 - self.share, ~own_ND & there_ND)):
-            counts_N = which.sum(axis=1)
-            means_N = np.where(which, cosines_ND, 0.0).sum(axis=1) / np.maximum(counts_N, 1)
-            parts.append((means_N, np.where(counts_N > 0, share, 0.0)))
-        weights_N = parts[0][1] + parts[1][1]
-        total_N = sum(mean * weight for mean, weight in parts)
-        return np.maximum(total_N / np.where(weights_N > 0, weights_N, 1.0), 0.0)
+        cosines_ND, there_ND = self._cosines(pooled_NH, classes_N)
+        places = {name: k for k, name in enumerate(self.domains)}
+        own_N = np.array([places.get(name, -1) for name in domains])
+        own_ND = own_N[:, None] == np.arange(len(self.domains))
+        first_N, second_N = (_mean_of(cosines_ND, which_ND & there_ND) for which_ND in (own_ND, ~own_ND))
+        share_N = np.where(np.isnan(first_N), 0.0, np.where(np.isnan(second_N), 1.0, self.share))
+        return np.maximum(share_N * np.nan_to_num(first_N) + (1 - share_N) * np.nan_to_num(second_N), 0.0)
+
+    def _cosines(self, pooled_NH: np.ndarray, classes_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each row with the prototype of its class in each domain, [N, D], and where there is such a prototype."""
+        there_DC = ~np.isnan(self.vectors).any(axis=-1)
+        rows_NH, unit_DCH = _unit(pooled_NH.astype(np.float64)), _unit(np.nan_to_num(self.vectors))
+        cosines_ND = np.zeros((len(rows_NH), len(self.domains)))
+        for c in range(len(self.labels)):  # a product of matrices for each class: all at once would be [N, D, H]
+            chosen_N = classes_N == c
+            cosines_ND[chosen_N] = rows_NH[chosen_N] @ unit_DCH[:, c].T
+        return cosines_ND, there_DC.T[classes_N]
 
     def save(self, checkpoint: Path) -> None:
         """Writes them beside a checkpoint."""
@@ -86,6 +90,17 @@ class Prototypes:
         save_file({"vectors": self.vectors}, folder / VECTORS)
         description = {"format": FORMAT, "domains": self.domains, "labels": self.labels, "share": self.share}
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Of length 1 along the last axis; 0 stays 0."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def _mean_of(values_ND: np.ndarray, which_ND: np.ndarray) -> np.ndarray:
+    """Of the chosen values of each row, [N]; NaN of a row without any."""
+    counts_N = which_ND.sum(axis=1)
+    return np.where(counts_N > 0, (values_ND * which_ND).sum(axis=1) / np.maximum(counts_N, 1), np.nan)
 
 
 def load_prototypes(checkpoint: Path) -> Prototypes:
@@ -103,8 +118,11 @@ def load_prototypes(checkpoint: Path) -> Prototypes:
             raise ValueError(f"format {description['format']}, known is {FORMAT}")
         domains, labels = (tuple(str(name) for name in description[key]) for key in ("domains", "labels"))
         vectors = load_file(folder / VECTORS)["vectors"]
-        if vectors.ndim != 3 or vectors.shape[:2] != (len(domains), len(labels)) or np.isinf(vectors).any():
+        if vectors.ndim != 3 or vectors.shape[:2] != (len(domains), len(labels)):
             raise ValueError(f"vectors of shape {vectors.shape} for {len(domains)} domains and {len(labels)} classes")
+        finite_DCH = np.isfinite(vectors)
+        if not (finite_DCH.all(axis=-1) | np.isnan(vectors).all(axis=-1)).all():
+            raise ValueError("vectors hold numbers that are not finite")
         return Prototypes(domains, labels, vectors, float(description["share"]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(where, f"its prototypes are damaged: {one_line(error, 120)}", "prepare it again") from None

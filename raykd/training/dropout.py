@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+
+@dataclass(frozen=True)
+class DropoutKey:
+    """What tells one worker's forward passes from another's: its dropout masks and their precision."""
+
+    rank: int = 0
+    seed: int = 0
+    cast: torch.dtype = torch.float32
 
 
 def dropout_seed(seed: int, step: int, micro: int, rank: int) -> int:

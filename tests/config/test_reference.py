@@ -38,7 +38,7 @@ def test_a_union_has_all_its_types() -> None:
     [
         ("weighting.lr", ["lr: number > 0; default 0.02", "learning rate of the policy"]),
         ("teachers.0.num_gpus", ["num_gpus: number ≥ 0; default 0", "Example: 0.25"]),
-        ("teachers[].prepare", ["given | finetune; default given"]),
+        ("teachers[].prepare", ["given | finetune | meta | multi_task; default given"]),
         ("feedback.teacher_ce", ["(type: metadistil)", "default 0.0", "(type: ikd)", "default 1.0"]),
         ("objective.alpha", ["alpha: number ≥ 0, ≤ 1; default 0.5"]),
         ("data.source", ["source: text; required"]),
@@ -83,6 +83,7 @@ def test_the_schema_is_json_and_has_every_type() -> None:
 def test_what_pbt_may_change_is_marked_in_the_models() -> None:
     assert {key for key in keys_marked(RunConfig, Mark.LIVE) if not key.startswith("teachers.")} == {
         "train.lr", "train.weight_decay", "train.max_grad_norm", "objective.alpha", "objective.temperature",
+        "objective.target", "objective.non_target", "objective.beta", "objective.gamma",
         "feedback.weight", "feedback.teacher_lr", "feedback.pilot_lr",
         *(f"objective.features.{term}.weight"
           for term in ("hidden", "attention", "embedding", "pkd", "minilm", "knowledge")),

@@ -45,26 +45,35 @@ from raykd.feedback.cotangent import (
     pilot,
     quiz_gradient,
 )
+from raykd.objective import Objective
+from raykd.objective.dist import CorrelationLoss
+from raykd.objective.dkd import DecoupledKD
 from raykd.objective.soft import MeanSquaredError, SoftenedKL
 
 T = TypeVar("T")
 EXACT: dict[Route, float] = {"forward": 1e-9, "central": 1e-5, "one_sided": 1e-5}
 ROUTES: list[Route] = ["forward", "central", "one_sided"]
+SOFT: dict[str, tuple[Objective, tuple[int, ...]]] = {
+    "kl": (SoftenedKL(2.0), (1, 2, 5)),
+    "mse": (MeanSquaredError(), (1, 2, 5)),
+    "dkd": (DecoupledKD(2.0, 1.0, 8.0), (3, 5)),
+    "dist": (CorrelationLoss(1.5, 2.0, 3.0), (2, 5)),
+}
+"""The soft losses, and the numbers of classes that they are for."""
+CASES = [pytest.param(soft, classes, id=f"{name}-{classes}") for name, (soft, ns) in SOFT.items() for classes in ns]
 
 
 @pytest.mark.parametrize("teachers", [1, 3])
-@pytest.mark.parametrize("classes", [1, 2, 5])
-@pytest.mark.parametrize("soft", [SoftenedKL(2.0), MeanSquaredError()], ids=["kl", "mse"])
-def test_the_meta_gradient(soft: SoftenedKL | MeanSquaredError, classes: int, teachers: int) -> None:
+@pytest.mark.parametrize(("soft", "classes"), CASES)
+def test_the_meta_gradient(soft: Objective, classes: int, teachers: int) -> None:
     round_ = Round(soft, classes, teachers)
     expected = double_backward(round_)
     for route in ROUTES:
         assert gap(by_cotangents(round_, route), expected) < EXACT[route]
 
 
-@pytest.mark.parametrize("classes", [1, 2, 5])
-@pytest.mark.parametrize("soft", [SoftenedKL(2.0), MeanSquaredError()], ids=["kl", "mse"])
-def test_against_differences_of_the_quiz_loss(soft: SoftenedKL | MeanSquaredError, classes: int) -> None:
+@pytest.mark.parametrize(("soft", "classes"), CASES)
+def test_against_differences_of_the_quiz_loss(soft: Objective, classes: int) -> None:
     round_ = Round(soft, classes, teachers=3)
     gradient = by_cotangents(round_, "forward")
     parameters = round_.teacher_parameters()

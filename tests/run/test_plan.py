@@ -90,6 +90,21 @@ def test_an_implementation_that_cannot_be_loaded_is_known_at_once(
         api.check(config)
 
 
+def test_a_loss_of_more_classes_than_there_are_is_refused_and_one_that_loses_a_term_says_so(
+    configure: Configure, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"objective: dkd compares the classes beside the answer, and of 2 there is"):
+        api.check(configure(objective="dkd"))
+    with pytest.raises(ConfigError, match=r"objective: dist has the term of beta alone, which is constant for two"):
+        api.check(configure(objective={"type": "dist", "gamma": 0}))
+    with pytest.raises(ConfigError, match=r"dkd compares the classes beside the answer"):
+        api.distill(configure(objective="dkd"), tmp_path / "run")
+    (warning,) = api.check(configure(objective="dist"))["warnings"]
+    assert warning == "objective dist: the term of beta is constant for two classes and left out"
+    assert api.check(configure(objective={"type": "dist", "beta": 0}))["warnings"] == []
+    assert api.check(configure(objective="kl"))["warnings"] == []
+
+
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A classifier of three layers and 24 positions."""

@@ -13,8 +13,8 @@ from raykd import objective
 from raykd.config import KLConfig
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
-from raykd.student.step import DistillLoss, DistillStep, DropoutKey
-from raykd.training.dropout import dropout_seed
+from raykd.student.step import DistillLoss, DistillStep
+from raykd.training.dropout import DropoutKey, dropout_seed
 from raykd.weighting import Stepped
 from raykd.weighting.rules import Uniform
 

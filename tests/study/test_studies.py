@@ -91,6 +91,17 @@ def test_a_study_of_an_earlier_version_is_resumed(
 
 
 @pytest.mark.slow
+def test_a_trial_whose_loss_needs_more_classes_fails_with_the_reason(configure: Configure, tmp_path: Path) -> None:
+    """By name alone it is valid; the number of classes is the corpus's."""
+    config = study(configure, {"objective.type": {"grid": ["kl", "dkd"]}}, searcher="grid")
+    result = api.study(config, tmp_path / "study")
+    assert result.trials == TrialCounts(done=1, stopped=0, failed=1)
+    table = pd.read_parquet(tmp_path / "study" / "trials.parquet")
+    (reason,) = table[table["param.objective.type"] == "dkd"]["reason"]
+    assert reason.startswith("objective: dkd compares the classes beside the answer, and of 2 there is one")
+
+
+@pytest.mark.slow
 def test_a_grid_where_some_trials_fail(configure: Configure, tmp_path: Path) -> None:
     keys = {
         "train.lr": {"grid": [2e-3, 1e30]},  # one that ends in NaN

@@ -21,7 +21,8 @@ from raykd.config import PolicyConfig
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
 from raykd.feedback.quiz import QuizLoss
-from raykd.student.step import DistillLoss, DistillStep, DropoutKey
+from raykd.student.step import DistillLoss, DistillStep
+from raykd.training.dropout import DropoutKey
 from raykd.training.job import WorkerContext
 from raykd.training.replacement_sampler import ReplacementSampler
 from raykd.weighting import Stepped, Stepping, Weighting

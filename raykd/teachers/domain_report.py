@@ -1,0 +1,58 @@
+"""What a page shows of a meta-teacher's domains: their prototype scores, and how far they overlap."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from raykd.files import write_json
+from raykd.models.domain_head import FOLDER
+from raykd.records.domains_result import QUANTILES, DomainsResult
+from raykd.teachers.prototypes import Prototypes
+
+FILE = "report.json"
+
+
+def domain_report(
+    prototypes: Prototypes, pooled_NH: np.ndarray, domains: Sequence[str], classes_N: np.ndarray, scores_N: np.ndarray
+) -> DomainsResult:
+    """Of rows with their sentence vectors, domains, classes and prototype scores."""
+    names, row_domains = prototypes.domains, np.array(domains)
+    nearest_N = _nearest(prototypes, pooled_NH, classes_N)
+    of = {name: row_domains == name for name in names}
+    return DomainsResult(
+        rows={name: int(rows.sum()) for name, rows in of.items()},
+        scores={name: [float(value) for value in np.quantile(scores_N[rows], QUANTILES)] for name, rows in of.items()},
+        nearest={
+            name: {other: float((nearest_N[rows] == k).mean()) for k, other in enumerate(names)}
+            for name, rows in of.items()
+        },
+    )
+
+
+def save_domain_report(report: DomainsResult, checkpoint: Path) -> None:
+    """Writes it beside a checkpoint."""
+    write_json(checkpoint / FOLDER / FILE, report.model_dump())
+
+
+def load_domain_report(checkpoint: Path) -> DomainsResult | None:
+    """The report beside a checkpoint; None of a teacher that has none, or whose report is damaged."""
+    try:
+        return DomainsResult.model_validate(json.loads((checkpoint / FOLDER / FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError):
+        return None
+
+
+def _nearest(prototypes: Prototypes, pooled_NH: np.ndarray, classes_N: np.ndarray) -> np.ndarray:
+    """The place of the domain whose prototype of the row's class has the largest cosine with it, [N]."""
+    rows_NH = pooled_NH / np.linalg.norm(pooled_NH, axis=1, keepdims=True)
+    out_N = np.zeros(len(rows_NH), np.int64)
+    for c in range(len(prototypes.labels)):
+        vectors_DH = prototypes.vectors[:, c]
+        cosines_ND = rows_NH @ (vectors_DH / np.linalg.norm(vectors_DH, axis=1, keepdims=True)).T
+        out_N = np.where(classes_N == c, np.where(np.isnan(cosines_ND), -2.0, cosines_ND).argmax(axis=1), out_N)
+    return out_N

@@ -1,0 +1,226 @@
+"""Shows: is a meta-teacher's student better than those of other teachers? Meta-KD (Pan et al. 2021) in folds.
+
+Command:
+    python -m raykd.workloads.meta_kd workloads/meta_kd_amazon.yaml runs/meta_kd --folds 3 \\
+        --settings all,0.01,leave_out,0.1 --lrs 1e-4 [KEY=VALUE]
+
+The rows of all splits of the configuration are divided into folds, by domain and label; each fold is the test once, so
+every row is. In a setting and fold each domain has a student for each arm:
+
+  meta          the configuration: the meta-teacher, features weighed by its expertise, its domain knowledge
+  meta_logits   the same teacher, logits alone
+  multi_task    one encoder with a classifier for each domain
+  mixed         one teacher of all domains' rows
+  single        a teacher of the domain's own rows
+  several       all domains' single teachers, blended evenly
+  alone         no teacher
+
+and `plain`, one student of all domains and the mixed teacher. Arms other than `meta` match the same features, without
+expertise and knowledge; all arms make as many steps. Settings: `all` labels; a share of the target domain's labels,
+with its other rows as rows without labels (its teachers do not read the others either); `leave_out`: the teachers do
+not see the target domain. Rates are chosen on fold 0. Intervals: paired bootstrap over the rows of all folds and
+domains that are finished. Every run is a folder of its own: interrupt it and give the command again, finished runs are
+not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from raykd import config as configuration
+from raykd import runtime
+from raykd.compare.bootstrap import Measured, Scale, observed, percentile_interval, resampled_differences
+from raykd.config import RunConfig
+from raykd.records.predictions import STUDENT, read_predictions
+
+from .draws import best, named_tables, program, run, write_table
+
+log = logging.getLogger(__name__)
+ARMS = ("meta", "meta_logits", "multi_task", "mixed", "single", "several", "alone")
+PLAIN = "plain"
+RESAMPLES = 10_000
+LONGER = 3
+"""Epochs of a single teacher are so many times those of a teacher of all domains, whose rows are several times more."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One student: its setting, fold, domain and arm."""
+
+    setting: str
+    fold: int
+    domain: str
+    arm: str
+
+    @property
+    def folder(self) -> str:
+        """The name of its run."""
+        return f"{self.setting}-fold{self.fold}-{self.domain}-{self.arm}"
+
+
+def write_folds(plain: RunConfig, output: Path, folds: int) -> list[str]:
+    """Writes train, validation and test of each fold as parquet; returns the domains.
+
+    A tenth of what is not the fold's test chooses checkpoints. A fold is the same whatever the machine.
+    """
+    _, tables = named_tables(plain)
+    rows = pd.concat([tables[name] for name in sorted(tables)], ignore_index=True).drop_duplicates("text")
+    rng = np.random.default_rng(0)
+    rows = rows.iloc[rng.permutation(len(rows))].sort_values(["domain", "label"], kind="stable").reset_index(drop=True)
+    fold_of = np.arange(len(rows)) % folds
+    for fold in range(folds):
+        folder = output / f"fold{fold}"
+        folder.mkdir(parents=True, exist_ok=True)
+        rest = rows[fold_of != fold].reset_index(drop=True)
+        held = np.arange(len(rest)) % 10 == 9
+        parts = {"test": rows[fold_of == fold], "validation": rest[held], "train": rest[~held]}
+        for name, part in parts.items():
+            if not (folder / f"{name}.parquet").exists():
+                part.sample(frac=1, random_state=fold).to_parquet(folder / f"{name}.parquet", index=False)
+    return sorted(rows["domain"].unique())
+
+
+def overrides_of(cell: Cell, config: RunConfig, domains: Sequence[str]) -> list[str]:
+    """What a cell changes in the configuration, its fold's data aside."""
+    (teacher,) = [entry.model_dump(mode="json", by_alias=True) for entry in config.teachers]
+    common = {key: teacher[key] for key in ("model", "precision", "threads", "num_gpus", "finetune")}
+    longer = {**common, "finetune": {**common["finetune"], "epochs": LONGER * common["finetune"]["epochs"]}}
+    left = {"leave_out": ["target"]} if cell.setting == "leave_out" else {}
+    others = [domain for domain in domains if not (left and domain == cell.domain)]
+    singles = [{**longer, "prepare": "finetune", "name": f"single_{d}", "domains": [d]} for d in others]
+    teachers: dict[str, list[dict[str, Any]]] = {
+        "meta": [{**teacher, **left}],
+        "meta_logits": [{**teacher, **left}],
+        "multi_task": [{**common, "prepare": "multi_task", "name": "multi_task", **left}],
+        "mixed": [{**common, "prepare": "finetune", "name": "mixed", **left}],
+        "single": [each for each in singles if each["name"] == f"single_{cell.domain}"],
+        "several": singles,
+    }
+    teachers |= {"alone": teachers["mixed"], PLAIN: teachers["mixed"]}
+    written = [f"teachers={yaml.safe_dump(teachers[cell.arm], default_flow_style=True, width=10**6).strip()}"]
+    if cell.arm in ("meta_logits", "alone"):
+        written.append("objective.features=null")
+    elif cell.arm != "meta" and config.objective.features is not None:
+        written += ["objective.features.expertise=false", "objective.features.knowledge=null"]
+        if cell.arm == "several" and not left:
+            written.append(f"objective.features.teacher=single_{cell.domain}")
+    if cell.arm == "alone":
+        written.append("objective.alpha=0")
+    if cell.arm != PLAIN:
+        written.append(f"data.target_domain={cell.domain}")
+    if cell.setting not in ("all", "leave_out"):
+        written.append(f"data.fraction={cell.setting}")
+        if cell.arm != "alone":  # its other rows have nobody to label them
+            written.append("data.unlabeled={split: rest}")
+    return [*written, f"seed={cell.fold}", f"data.seed={cell.fold}", f"name={cell.folder}"]
+
+
+def cells(settings: Sequence[str], folds: int, domains: Sequence[str], arms: Sequence[str]) -> Iterator[Cell]:
+    """All students, the folds of a setting first: a table that is cut short has whole folds."""
+    for setting in settings:
+        for fold in range(folds):
+            for domain in domains:
+                for arm in arms:
+                    if setting == "leave_out" and arm == "single":
+                        continue  # it is a teacher of the domain that is left out
+                    if arm != PLAIN or (domain == domains[0] and setting == "all"):
+                        yield Cell(setting, fold, domain, arm)
+
+
+def answers(output: Path, cell: Cell, domains: dict[int, np.ndarray]) -> pd.DataFrame:
+    """A student's answers on its domain's test rows: id, label, prediction."""
+    predictions = read_predictions(output / cell.folder)[STUDENT, "test"]
+    frame = pd.DataFrame({"id": predictions.ids, "label": predictions.labels, "right": predictions.predicted})
+    return frame[domains[cell.fold][frame["id"]] == cell.domain].sort_values("id")
+
+
+def table(
+    output: Path, done: Sequence[Cell], domains: dict[int, np.ndarray], reference: str = "meta"
+) -> dict[str, dict[str, Any]]:
+    """By setting and arm: values by domain and over all rows, and `reference` − arm with its 95 % interval."""
+    out: dict[str, dict[str, Any]] = {}
+    for setting in dict.fromkeys(cell.setting for cell in done):
+        by_arm: dict[str, dict[tuple[int, str], pd.DataFrame]] = {}
+        for cell in done:
+            if cell.setting == setting:
+                names = sorted(set(domains[cell.fold])) if cell.arm == PLAIN else [cell.domain]
+                for name in names:
+                    of_domain = Cell(setting, cell.fold, name, cell.arm)
+                    source = Cell(setting, cell.fold, cell.domain, cell.arm)
+                    frame = answers(output, source, {cell.fold: np.where(domains[cell.fold] == name, cell.domain, "")})
+                    by_arm.setdefault(cell.arm, {})[of_domain.fold, name] = frame
+        out[setting] = {arm: _row(parts, by_arm.get(reference, {}), arm == reference) for arm, parts in by_arm.items()}
+    return out
+
+
+def _row(
+    parts: dict[tuple[int, str], pd.DataFrame], reference: dict[tuple[int, str], pd.DataFrame], same: bool
+) -> dict[str, Any]:
+    names = sorted({name for _, name in parts})
+    values = {name: _value(frame for (_, domain), frame in parts.items() if domain == name) for name in names}
+    row = {"domains": values, "all": _value(parts.values()), "rows": sum(len(frame) for frame in parts.values())}
+    common = [key for key in parts if key in reference]
+    if same or not common:
+        return row
+    mine, theirs = (pd.concat([some[key] for key in common]) for some in (parts, reference))
+    labels = mine["label"].to_numpy()
+    arm, base = (Measured(frame["right"].to_numpy()[None]) for frame in (mine, theirs))
+    scale = Scale("accuracy", int(labels.max()) + 1)
+    differences = resampled_differences(scale, labels, base, arm, paired=True, resamples=RESAMPLES, seed=0)
+    gain = float(observed(scale, labels, base)[0] - observed(scale, labels, arm)[0])
+    return row | {"gain": gain, "interval": percentile_interval(differences, 0.05), "common_rows": len(labels)}
+
+
+def _value(frames: Any) -> float:
+    joined = pd.concat(list(frames))
+    return float((joined["label"] == joined["right"]).mean())
+
+
+def main() -> None:
+    """Writes the folds, chooses the rate, runs the cells, writes table.json after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--only", type=lambda text: [int(fold) for fold in text.split(",")], help="folds of these")
+    parser.add_argument("--settings", type=lambda text: text.split(","), default=["all", "0.01", "leave_out", "0.1"])
+    parser.add_argument("--arms", type=lambda text: text.split(","), default=[*ARMS, PLAIN])
+    parser.add_argument("--lrs", type=lambda text: text.split(","), default=["1e-4"], help="tried on fold 0")
+    words, overrides = parser.parse_known_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    plain = configuration.load(words.config, overrides)
+    words.output.mkdir(parents=True, exist_ok=True)
+    domains = write_folds(plain, words.output, words.folds)
+    row_domains = {
+        fold: pd.read_parquet(words.output / f"fold{fold}" / "test.parquet")["domain"].to_numpy()
+        for fold in range(words.folds)
+    }
+
+    def of(cell: Cell) -> list[str]:
+        folder = (words.output / f"fold{cell.fold}").resolve()
+        data = [f"data.source={folder}", "data.subset=null", "data.text=text", "data.domain=domain"]
+        return [*overrides, *data, "data.test=test.parquet", *overrides_of(cell, plain, domains)]
+
+    with runtime.connected(plain):
+        first = Cell(words.settings[0], 0, domains[0], "mixed")
+        lr = best(words.config, words.output, "train.lr", "train.lr", words.lrs, of(first))
+        done: list[Cell] = []
+        for cell in cells(words.settings, words.folds, domains, words.arms):
+            if words.only and cell.fold not in words.only:
+                continue
+            run(words.config, words.output / cell.folder, [*of(cell), f"train.lr={lr}"])
+            done.append(cell)
+            write_table(words.output, {"lr": lr, **table(words.output, done, row_domains)})
+
+
+if __name__ == "__main__":
+    program(main)
