@@ -32,6 +32,9 @@ from raykd.teachers.recipe import Recipe, domain_names_of
 from raykd.training.job import Job, Step, StepFactory, StepLoss, WorkerContext
 
 SCORES = "scores.npy"
+REVERSED_RATE = 10.0
+"""Of the domain head under `reverse`, as a multiple of the model's learning rate. At the model's own the head lags
+behind: the model then makes it wrong by telling the domains apart in another way, and they are easier to read."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class MetaStep(Step):
         self.task, self.head, self.last, self.scores, self.rows = task, head, last, scores, rows
         self.config, self.seed = config, seed
         self.beside = head if config.domain_loss != "none" and config.domain_weight > 0 else None
+        self.beside_rate = REVERSED_RATE if config.domain_loss == "reverse" else 1.0
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> StepLoss:
         """The rows' share of L, in float32 at least also under autocast."""

@@ -109,9 +109,11 @@ class Step(ABC):
     Attributes:
         beside: what is trained along with the model and is part of the optimizer and of checkpoints, not of the model
             that is saved: a projection, a head. In the model's dtype, the same on every worker; None for nothing.
+        beside_rate: its learning rate, as a multiple of the model's.
     """
 
     beside: nn.Module | None = None
+    beside_rate: float = 1.0
 
     def __init__(self) -> None:
         self.timers = StepTimers()

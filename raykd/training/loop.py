@@ -29,7 +29,7 @@ from raykd.training.checkpoint import load_checkpoint, save_checkpoint
 from raykd.training.dropout import dropout_seed
 from raykd.training.evaluate import mean_loss, predict_shared
 from raykd.training.job import Job, Outcome, WorkerContext
-from raykd.training.optim import build_optimizer, learning_rate, steps_per_epoch, total_steps
+from raykd.training.optim import build_optimizer, learning_rate, set_rate, steps_per_epoch, total_steps
 from raykd.training.train_metrics import TrainMetrics
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class TrainLoop:
         self.step_fn = job.step.build(job, worker)
         if self.step_fn.beside is not None:
             self.step_fn.beside.to(worker.device)
-        self.optimizer = build_optimizer(self.model, settings, self.step_fn.beside)
+        self.optimizer = build_optimizer(self.model, settings, self.step_fn.beside, self.step_fn.beside_rate)
         self.train_rows = job.train.rows()
         self.encoder = Encoder(self.tokenizer, self.train_rows, job.max_length)
         self.validation_rows = job.validation.rows()
@@ -154,8 +154,7 @@ class TrainLoop:
         self.step_fn.gradient_summed(self.model)
         max_norm = self.settings.max_grad_norm if self.settings.max_grad_norm is not None else float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self._parameters(), max_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.settings, step, self.total)
+        set_rate(self.optimizer, learning_rate(self.settings, step, self.total))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step_fn.end(self.model, self.optimizer, batches)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,19 +11,37 @@ from torch import nn
 from raykd.config import OptimConfig
 
 
-def build_optimizer(model: nn.Module, settings: OptimConfig, beside: nn.Module | None = None) -> torch.optim.AdamW:
+def build_optimizer(
+    model: nn.Module, settings: OptimConfig, beside: nn.Module | None = None, beside_rate: float = 1.0
+) -> torch.optim.AdamW:
     """AdamW over the trainable parameters; no decay on vectors: biases and layer norms.
 
     Args:
         beside: a module that is trained along with the model.
+        beside_rate: its learning rate, as a multiple of the model's.
     """
-    parameters = [*model.parameters(), *(beside.parameters() if beside is not None else ())]
+    further = list(beside.parameters()) if beside is not None else []
+    if beside_rate == 1.0:
+        groups = _groups([*model.parameters(), *further], settings)
+    else:
+        faster = [{**group, "rate": beside_rate} for group in _groups(further, settings)]
+        groups = [*_groups(list(model.parameters()), settings), *faster]
+    return torch.optim.AdamW(groups, lr=settings.lr)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of the next step; a group with a multiple `rate` of its own has so much of it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("rate", 1.0)
+
+
+def _groups(parameters: list[nn.Parameter], settings: OptimConfig) -> list[dict[str, Any]]:
+    """Those that decay and those that do not."""
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    groups = [
+    return [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.lr)
 
 
 def learning_rate(settings: OptimConfig, step: int, total: int) -> float:
