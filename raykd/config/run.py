@@ -12,11 +12,11 @@ from raykd.config.cluster import ClusterConfig
 from raykd.config.coupling import coupling_refusal
 from raykd.config.data import DataConfig
 from raykd.config.feedback import AnyFeedback, CotangentFeedbackConfig, MetaDistilConfig, NoFeedbackConfig
-from raykd.config.keys import fields_at, keys_marked, marked, nearest_of, validation_error
+from raykd.config.keys import nearest_of
 from raykd.config.model import ModelConfig
 from raykd.config.objective import AnyObjective, KLConfig
-from raykd.config.search import PBTConfig
 from raykd.config.study import StudyConfig
+from raykd.config.study_keys import check_study
 from raykd.config.task import TaskConfig
 from raykd.config.teachers import AnyTeacher, TrainedTeacherConfig, check_target
 from raykd.config.trackers import TrackersConfig
@@ -96,7 +96,7 @@ class RunConfig(Section):
         self._check_features()
         if self.data.train is None:
             self._check_without_labels()
-        self._check_study()
+        check_study(self)
         return self
 
     def _check_baselines(self) -> None:
@@ -224,41 +224,6 @@ class RunConfig(Section):
                 raise ValueError(f"feedback: its exam is of training rows, and {none}: take one from a quiz")
             if feedback.teacher_ce:
                 raise ValueError(f"feedback.teacher_ce: {none}: set feedback.teacher_ce=0")
-
-    def _check_study(self) -> None:
-        study = self.study
-        if study is None:
-            return
-        for key in study.space:
-            self._check_key(study, key)
-        if study.metric is not None:
-            try:
-                TaskConfig(type=self.task.type, metric=study.metric)
-            except ValueError as error:
-                raise ValueError(f"study.metric: {study.metric} does not fit {self.task.type}") from error
-        if study.repeat.top_k and self.seed + study.repeat.seeds > 2**32:
-            raise ValueError("study.repeat: the seeds from `seed` upwards exceed 32 bits: lower `seed`")
-        if isinstance(study.scheduler, PBTConfig) and self.train.workers > 1:
-            raise ValueError("study.scheduler: pbt needs students of one worker (train.workers: 1)")
-        if study.minimize is not None and self.train.workers > 1:
-            raise ValueError("study.minimize: needs students of one worker (train.workers: 1)")
-
-    def _check_key(self, study: StudyConfig, key: str) -> None:
-        root, parts = type(self), key.split(".")
-        try:
-            fields_at(root, key)
-        except ValueError as error:
-            raise ValueError(f"study.space: {error}") from None
-        if marked(root, parts, Mark.SHARED):
-            raise ValueError(f"study.space.{key}: all trials of a study share it; set it once, outside the space")
-        if isinstance(study.scheduler, PBTConfig) and not marked(root, parts, Mark.LIVE):
-            live = [known for known in keys_marked(root, Mark.LIVE) if not marked(root, known.split("."), Mark.SHARED)]
-            why = "it would change shapes, rows or seeds in mid-training"
-            raise ValueError(f"study.space.{key}: pbt cannot change it, {why}; it can change {', '.join(live)}")
-        for value in study.space[key].examples:
-            refusal = validation_error(root, key, value)
-            if refusal is not None:
-                raise ValueError(f"study.space.{key}: {value!r}: {refusal}")
 
     @property
     def rows(self) -> DataConfig:

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from raykd.records.domains_result import DomainsResult
 from raykd.records.events import Scores
 from raykd.records.features_result import FeaturesResult
+from raykd.records.prototype_result import PrototypeResult
 from raykd.records.record import Record
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -26,7 +26,7 @@ class TeacherResult(Record):
         forwards: rows that its replicas forwarded for anybody; `rows_computed` those for this run.
         seconds: of forward passes.
         address: content address of its soft targets.
-        domains: of a meta-teacher, how its domains lie to one another.
+        prototypes: of a meta-teacher, how its domains lie to one another.
     """
 
     name: str
@@ -40,7 +40,7 @@ class TeacherResult(Record):
     seconds: float
     parameters: int
     address: str
-    domains: DomainsResult | None = None
+    prototypes: PrototypeResult | None = None
 
 
 class Gap(Record):

@@ -25,7 +25,7 @@ from raykd.records.series import Series
 STUDENT = "student"
 TEACHER, BASELINE = "teacher ", "baseline "
 """What the names of further logs begin with, before the teacher's or baseline's own."""
-LOSSES = ("loss", "soft", "hard")
+LOSSES = ("loss", "soft", "hard", "features")
 TrainingEvent = PlanEvent | StepEvent | EvalEvent | FeedbackEvent | TeacherEvalEvent | PolicyEvent
 
 
@@ -151,7 +151,7 @@ class TrainingState:
 
     def _stepped(self, event: StepEvent, since: float) -> None:
         self.step, self.epoch = event.step, event.epoch
-        losses = dict(zip(LOSSES, (event.loss, event.soft, event.hard), strict=True))
+        losses = dict(zip(LOSSES, (event.loss, event.soft, event.hard, event.features), strict=True))
         for name, loss in losses.items():
             self.series[name].add(event.step, loss)
         self.losses = {name: loss for name, loss in losses.items() if loss is not None}

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raykd.report import sections
-from raykd.report.domains_section import domain_pictures, domains_section
 from raykd.report.feedback_section import feedback_section
 from raykd.report.figures.picture import DrawnPicture, draw
 from raykd.report.figures.run_pictures import run_pictures
 from raykd.report.headline import headline, tiles
 from raykd.report.method_section import method_section
+from raykd.report.prototype_section import prototype_pictures, prototype_section
 from raykd.report.run_files import Run, read_run
 from raykd.report.templating import write_page
 from raykd.report.views import RunPage, Section
@@ -27,7 +27,7 @@ def render(folder: Path) -> Path:
     """
     run = read_run(folder)
     return write_page(
-        run.folder, run_page(run, draw([*run_pictures(run), *domain_pictures(run)], run.folder / "figures"))
+        run.folder, run_page(run, draw([*run_pictures(run), *prototype_pictures(run)], run.folder / "figures"))
     )
 
 
@@ -46,7 +46,7 @@ def run_page(run: Run, pictures: Sequence[DrawnPicture]) -> RunPage:
         ),
         weighting=weighting_section(run, [picture for picture in pictures if picture.part == "weighting"]),
         feedback=feedback_section(run, [picture for picture in pictures if picture.part == "feedback"]),
-        domains=domains_section(run, [picture for picture in pictures if picture.part == "domains"]),
+        prototypes=prototype_section(run, [picture for picture in pictures if picture.part == "prototypes"]),
         classes=sections.classes(run),
         efficiency=sections.efficiency(run),
         splits=sections.splits(run),

@@ -106,7 +106,7 @@ class RunPage:
     pictures: Section
     weighting: Section | None
     feedback: Section | None
-    domains: Section | None
+    prototypes: Section | None
     classes: Section | None
     efficiency: Section | None
     splits: Section | None

@@ -35,7 +35,7 @@ from raykd.records.run_result import (
 )
 from raykd.run.budget import label_budgets, teachers_seen
 from raykd.run.implementations import check_classes
-from raykd.teachers.domain_report import load_domain_report
+from raykd.teachers.prototype_report import load_prototype_report
 from raykd.teachers.rows import teacher_rows
 from raykd.teachers.serving.session import TeacherSession, TeacherStatus
 from raykd.training.job import Outcome, Subset
@@ -87,7 +87,7 @@ def teacher_result(
         seconds=cost.seconds,
         parameters=served.teacher.parameters,
         address=served.teacher.address(texts).digest,
-        domains=load_domain_report(Path(served.teacher.folder)),
+        prototypes=load_prototype_report(Path(served.teacher.folder)),
     )
 
 

@@ -26,7 +26,7 @@ from raykd.models.capture import capture, capture_shape
 from raykd.models.checkpoint import read_config
 from raykd.models.columns import Column
 from raykd.models.domain_head import FOLDER, DomainHead, masked_mean, other_domains
-from raykd.teachers.domain_report import domain_report, save_domain_report
+from raykd.teachers.prototype_report import prototype_report, save_prototype_report
 from raykd.teachers.prototypes import ENCODER, Prototypes, pooled_rows
 from raykd.teachers.recipe import Recipe, domain_names_of
 from raykd.training.job import Job, Step, StepFactory, StepLoss, WorkerContext
@@ -61,7 +61,7 @@ class MetaRecipe(Recipe):
             prototypes = Prototypes.of(pooled_NH, names, classes_N, self.task.labels, self.config.prototype_share)
             prototypes.save(work)
             scores_N = prototypes.scores(pooled_NH, names, classes_N)
-            save_domain_report(domain_report(prototypes, pooled_NH, names, classes_N, scores_N), work)
+            save_prototype_report(prototype_report(prototypes, pooled_NH, names, classes_N, scores_N), work)
             by_row = np.full(self.train.split.rows, np.nan)
             by_row[self.train.ids] = scores_N
             with replacing(work / SCORES) as draft:  # whole or not at all: a resumed training reads it

@@ -19,22 +19,23 @@ def sum_gradients(parameters: Iterable[nn.Parameter], world: int) -> None:
     """All-reduces gradients by SUM, as one flat tensor per dtype.
 
     Losses are divided by the rows of the global batch already, so shards of any size sum to its mean: neither an
-    average over ranks nor equal shards are assumed, and a worker without rows joins with zeros.
+    average over ranks nor equal shards are assumed, and a worker without rows joins with zeros. A parameter that has no
+    gradient on any worker keeps none, so that the optimizer passes it over as it does with one worker.
     """
     if world == 1:
         return
     by_dtype: dict[torch.dtype, list[nn.Parameter]] = {}
     for parameter in parameters:
         if parameter.requires_grad:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
             by_dtype.setdefault(parameter.dtype, []).append(parameter)
-    for group in by_dtype.values():
-        flat = torch.cat([p.grad.reshape(-1) for p in group if p.grad is not None])
+    for dtype, group in by_dtype.items():
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in group]
+        there = torch.tensor([p.grad is not None for p in group], dtype=dtype, device=group[0].device)
+        flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), there])
         dist.all_reduce(flat)
         start = 0
-        for parameter in group:
-            parameter.grad = flat[start : start + parameter.numel()].view_as(parameter)
+        for parameter, workers in zip(group, flat[-len(group) :].tolist(), strict=True):
+            parameter.grad = flat[start : start + parameter.numel()].view_as(parameter) if workers else None
             start += parameter.numel()
 
 

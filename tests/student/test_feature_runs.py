@@ -95,13 +95,17 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 @pytest.mark.slow
-def test_workers_and_micro_batches_change_nothing(configure: Configure, teacher: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stages", [1, 2])
+def test_workers_and_micro_batches_change_nothing(
+    stages: int, configure: Configure, teacher: str, tmp_path: Path
+) -> None:
+    """In a first stage of features alone the classifier has no gradient, on one worker or on two."""
     exact = ["train.precision=float64", "teachers.0.precision=float64", "student.dropout=0", "train.epochs=1"]
     series = {}
     for name, more in (
         ("one", []), ("two", ["train.workers=2"]), ("parts", ["train.gradient_accumulation=3"]),
     ):  # fmt: skip
-        api.distill(with_features(configure, teacher, ALL, *exact, *more), tmp_path / name)
+        api.distill(with_features(configure, teacher, {**ALL, "stages": stages}, *exact, *more), tmp_path / name)
         series[name] = losses(tmp_path / name)
     np.testing.assert_allclose(series["two"], series["one"], rtol=1e-8)
     np.testing.assert_allclose(series["parts"], series["one"], rtol=1e-8)
@@ -135,3 +139,54 @@ def test_what_cannot_be_matched_is_refused(configure: Configure, teacher: str, t
     ):
         with pytest.raises(ConfigError, match=message):
             with_features(configure, teacher, features, *overrides)
+
+
+@pytest.mark.slow
+def test_a_study_searches_layer_maps_and_weights(configure: Configure, teacher: str, tmp_path: Path) -> None:
+    """Trials of the study's own layers read what it has stored; one of another map calls the teacher itself."""
+    config = with_features(
+        configure, teacher, {"hidden": 1},
+        study={
+            "space": {
+                "objective.features.hidden.weight": {"grid": [0.1, 1.0]},
+                "objective.features.hidden.layers": {"grid": ["uniform", {1: 1}]},
+            },
+            "searcher": "grid", "scheduler": "none", "repeat": {"top_k": 0},
+        },
+    )  # fmt: skip
+    result = api.study(config, tmp_path / "study")
+    assert (result.trials.done, result.trials.failed) == (4, 0)
+    for weight in (0.1, 1.0):
+        raw = {"hidden": {"weight": weight, "layers": {1: 1}}}
+        api.distill(with_features(configure, teacher, raw), tmp_path / f"run-{weight}")
+    series = [losses(folder) for folder in sorted((tmp_path / "study" / "trials").iterdir())]
+    for weight in (0.1, 1.0):
+        alone = losses(tmp_path / f"run-{weight}")
+        assert any(np.allclose(alone, trial, rtol=1e-4) for trial in series)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["feedback=metadistil", "objective.features=null"],
+        ["weighting={type: policy, student_warmup: 2, update_every: 2, reward: {type: influence, every: 2}}"],
+    ],
+    ids=["feedback", "policy"],
+)
+def test_a_meta_teacher_learns_and_is_chosen(configure: Configure, tmp_path: Path, more: list[str]) -> None:
+    """It may learn by feedback, and be one of a policy's teachers while the student matches its features."""
+    meta = {**TINY_TEACHER, "name": "meta", "prepare": "meta"}
+    folder = api.teach(configure(teachers=[meta]), tmp_path / "teach")[0]["folder"]
+    tokenizer = str(folder)
+    student = {"layers": 1, "hidden_size": 16, "heads": 2, "dropout": 0.1, "tokenizer": tokenizer}
+    features = {"hidden": 1, "knowledge": 0.5, "expertise": True, "teacher": "meta"}
+    given = [{"name": "meta", "model": tokenizer}, {**TINY_TEACHER, "name": "other"}]
+    config = configure(*more, teachers=given, student=student, objective={"type": "kl", "features": features})
+    result = api.distill(config, tmp_path / "run")
+    assert result.teachers[0].prototypes is not None
+    if result.features is not None:
+        assert result.features.columns == ["domain.0", "hidden.1"]
+    else:
+        assert result.feedback is not None
+        assert {teacher.name for teacher in result.teachers} == {"meta", "other"}

@@ -12,7 +12,7 @@ import pytest
 from raykd.student.step import DistillStep
 from raykd.teachers.feedback.ensemble import TrainableEnsemble
 from raykd.weighting.policy.weighting import PolicyWeighting
-from raykd.workloads.bench import _rounds, colocated, feedback, selector, serving, study
+from raykd.workloads.bench import _rounds, colocated, features, feedback, selector, serving, study
 from raykd.workloads.bench._measure import Blocks
 from raykd.workloads.bench._stage import Shape
 
@@ -54,6 +54,19 @@ def test_colocated_puts_the_ratio_beside_its_limit(monkeypatch: pytest.MonkeyPat
     assert 0.5 < said["limit"] < 1
     assert said["ratio_to_limit"] == pytest.approx(median(said["ratios_to_limit_of_rounds"]), abs=1e-4)
     assert said["holds"] is True
+    json.dumps(said)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local", "single_round")
+def test_features_are_measured_stored_and_recomputed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "STEP_GOAL", 1e9)
+    monkeypatch.setattr(features, "RECOMPUTED_GOAL", 0.0)
+    said = features.measure(features.Sizes(TINY, Shape(layers=2, width=16, heads=2), rows=70, threads=1, seconds=0))
+    assert set(said["ratios"]) == set(said["goals"]) == set(said["holds"]) == {"step", "recomputed", "memory"}
+    assert (said["holds"]["step"], said["holds"]["recomputed"]) == (True, False)
+    assert set(said["seconds_a_step"]) == {"logits", "features", "recomputed", "at hand", "forward"}
+    assert said["counted_mb"] > 0
     json.dumps(said)
 
 

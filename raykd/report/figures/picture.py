@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from raykd.report.figures.canvas import DARK, DPI, LIGHT, Theme
 
 CSS_DPI = 96
-Part = Literal["main", "weighting", "feedback", "domains"]
+Part = Literal["main", "weighting", "feedback", "prototypes"]
 
 
 @dataclass(frozen=True)

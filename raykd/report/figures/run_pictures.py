@@ -70,8 +70,8 @@ def _losses(models: dict[str, TrainingState]) -> list[Picture]:
     }
     caption = (
         "Left, the loss that each model minimises on its training batches; the student's blends its soft and its hard "
-        "loss, so different models do not compare. Right, the loss against the labels on validation, which does "
-        "compare, and which rises where a model overfits."
+        "loss and adds its features, so different models do not compare. Right, the loss against the labels on "
+        "validation, which does compare, and which rises where a model overfits."
     )
     return [Picture("loss", "Loss", caption, partial(loss_curves, training, validation, parts))]
 

@@ -27,7 +27,7 @@ def loss_curves(
     Args:
         training: model name → loss on its training batches, `student` and baselines.
         validation: model name → loss against the labels on validation.
-        parts: the student's soft and hard loss, drawn thin beside its total.
+        parts: the student's soft and hard loss and its features, drawn thin beside its total.
         theme: colours.
     """
     figure = new_figure(9.2, 3.7, theme)

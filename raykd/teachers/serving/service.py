@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,9 @@ from raykd.data.splits import Split
 from raykd.errors import TeacherError
 from raykd.ray_errors import NAMESPACE, last_line
 from raykd.teachers.serving.corpus_targets import CorpusTargets
-from raykd.teachers.serving.replica import ActorResources, ModelReplica, Provenance, Replica
+from raykd.teachers.serving.replica import ActorResources, ModelReplica, Replica
 from raykd.teachers.serving.replica_pool import ReplicaPool
-from raykd.teachers.serving.values import Values
+from raykd.teachers.serving.reply import Reply
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
@@ -64,26 +64,6 @@ class TeacherServiceSpec:
     def name(self) -> str:
         """The actor's name: whoever wants the same teacher finds the same service."""
         return f"teacher-{self.teacher.identity[:24]}{'' if self.keep_bytes is None else '-unstored'}"
-
-
-@dataclass(frozen=True)
-class Reply(Provenance):
-    """What a service knows of some rows, without waiting for any of them.
-
-    Attributes:
-        registered: False after a restart: the client registers its corpus and announces again.
-        sealed: the whole table is on disk.
-        known: ids whose `values` are here.
-        calls: calls under way for the others, by number.
-        deferred: rows that no replica has room for yet: ask again.
-    """
-
-    registered: bool = True
-    sealed: bool = False
-    known: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    values: Values | None = None
-    calls: dict[int, ray.ObjectRef] = field(default_factory=dict)
-    deferred: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class TeacherService:

@@ -7,7 +7,7 @@ from raykd.records.record import Record
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-class DomainsResult(Record):
+class PrototypeResult(Record):
     """Of the rows that a meta-teacher was trained on.
 
     Attributes:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 
 from raykd.display.text import share
-from raykd.records.domains_result import DomainsResult
-from raykd.report.figures.domain_figures import domain_overlap, prototype_scores
+from raykd.records.prototype_result import PrototypeResult
 from raykd.report.figures.picture import DrawnPicture, Picture
+from raykd.report.figures.prototype_figures import domain_overlap, prototype_scores
 from raykd.report.run_files import Run
 from raykd.report.views import Row, Section, Table
 
 
-def domains_section(run: Run, pictures: Sequence[DrawnPicture]) -> Section | None:
+def prototype_section(run: Run, pictures: Sequence[DrawnPicture]) -> Section | None:
     """None where no teacher of the run is a meta-teacher."""
     known = _domains(run)
     if known is None:
@@ -34,7 +34,7 @@ def domains_section(run: Run, pictures: Sequence[DrawnPicture]) -> Section | Non
     return Section("Domains", [sentence], Table.of(titles, rows, text=(0,)), pictures=list(pictures))
 
 
-def domain_pictures(run: Run) -> list[Picture]:
+def prototype_pictures(run: Run) -> list[Picture]:
     """The prototype scores and the overlap of the domains."""
     known = _domains(run)
     if known is None:
@@ -46,20 +46,20 @@ def domain_pictures(run: Run) -> list[Picture]:
             "Prototype scores by domain",
             "The thin line spans 90 % of a domain's rows, the thick one the middle half, the dot is the median.",
             partial(prototype_scores, domains),
-            part="domains",
+            part="prototypes",
         ),
         Picture(
             "domain_overlap",
             "How the domains overlap",
             "Per cent of a domain's rows (lines) that are nearest to the prototype of each domain (columns).",
             partial(domain_overlap, domains),
-            part="domains",
+            part="prototypes",
             wide=False,
         ),
     ]
 
 
-def _domains(run: Run) -> tuple[str, DomainsResult] | None:
+def _domains(run: Run) -> tuple[str, PrototypeResult] | None:
     """The first meta-teacher's name and its domains."""
     teachers = run.result.teachers if run.result is not None else []
-    return next(((teacher.name, teacher.domains) for teacher in teachers if teacher.domains is not None), None)
+    return next(((teacher.name, teacher.prototypes) for teacher in teachers if teacher.prototypes is not None), None)

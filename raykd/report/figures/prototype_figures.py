@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from raykd.records.domains_result import DomainsResult
+from raykd.records.prototype_result import PrototypeResult
 from raykd.report.figures.canvas import LIGHT, SMALL, Theme, new_figure, short, style_axes
 
 ROW = 0.36
 
 
-def prototype_scores(domains: DomainsResult, theme: Theme = LIGHT) -> Figure:
+def prototype_scores(domains: PrototypeResult, theme: Theme = LIGHT) -> Figure:
     """A line for each domain: thin from the 5 % to the 95 % quantile, thick between the quartiles, a dot the median."""
     names = list(domains.scores)
     figure = new_figure(9.2, 1.1 + ROW * len(names), theme)
@@ -27,7 +27,7 @@ def prototype_scores(domains: DomainsResult, theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-def domain_overlap(domains: DomainsResult, theme: Theme = LIGHT) -> Figure:
+def domain_overlap(domains: PrototypeResult, theme: Theme = LIGHT) -> Figure:
     """Rows are domains, columns the domain whose prototype is nearest; in per cent of the domain's rows."""
     names = list(domains.nearest)
     figure = new_figure(min(9.2, 2.6 + 0.75 * len(names)), 1.6 + ROW * len(names), theme)

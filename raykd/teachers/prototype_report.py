@@ -11,20 +11,20 @@ from pydantic import ValidationError
 
 from raykd.files import write_json
 from raykd.models.domain_head import FOLDER
-from raykd.records.domains_result import QUANTILES, DomainsResult
+from raykd.records.prototype_result import QUANTILES, PrototypeResult
 from raykd.teachers.prototypes import Prototypes
 
 FILE = "report.json"
 
 
-def domain_report(
+def prototype_report(
     prototypes: Prototypes, pooled_NH: np.ndarray, domains: Sequence[str], classes_N: np.ndarray, scores_N: np.ndarray
-) -> DomainsResult:
+) -> PrototypeResult:
     """Of rows with their sentence vectors, domains, classes and prototype scores."""
     names, row_domains = prototypes.domains, np.array(domains)
     nearest_N = _nearest(prototypes, pooled_NH, classes_N)
     of = {name: row_domains == name for name in names}
-    return DomainsResult(
+    return PrototypeResult(
         rows={name: int(rows.sum()) for name, rows in of.items()},
         scores={name: [float(value) for value in np.quantile(scores_N[rows], QUANTILES)] for name, rows in of.items()},
         nearest={
@@ -34,15 +34,15 @@ def domain_report(
     )
 
 
-def save_domain_report(report: DomainsResult, checkpoint: Path) -> None:
+def save_prototype_report(report: PrototypeResult, checkpoint: Path) -> None:
     """Writes it beside a checkpoint."""
     write_json(checkpoint / FOLDER / FILE, report.model_dump())
 
 
-def load_domain_report(checkpoint: Path) -> DomainsResult | None:
+def load_prototype_report(checkpoint: Path) -> PrototypeResult | None:
     """The report beside a checkpoint; None of a teacher that has none, or whose report is damaged."""
     try:
-        return DomainsResult.model_validate(json.loads((checkpoint / FOLDER / FILE).read_text(encoding="utf-8")))
+        return PrototypeResult.model_validate(json.loads((checkpoint / FOLDER / FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError):
         return None
 
