@@ -1,4 +1,4 @@
-"""What a notebook calls, and the command line too: `check`, `teach`, `distill`, `study`, `compare`, …"""
+"""What a notebook calls, and the command line too: `check`, `teach`, `distill`, `domains`, `study`, `compare`, …"""
 
 from __future__ import annotations
 
@@ -12,21 +12,28 @@ from raykd import config as configuration
 from raykd import runtime
 from raykd.compare import comparison
 from raykd.config import RunConfig
+from raykd.data.corpus import Corpus
+from raykd.data.tasks import Task
+from raykd.display.domains_view import DomainsProgress
 from raykd.display.progress import RunProgress
 from raykd.display.study_view import StudyProgress
+from raykd.domains import driver as domains_driver
+from raykd.domains.plan import check_config, check_folder, plan_domains
 from raykd.errors import ConfigError
 from raykd.files import write_text
 from raykd.records.compare_result import CompareResult
+from raykd.records.domains_result import DomainsResult
 from raykd.records.events import DoneEvent
 from raykd.records.log import MetricsLog
 from raykd.records.run_result import RunResult
 from raykd.records.study_result import StudyResult
-from raykd.report import card, compare_page, page, study_page
+from raykd.report import compare_page, domains_page, page, study_page
 from raykd.run import driver as trainer
 from raykd.run.answers import SPLITS, checkpoint_logits, scores_by_split
 from raykd.run.context import RunContext, open_corpus
 from raykd.run.folder import RunFolder
 from raykd.run.plan import make_plan
+from raykd.run.publish import publish
 from raykd.training.interrupt import interruptible
 from raykd.training.job import Subset
 
@@ -67,7 +74,46 @@ def distill(config: RunConfig, output: Path | None = None) -> RunResult:
         with _run_context(config, folder) as context:
             result = trainer.distill(context)
             context.metrics.write(DoneEvent())
-        _publish(folder, config, result)
+        publish(folder, config, result)
+    return result
+
+
+def domains(config: RunConfig, output: Path | None = None, names: Sequence[str] | None = None) -> DomainsResult:
+    """One student for each domain of the data, as `distill` has it with `data.target_domain`, on shared teachers.
+
+    A finished folder returns its result. In an unfinished one finished domains are kept and others resumed.
+
+    Args:
+        config: without a target domain, see `config.load(…, each_domain=True)`.
+        output: the folder, in which each domain has one; default `runs/NAME`.
+        names: of the domains; default all that labelled training rows are of.
+
+    Returns:
+        What result.json holds.
+
+    Raises:
+        ConfigError: the configuration has a target domain, filters domains or is a study's, a name is given twice, or
+            the folder is another's.
+        DataError: the rows have no domains, or not these.
+        RunError: the run of a domain failed; the others are finished and kept. Other errors as for `distill`.
+    """
+    check_config(config)
+    folder = _folder(config, output)
+    with folder.claimed(config):
+        finished = folder.domains_result()
+        if finished is not None:
+            check_folder(folder.path, names, config)
+            log.info("%s is finished: this is its result", folder.path)
+            return finished
+        runs = plan_domains(config, folder.path, names)
+        for run in runs:
+            make_plan(run.config, run.corpus, run.task)
+        whole = open_corpus(config)
+        with _connected(config, folder, *whole, DomainsProgress, runs=len(runs)) as context:
+            result = domains_driver.run(context, runs, named=names is not None)
+            context.metrics.write(DoneEvent())
+        folder.write_result(result)
+        report(folder.path)
     return result
 
 
@@ -105,19 +151,10 @@ def study(config: RunConfig, output: Path | None = None, resume: bool = False) -
         best = RunFolder(folder.path / result.best.folder)
         trial = best.run_result()
         assert trial is not None
-        _publish(best, configuration.load(best.path / "config.yaml"), results.best_run_result(trial, result))
+        publish(best, configuration.load(best.path / "config.yaml"), results.best_run_result(trial, result))
         folder.write_result(result)
         report(folder.path)
     return result
-
-
-def _publish(folder: RunFolder, config: RunConfig, result: RunResult) -> None:
-    """Writes a finished run's model card, result.json and page."""
-    text = card.model_card(result, config.model_dump(mode="json", by_alias=True))
-    (folder.path / "student" / "README.md").write_text(text, encoding="utf-8")
-    # The result before the page that is drawn from it: a finished run is finished, whatever the page does.
-    folder.write_result(result)
-    page.render(folder.path)
 
 
 def teach(config: RunConfig, output: Path | None = None) -> list[dict[str, Any]]:
@@ -177,11 +214,13 @@ def export(checkpoint: Path, kind: str = "onnx", output: Path | None = None, pus
 
 
 def report(folder: Path) -> Path:
-    """Draws the page and pictures of a run or study; returns the page's path.
+    """Draws the page and pictures of a run, a study or several domains; returns the page's path.
 
     Raises:
-        ConfigError: the folder holds neither.
+        ConfigError: the folder holds none of them.
     """
+    if domains_page.is_domains(folder):
+        return domains_page.render(folder)
     return study_page.render(folder) if study_page.is_study(folder) else page.render(folder)
 
 
@@ -221,8 +260,21 @@ def _run_context(
     """Data and checkpoints looked at first, so that a mistake in them costs seconds and no teacher; then Ray."""
     corpus, task = open_corpus(config)
     make_plan(config, corpus, task)
+    with _connected(config, folder, corpus, task, display) as context:
+        yield context
+
+
+@contextlib.contextmanager
+def _connected(
+    config: RunConfig, folder: RunFolder, corpus: Corpus, task: Task, display: type[RunProgress], runs: int = 1
+) -> Iterator[RunContext]:
+    """The folder's configuration written, Ray started or joined for so many runs, and the display.
+
+    Raises:
+        RunError: no Ray answers at the address.
+    """
     folder.write_config(config)
-    with interruptible() as stop, runtime.connected(config) as remote, display(folder.path):
+    with interruptible() as stop, runtime.connected(config, runs) as remote, display(folder.path):
         yield RunContext(config, folder, corpus, task, remote, stop, MetricsLog(folder.path / "metrics.jsonl"))
 
 

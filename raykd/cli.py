@@ -79,6 +79,28 @@ def distill(
 
 
 @app.command()
+def domains(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    names: Annotated[
+        str | None, typer.Option("--domains", metavar="A,B", help="these domains; default all of the data")
+    ] = None,
+    output: Output = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """One student for each domain, side by side on shared teachers: a table by domain. Goes on where it stopped."""
+    from raykd import api
+    from raykd.display.domains_table import domains_table
+
+    loaded = _loaded(config, overrides, address, each_domain=True)
+    chosen = None if names is None else [name.strip() for name in names.split(",")]
+    result = api.domains(loaded, output, chosen)
+    _show(result, as_json, domains_table)
+    Console(stderr=True).print(f"report: {(output or Path('runs') / loaded.name) / 'report.html'}")
+
+
+@app.command()
 def study(
     config: ConfigFile,
     overrides: Overrides = None,
@@ -128,9 +150,10 @@ def export(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a run's or study's folder")], as_json: Json = False
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a folder that distill, domains or study wrote")],
+    as_json: Json = False,
 ) -> None:
-    """Draws the HTML page and pictures of a run or study."""
+    """Draws the HTML page and pictures of a run, a study or several domains."""
     from raykd import api
 
     path = api.report(folder)
@@ -193,9 +216,9 @@ def _is_bench(file: str) -> bool:
     return file.endswith(".py") and not file.startswith("_")
 
 
-def _loaded(path: Path, overrides: list[str] | None, address: str | None) -> RunConfig:
+def _loaded(path: Path, overrides: list[str] | None, address: str | None, each_domain: bool = False) -> RunConfig:
     given = [*(overrides or []), *([f"cluster.address={address}"] if address else [])]
-    return configuration.load(path, given)
+    return configuration.load(path, given, each_domain)
 
 
 def _distilled(config: RunConfig, output: Path | None, as_json: bool) -> None:

@@ -40,8 +40,11 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def connected(config: RunConfig) -> Iterator[bool]:
+def connected(config: RunConfig, runs: int = 1) -> Iterator[bool]:
     """A Ray for this run; yields whether it is a cluster that was joined. One that is there already is used as it is.
+
+    Args:
+        runs: how many runs of this configuration share it; of them as many train at once as the cores hold.
 
     Raises:
         RunError: no Ray answers at the address.
@@ -62,8 +65,8 @@ def connected(config: RunConfig) -> Iterator[bool]:
     else:
         # A Ray of our own listens on this machine only and ends with the run: no token to write into a home folder.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        cpus = config.cluster.num_cpus or _logical_cpus(config)
-        nested = config.study is not None and config.train.workers > 1
+        cpus = config.cluster.num_cpus or _logical_cpus(config, runs)
+        nested = (config.study is not None or runs > 1) and config.train.workers > 1
         with _sigterm_kept():
             ray.init(
                 address="local",
@@ -94,7 +97,7 @@ def _sigterm_kept() -> Iterator[None]:
 
 
 def _known_address() -> dict[str, Any]:
-    """What Ray Train runs inside trials need, so that one that is stopped gives its resources back.
+    """What Ray Train runs inside trials or tasks need, so that one that is stopped gives its resources back.
 
     Its cleaner, an actor, asks the dashboard's State API whether the run still lives; and that finds its own Ray only
     by RAY_ADDRESS where several run on a machine (Ray 2.60: "Found multiple active Ray instances", nothing is freed).
@@ -106,7 +109,7 @@ def _known_address() -> dict[str, Any]:
     return {"env_vars": {"RAY_ADDRESS": f"127.0.0.1:{port}"}}
 
 
-def _logical_cpus(config: RunConfig) -> int:
+def _logical_cpus(config: RunConfig, runs: int = 1) -> int:
     """As many as all roles need together, and at least 4: logical CPUs are places for actors, not cores."""
     replicas = sum(teacher.replicas * teacher.num_cpus for teacher in config.teachers)
     finetuned = [teacher.finetune for teacher in config.teachers if isinstance(teacher, TrainedTeacherConfig)]
@@ -117,4 +120,10 @@ def _logical_cpus(config: RunConfig) -> int:
         # Trained teachers too, wherever a trial's feedback may be on.
         trained = config.trainer_ranks * sum(teacher.num_cpus for teacher in config.teachers)
         workers = max(workers, trials * (config.train.workers * config.train.worker_cpus + trained))
+    elif runs > 1:
+        at_once = min(runs, max(1, (os.cpu_count() or 1) // (config.train.threads or 1)))
+        learning = zip(config.teachers, config.trainable_teachers, strict=True)
+        trained = config.trainer_ranks * sum(teacher.num_cpus for teacher, learns in learning if learns)
+        # Each may start services of its own: of teachers that a baseline has trained, of features that are not stored.
+        workers = max(workers, at_once * (config.train.workers * config.train.worker_cpus + trained + replicas))
     return max(4, os.cpu_count() or 1, int(replicas + workers) + 2)

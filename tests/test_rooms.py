@@ -20,7 +20,7 @@ LEVELS = (
     {"training"},
     {"feedback", "weighting", "objective", "teachers"},
     {"student"},
-    {"study", "run", "compare"},
+    {"domains", "study", "run", "compare"},
     {"api"},
     {"cli"},
 )
@@ -29,7 +29,7 @@ GROUND = {"config", "errors", "records", "display", "files", "ray_errors"}
 """Seen by all; see one another alone."""
 APART = {"report": GROUND, "runtime": GROUND - {"display", "records"}}
 """Rooms beside the levels, and all that they may see."""
-SEE_REPORT = {"run", "study", "api", "cli"}
+SEE_REPORT = {"run", "domains", "study", "api", "cli"}
 
 SUB_ROOMS = (
     "teachers/serving",

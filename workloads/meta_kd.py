@@ -46,7 +46,7 @@ from .draws import best, named_tables, program, run, write_table
 
 log = logging.getLogger(__name__)
 ARMS = ("meta", "meta_logits", "multi_task", "mixed", "single", "several", "alone")
-PLAIN = "plain"
+PLAIN, REFERENCE = "plain", "meta"
 RESAMPLES = 10_000
 LONGER = 3
 """Epochs of a single teacher are so many times those of a teacher of all domains, whose rows are several times more."""
@@ -136,53 +136,58 @@ def cells(settings: Sequence[str], folds: int, domains: Sequence[str], arms: Seq
                         yield Cell(setting, fold, domain, arm)
 
 
-def answers(output: Path, cell: Cell, domains: dict[int, np.ndarray]) -> pd.DataFrame:
-    """A student's answers on its domain's test rows: id, label, prediction."""
+Parts = dict[tuple[int, str], pd.DataFrame]
+"""By fold and domain, the label and the prediction of each test row, in one order for all arms."""
+
+
+def answers(output: Path, cell: Cell, row_domains: np.ndarray) -> Parts:
+    """A student's answers on the test rows of its domain; of `plain` on those of every domain.
+
+    Args:
+        row_domains: of the fold's test rows.
+    """
     predictions = read_predictions(output / cell.folder)[STUDENT, "test"]
-    frame = pd.DataFrame({"id": predictions.ids, "label": predictions.labels, "right": predictions.predicted})
-    return frame[domains[cell.fold][frame["id"]] == cell.domain].sort_values("id")
+    frame = pd.DataFrame({"label": predictions.labels, "predicted": predictions.predicted}, index=predictions.ids)
+    names = sorted(set(row_domains)) if cell.arm == PLAIN else [cell.domain]
+    return {(cell.fold, name): frame[row_domains[frame.index] == name].sort_index() for name in names}
 
 
-def table(
-    output: Path, done: Sequence[Cell], domains: dict[int, np.ndarray], reference: str = "meta"
-) -> dict[str, dict[str, Any]]:
-    """By setting and arm: values by domain and over all rows, and `reference` − arm with its 95 % interval."""
-    out: dict[str, dict[str, Any]] = {}
-    for setting in dict.fromkeys(cell.setting for cell in done):
-        by_arm: dict[str, dict[tuple[int, str], pd.DataFrame]] = {}
-        for cell in done:
-            if cell.setting == setting:
-                names = sorted(set(domains[cell.fold])) if cell.arm == PLAIN else [cell.domain]
-                for name in names:
-                    of_domain = Cell(setting, cell.fold, name, cell.arm)
-                    source = Cell(setting, cell.fold, cell.domain, cell.arm)
-                    frame = answers(output, source, {cell.fold: np.where(domains[cell.fold] == name, cell.domain, "")})
-                    by_arm.setdefault(cell.arm, {})[of_domain.fold, name] = frame
-        out[setting] = {arm: _row(parts, by_arm.get(reference, {}), arm == reference) for arm, parts in by_arm.items()}
-    return out
+def table(output: Path, done: Sequence[Cell], row_domains: dict[int, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """By setting and arm: values by domain and over all rows, and meta − arm with its 95 % interval."""
+    by_arm: dict[str, dict[str, Parts]] = {}
+    for cell in done:
+        parts = answers(output, cell, row_domains[cell.fold])
+        by_arm.setdefault(cell.setting, {}).setdefault(cell.arm, {}).update(parts)
+    return {
+        setting: {arm: _values(parts) | _gain(arms.get(REFERENCE, {}), parts, arm) for arm, parts in arms.items()}
+        for setting, arms in by_arm.items()
+    }
 
 
-def _row(
-    parts: dict[tuple[int, str], pd.DataFrame], reference: dict[tuple[int, str], pd.DataFrame], same: bool
-) -> dict[str, Any]:
+def _values(parts: Parts) -> dict[str, Any]:
+    """Accuracy by domain and over all rows."""
     names = sorted({name for _, name in parts})
-    values = {name: _value(frame for (_, domain), frame in parts.items() if domain == name) for name in names}
-    row = {"domains": values, "all": _value(parts.values()), "rows": sum(len(frame) for frame in parts.values())}
+    domains = {name: _accuracy([frame for (_, domain), frame in parts.items() if domain == name]) for name in names}
+    return {"domains": domains, "all": _accuracy(list(parts.values())), "rows": sum(map(len, parts.values()))}
+
+
+def _gain(reference: Parts, parts: Parts, arm: str) -> dict[str, Any]:
+    """The reference less an arm, on the folds and domains that both have."""
     common = [key for key in parts if key in reference]
-    if same or not common:
-        return row
-    mine, theirs = (pd.concat([some[key] for key in common]) for some in (parts, reference))
+    if arm == REFERENCE or not common:
+        return {}
+    mine, theirs = (pd.concat([some[key] for key in common]) for some in (reference, parts))
     labels = mine["label"].to_numpy()
-    arm, base = (Measured(frame["right"].to_numpy()[None]) for frame in (mine, theirs))
+    measured = [Measured(frame["predicted"].to_numpy()[None]) for frame in (mine, theirs)]
     scale = Scale("accuracy", int(labels.max()) + 1)
-    differences = resampled_differences(scale, labels, base, arm, paired=True, resamples=RESAMPLES, seed=0)
-    gain = float(observed(scale, labels, base)[0] - observed(scale, labels, arm)[0])
-    return row | {"gain": gain, "interval": percentile_interval(differences, 0.05), "common_rows": len(labels)}
+    differences = resampled_differences(scale, labels, *measured, paired=True, resamples=RESAMPLES, seed=0)
+    gain = float(np.subtract(*(observed(scale, labels, arm)[0] for arm in measured)))
+    return {"gain": gain, "interval": percentile_interval(differences, 0.05), "common_rows": len(labels)}
 
 
-def _value(frames: Any) -> float:
-    joined = pd.concat(list(frames))
-    return float((joined["label"] == joined["right"]).mean())
+def _accuracy(frames: Sequence[pd.DataFrame]) -> float:
+    joined = pd.concat(frames)
+    return float((joined["label"] == joined["predicted"]).mean())
 
 
 def main() -> None:

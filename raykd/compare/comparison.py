@@ -9,18 +9,23 @@ from pathlib import Path
 import numpy as np
 
 from raykd.compare.arms import Arm, arms_of_runs, check_rows, common_split
-from raykd.compare.bootstrap import Measured, Scale, observed, p_value, percentile_interval, resampled_differences
+from raykd.compare.bootstrap import (
+    ALPHA,
+    Measured,
+    Scale,
+    observed,
+    p_value,
+    percentile_interval,
+    resampled_differences,
+    resamples_of,
+)
 from raykd.compare.runs import ComparedRun, read_runs
-from raykd.compare.significance import holm, mcnemar
+from raykd.compare.significance import holm, mcnemar, verdict
 from raykd.errors import ConfigError
-from raykd.records.compare_result import ArmResult, CompareResult, DifferenceResult, DrawResult, Verdict
+from raykd.records.compare_result import ArmResult, CompareResult, DifferenceResult, DrawResult
 from raykd.records.predictions import STUDENT
 from raykd.records.run_result import ScoredSplit
 
-ALPHA = 0.05
-RESAMPLES = {"spearman": 2_000}
-"""By metric: ranks are found anew in each resample."""
-MOST_RESAMPLES = 10_000
 FEW_DRAWS = 5
 
 
@@ -56,7 +61,7 @@ def compare(
     labels, first = check_rows(arms, split), arms[0].runs[0].result
     scale = Scale(first.metric, len(first.labels) if first.labels else 1)
     others = [arm for arm in arms if arm is not base]
-    resamples = RESAMPLES.get(scale.metric, MOST_RESAMPLES)
+    resamples = resamples_of(scale.metric)
     differences = [
         _difference(scale, labels, split, arm, base, alpha=ALPHA / len(others), resamples=resamples, seed=seed)
         for arm in others
@@ -118,13 +123,8 @@ def _difference(
         p_holm=p,
         mcnemar=exact,
         paired=paired,
-        verdict=_verdict(simultaneous),
+        verdict=verdict(simultaneous),
     )
-
-
-def _verdict(interval: tuple[float, float]) -> Verdict:
-    low, high = interval
-    return "higher" if low > 0 else "lower" if high < 0 else "not settled"
 
 
 def _adjusted(differences: list[DifferenceResult]) -> list[DifferenceResult]:

@@ -10,8 +10,9 @@ from typing import Any
 from raykd import config as configuration
 from raykd.errors import ConfigError, RunError
 from raykd.records.predictions import FILE, Predictions, read_predictions
-from raykd.records.result import read_result
+from raykd.records.result import TITLES, read_result
 from raykd.records.run_result import RunResult
+from raykd.records.study_result import StudyResult
 
 DRAWN = ("seed", "data.seed")
 """What runs of one treatment are drawn with."""
@@ -67,7 +68,8 @@ def _read(folder: Path, drawn: Sequence[str]) -> ComparedRun:
     if result is None:
         raise ConfigError(str(folder), "holds no finished run: it has no result.json", example)
     if not isinstance(result, RunResult):
-        raise ConfigError(str(folder), "holds a study and no run", f"give {folder}/best")
+        first = "best" if isinstance(result, StudyResult) else next(iter(result.domains.values())).folder
+        raise ConfigError(str(folder), f"holds {TITLES[type(result)]} and no run", f"give {folder}/{first}")
     if not predictions:
         raise ConfigError(str(folder), f"has no {FILE}", "run it again in another folder")
     config = configuration.load(folder / "config.yaml")

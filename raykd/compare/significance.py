@@ -1,4 +1,4 @@
-"""McNemar's exact test, and Holm's adjustment of p-values for several comparisons."""
+"""McNemar's exact test, Holm's adjustment of p-values for several comparisons, and what an interval says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
+
+from raykd.records.compare_result import Verdict
 
 
 def mcnemar(right: np.ndarray, reference_right: np.ndarray) -> float:
@@ -26,3 +28,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[k]))
         adjusted[k] = largest
     return adjusted
+
+
+def verdict(interval: tuple[float, float]) -> Verdict:
+    """What the interval of a difference says: higher or lower only where it leaves out 0."""
+    low, high = interval
+    return "higher" if low > 0 else "lower" if high < 0 else "not settled"

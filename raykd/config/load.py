@@ -13,22 +13,26 @@ from raykd.config.base import Mark
 from raykd.config.explain import Sources, explained, refuse_renamed
 from raykd.config.keys import marked
 from raykd.config.overlay import merge, put
-from raykd.config.run import RunConfig
+from raykd.config.run import EACH_DOMAIN, RunConfig
 from raykd.config.yaml_file import read_yaml, read_yaml_file, yaml_text
 from raykd.errors import ConfigError
 from raykd.files import write_text
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load(path: str | Path, overrides: Sequence[str] = (), each_domain: bool = False) -> RunConfig:
     """Reads a configuration file and applies `KEY=VALUE` overrides with dotted keys.
 
     A file may have `extends: OTHER.yaml` (beside it): its own keys are laid over that one's, mapping by mapping; a
     list takes the other's place as a whole, and another type drops the keys that only the old one has.
 
+    Args:
+        each_domain: the configuration of `raykd domains`: a teacher's domains may be those of the target domain,
+            although none is set.
+
     Raises:
         ConfigError: the file is missing or no YAML, a key is unknown, or a value does not fit.
     """
-    return parse(_read(Path(path), ()), overrides, str(path))
+    return parse(_read(Path(path), ()), overrides, str(path), each_domain)
 
 
 def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
@@ -46,13 +50,15 @@ def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
     return merge(raw, _read(below, (*extended_by, path.resolve())))
 
 
-def parse(raw: dict[str, Any], overrides: Sequence[str] = (), where: str = "configuration") -> RunConfig:
+def parse(
+    raw: dict[str, Any], overrides: Sequence[str] = (), where: str = "configuration", each_domain: bool = False
+) -> RunConfig:
     """Validates a mapping, which is left as it is, with overrides applied; errors as for `load`."""
     raw = copy.deepcopy(raw)
     sources = Sources(where, tuple(_apply(raw, override) for override in overrides))
     refuse_renamed(raw, sources)
     try:
-        return RunConfig.model_validate(raw)
+        return RunConfig.model_validate(raw, context={EACH_DOMAIN: each_domain})
     except ValidationError as error:
         raise explained(error, sources) from None
 

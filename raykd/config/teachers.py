@@ -154,7 +154,7 @@ def check_target(teachers: Iterable[tuple[str, TeacherConfig]], target_domain: s
         if target_domain is None and isinstance(teacher, TrainedTeacherConfig) and teacher.names_target:
             key = "domains" if teacher.domains is not None else "leave_out"
             what = f"{TARGET} is data.target_domain, which is not set"
-            raise ValueError(f"teachers: {key} of {name}: {what}: set it, or name a domain")
+            raise ValueError(f"teachers: {key} of {name}: {what}: set it, name a domain, or run raykd domains")
 
 
 AnyTeacher = Annotated[TeacherConfig, OneOf()]

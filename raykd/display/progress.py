@@ -89,10 +89,10 @@ class RunProgress:
 
     def _read(self, write_lines: bool) -> None:
         """Folds what was logged since the last call; with `write_lines` new events of interest become log lines."""
-        for name, path in logs(self.folder).items():
+        for name, path in self._logs().items():
             events, truncated = self._tails.setdefault(name, Tail(path)).read()
             if truncated:
-                self.state.restart(name)
+                self._restart(name)
             # A log that was cut back is read from its beginning: its old events are no news either.
             old = self._newest.get(name, 0.0) if truncated else 0.0
             for event in events:
@@ -102,6 +102,13 @@ class RunProgress:
                 line = self._line(name, event, ready) if write_lines and event.time > old else None
                 if line is not None:
                     log.info("%s", line)
+
+    def _logs(self) -> dict[str, Path]:
+        """The logs to follow, by name."""
+        return logs(self.folder)
+
+    def _restart(self, name: str) -> None:
+        self.state.restart(name)
 
     def _apply(self, name: str, event: Event) -> None:
         self.state.apply(name, event)

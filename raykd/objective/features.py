@@ -96,7 +96,7 @@ class FeatureLosses(nn.Module):
 
     def _relations(self, pairs: Pairs, student: Captured, teacher: Captured, mask: _Mask) -> torch.Tensor:
         """Σ over pairs and query, key, value of KL(R_T ‖ R_S), R = softmax(A Aᵀ / √d) by relation head and token, its
-        mean over both (Wang et al., "MiniLMv2", 2021, eq. 4 to 6)."""
+        mean over both (Wang et al., "MiniLMv2", 2021, section 3.1)."""
         losses = []
         for own, theirs in pairs:
             for kind in RELATIONS:

@@ -45,28 +45,36 @@ class ArmResult(Record):
     labels: int | None = None
 
 
-class DifferenceResult(Record):
-    """An arm less the reference, in the metric.
+class Difference(Record):
+    """A difference in the metric.
 
     Attributes:
         interval: at 95 %, for this difference alone.
         simultaneous: at 1 − alpha / m for m differences: all of them hold together with 95 %.
-        p: of the bootstrap, two-sided; `p_holm` is adjusted over the differences.
-        mcnemar: exact p-value, for an accuracy with one draw on both sides; None otherwise.
-        paired: draws of the same seeds are compared with one another.
         verdict: `higher` or `lower` only where the simultaneous interval leaves out 0.
     """
 
-    arm: str
     value: float
     interval: tuple[float, float]
     simultaneous: tuple[float, float]
+    verdict: Verdict
+
+
+class DifferenceResult(Difference):
+    """An arm less the reference.
+
+    Attributes:
+        p: of the bootstrap, two-sided; `p_holm` is adjusted over the differences.
+        mcnemar: exact p-value, for an accuracy with one draw on both sides; None otherwise.
+        paired: draws of the same seeds are compared with one another.
+    """
+
+    arm: str
     p: float
     p_holm: float
     mcnemar: float | None = None
     mcnemar_holm: float | None = None
     paired: bool
-    verdict: Verdict
 
 
 class CompareResult(Record):

@@ -190,6 +190,34 @@ class TrialEndedEvent(Event):
     reason: str = ""
 
 
+class DomainsPlanEvent(Event):
+    """The students of several domains begin or resume: the metric, how many train at once, by domain its folder, and
+    whether the domains were named or are all of the data."""
+
+    event: Literal["domains_plan"] = "domains_plan"
+    metric: str
+    concurrency: int
+    domains: dict[str, str]
+    named: bool
+
+
+class DomainStartedEvent(Event):
+    """The run of a domain begins or resumes."""
+
+    event: Literal["domain_started"] = "domain_started"
+    domain: str
+
+
+class DomainEndedEvent(Event):
+    """The run of a domain has ended: `value` is its student's where it is done, `reason` why it is not."""
+
+    event: Literal["domain_ended"] = "domain_ended"
+    domain: str
+    state: Literal["done", "failed", "stopped"]
+    value: float | None = None
+    reason: str = ""
+
+
 AnyEvent = Annotated[
     PlanEvent
     | StepEvent
@@ -203,7 +231,10 @@ AnyEvent = Annotated[
     | StudyPlanEvent
     | TrialStartedEvent
     | TrialReportEvent
-    | TrialEndedEvent,
+    | TrialEndedEvent
+    | DomainsPlanEvent
+    | DomainStartedEvent
+    | DomainEndedEvent,
     Field(discriminator="event"),
 ]
 _EVENT: TypeAdapter[Event] = TypeAdapter(AnyEvent)

@@ -1,4 +1,4 @@
-"""Reads a result.json: a run's or a study's, refused where it is damaged or of another schema."""
+"""Reads a result.json, whatever it is of; refused where it is damaged or of another schema."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from raykd.errors import RunError, one_line
+from raykd.records.domains_result import DomainsResult
 from raykd.records.run_result import SCHEMA_VERSION, RunResult
 from raykd.records.study_result import StudyResult
 
+AnyResult = RunResult | StudyResult | DomainsResult
+KINDS: dict[str, type[StudyResult] | type[DomainsResult]] = {"study": StudyResult, "domains": DomainsResult}
+"""By `kind`; all others are of a run."""
+TITLES: dict[type[AnyResult], str] = {
+    RunResult: "a run",
+    StudyResult: "a study",
+    DomainsResult: "the students of several domains",
+}
 
-def read_result(path: Path) -> RunResult | StudyResult | None:
+
+def read_result(path: Path) -> AnyResult | None:
     """The content of a result.json; None where there is none.
 
     Raises:
@@ -30,7 +40,7 @@ def read_result(path: Path) -> RunResult | StudyResult | None:
         what = f"was written by another version of raykd (schema {version}, this one has {SCHEMA_VERSION})"
         raise RunError(str(path), what, "use that version, or give another --output")
     try:
-        return (StudyResult if raw.get("kind") == "study" else RunResult).model_validate(raw)
+        return KINDS.get(str(raw.get("kind")), RunResult).model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

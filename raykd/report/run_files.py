@@ -11,7 +11,7 @@ import yaml
 
 from raykd.errors import ConfigError, RunError
 from raykd.records.predictions import FILE, STUDENT, read_predictions
-from raykd.records.result import read_result
+from raykd.records.result import TITLES, read_result
 from raykd.records.run_result import RunResult
 from raykd.records.run_state import RunState
 
@@ -68,7 +68,7 @@ def read_run(folder: Path) -> Run:
         raise ConfigError(str(folder), "is no run's folder: neither result.json nor metrics.jsonl is in it", EXAMPLE)
     result = read_result(folder / "result.json")
     if result is not None and not isinstance(result, RunResult):
-        raise ConfigError(str(folder), "is a study's folder and no run's", EXAMPLE)
+        raise ConfigError(str(folder), f"holds {TITLES[type(result)]} and no run", EXAMPLE)
     text = read_text(folder / "config.yaml")
     classes = result is not None and result.confusion is not None
     predictions, warnings = (None, []) if classes else _predictions(folder)

@@ -9,10 +9,15 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raykd.files import write_text
-from raykd.report.views import ComparePage, RunPage, StudyPage
+from raykd.report.views import ComparePage, DomainsPage, RunPage, StudyPage
 
-Page = RunPage | StudyPage | ComparePage
-TEMPLATES = {RunPage: "run.html.j2", StudyPage: "study.html.j2", ComparePage: "compare.html.j2"}
+Page = RunPage | StudyPage | DomainsPage | ComparePage
+TEMPLATES = {
+    RunPage: "run.html.j2",
+    StudyPage: "study.html.j2",
+    DomainsPage: "domains.html.j2",
+    ComparePage: "compare.html.j2",
+}
 
 
 @cache

@@ -128,6 +128,21 @@ class StudyPage:
 
 
 @dataclass(frozen=True)
+class DomainsPage:
+    """The page of the students of several domains; a section is None where there is nothing for it."""
+
+    name: str
+    headline: Headline
+    tiles: list[Tile]
+    warnings: list[str]
+    values: Section | None
+    differences: Section | None
+    states: Section | None
+    teachers: Section | None
+    reproduction: Reproduction
+
+
+@dataclass(frozen=True)
 class ComparePage:
     """The page of a comparison of runs."""
 

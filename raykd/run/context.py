@@ -29,6 +29,8 @@ class RunContext:
 
     Attributes:
         remote: Ray is a cluster that was joined, not one of our own on this machine.
+        in_task: the run is a Ray task beside others of the same driver: its process has the resources of a student's
+            worker, and the services that it starts may have other users.
     """
 
     config: RunConfig
@@ -38,6 +40,7 @@ class RunContext:
     remote: bool
     stop: threading.Event
     metrics: MetricsLog
+    in_task: bool = False
 
     def phase(self, name: str) -> None:
         """Logs that a phase of the run begins."""
@@ -70,8 +73,8 @@ class RunContext:
 
     @property
     def lease(self) -> float | None:
-        """How long a service outlives its last user; on a local Ray it lives and dies with its driver."""
-        return self.config.cluster.lease_s if self.remote else None
+        """How long a service outlives its last user; None: it lives and dies with its driver, on a local Ray."""
+        return self.config.cluster.lease_s if self.remote or self.in_task else None
 
 
 def open_corpus(config: RunConfig) -> tuple[Corpus, Task]:

@@ -42,9 +42,15 @@ from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.job import StepFactory
 from raykd.training.supervised import SupervisedStepFactory
 
+PreparedTeachers = tuple[list[TeacherModel], list[str]]
+"""The teachers of a run, and warnings about their labels."""
 
-def distill(context: RunContext) -> RunResult:
+
+def distill(context: RunContext, prepared: PreparedTeachers | None = None) -> RunResult:
     """A whole run; resumes where an earlier one in the same folder stopped.
+
+    Args:
+        prepared: its teachers, where they are prepared already.
 
     Raises:
         ConfigError: a tracker's package is missing; known before anything is trained.
@@ -52,14 +58,14 @@ def distill(context: RunContext) -> RunResult:
         Interrupted: `context.stop` was set; a checkpoint is saved.
     """
     with RunTrackers(context.config, context.folder.path, context.run) as trackers:
-        result = _distill(context)
+        result = _distill(context, prepared)
         trackers.finish(result)
     return result
 
 
-def _distill(context: RunContext) -> RunResult:
+def _distill(context: RunContext, prepared: PreparedTeachers | None) -> RunResult:
     begun = time.time()
-    teachers, warnings = prepare_teachers(context)
+    teachers, warnings = prepared or prepare_teachers(context)
     start = initial_student(context)
     weighting_inputs = compute_weighting_inputs(context, teachers)
     overlap = choose_overlap(context)
@@ -95,7 +101,7 @@ def _teachers(context: RunContext, session: TeacherSession) -> tuple[list[Teache
     return results, answers
 
 
-def prepare_teachers(context: RunContext) -> tuple[list[TeacherModel], list[str]]:
+def prepare_teachers(context: RunContext) -> PreparedTeachers:
     """Every teacher of the configuration, fine-tuned where it asks for that, and warnings about their labels."""
     config, prep = context.config, context.teacher_prep()
     prepared = [

@@ -1,10 +1,11 @@
-"""The folder of a run or study: claimed by one configuration, finished once, resumed otherwise."""
+"""The folder of a run, study or several domains: claimed by one configuration, finished once, resumed otherwise."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -12,13 +13,16 @@ from raykd import config as configuration
 from raykd.config import RunConfig
 from raykd.errors import ConfigError, RunError
 from raykd.files import write_text
-from raykd.records.result import read_result
+from raykd.records.domains_result import DomainsResult
+from raykd.records.result import TITLES, AnyResult, read_result
 from raykd.records.run_result import RunResult
 from raykd.records.study_result import StudyResult
 
+R = TypeVar("R", RunResult, StudyResult, DomainsResult)
+
 
 class RunFolder:
-    """The folder of one run, trial or study; its files are listed in docs/design.md, "Folders"."""
+    """The folder of one run, trial, study or of several domains; its files are listed in docs/design.md, "Folders"."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,7 +64,7 @@ class RunFolder:
 
     def _config_before(self, path: Path) -> RunConfig:
         try:
-            return configuration.load(path)
+            return configuration.load(path, each_domain=True)
         except ConfigError as error:
             key = error.where.rpartition(": ")[2]
             what = f"holds a run of another version of raykd, or its config.yaml was changed: {key} {error.what}"
@@ -70,28 +74,30 @@ class RunFolder:
         """The result of a finished run or trial; None while it is not finished.
 
         Raises:
-            ConfigError: result.json is damaged, of another version of raykd, or a study's.
+            ConfigError: result.json is damaged, of another version of raykd, or no run's.
         """
-        result = self._result()
-        if isinstance(result, StudyResult):
-            raise ConfigError(str(self.path), "holds a study, not a run", "give another --output")
-        return result
+        return self._result(RunResult)
 
     def study_result(self) -> StudyResult | None:
         """The result of a finished study; errors as for `run_result`."""
-        result = self._result()
-        if isinstance(result, RunResult):
-            raise ConfigError(str(self.path), "holds a run, not a study", "give another --output")
-        return result
+        return self._result(StudyResult)
 
-    def _result(self) -> RunResult | StudyResult | None:
+    def domains_result(self) -> DomainsResult | None:
+        """The result of finished students of several domains; errors as for `run_result`."""
+        return self._result(DomainsResult)
+
+    def _result(self, kind: type[R]) -> R | None:
         try:
-            return read_result(self.path / "result.json")
+            result = read_result(self.path / "result.json")
         except RunError as error:
             what = f"holds a run of another version of raykd, or a damaged one: result.json {error.what}"
             raise ConfigError(str(self.path), what, "give another --output") from None
+        if result is None or isinstance(result, kind):
+            return result
+        what = f"holds {TITLES[type(result)]}, not {TITLES[kind]}"
+        raise ConfigError(str(self.path), what, "give another --output")
 
-    def write_result(self, result: RunResult | StudyResult) -> None:
+    def write_result(self, result: AnyResult) -> None:
         """Writes result.json whole: from now on the run is finished. NaN and infinite floats become null."""
         write_text(self.path / "result.json", result.model_dump_json(indent=1))
 

@@ -131,7 +131,8 @@ def train_student(
         labeled_share=config.train.labeled_share,
         name=name,
     )
-    outcome: Outcome = launch(job, context.stop, context.remote, report)
+    elsewhere = context.remote and not context.in_task  # a task is where a worker's resources are already
+    outcome: Outcome = launch(job, context.stop, elsewhere, report)
     if outcome.interrupted:
         raise Interrupted(name, f"stopped at step {outcome.step} of {outcome.total_steps}", "the same command resumes")
     return Arm(outcome, validation)

@@ -26,6 +26,7 @@ from ray.tune.search.optuna import OptunaSearch
 from raykd.config import ASHAConfig, MedianConfig, PBTConfig, RangeConfig, RunConfig, StudyConfig
 from raykd.errors import RaykdError, RunError, one_line
 from raykd.run.arms import student_rows
+from raykd.run.concurrency import runs_at_once
 from raykd.run.tracker_backends import stay_offline
 from raykd.study import space
 from raykd.study.trial import Setup, run_trial
@@ -61,22 +62,9 @@ def repeat(setup: Setup, points: list[dict[str, Any]], stop: threading.Event) ->
 
 
 def concurrency(config: RunConfig, trials: int, remote: bool) -> int:
-    """How many trials run at once, logged with its reason."""
-    study, train = config.study, config.train
-    assert study is not None
-    if study.concurrency is not None:
-        chosen, reason = study.concurrency, "as configured"
-    elif remote:
-        cluster = ray.cluster_resources()
-        needed = {"CPU": train.worker_cpus, "GPU": train.worker_gpus, **train.worker_resources}
-        fits = [cluster.get(name, 0) // (train.workers * amount) for name, amount in needed.items() if amount]
-        chosen, reason = int(min(fits, default=1)), "what the cluster has room for"
-    else:
-        cores = os.cpu_count() or 1
-        chosen, reason = cores // (train.workers * (train.threads or 1)), f"{cores} cores"
-    chosen = max(1, min(chosen, trials))
-    log.info("%d trials at once: %s", chosen, reason)
-    return chosen
+    """How many trials run at once."""
+    assert config.study is not None
+    return runs_at_once(config, trials, remote, config.study.concurrency)
 
 
 def scheduler(config: RunConfig, rows: int) -> TrialScheduler:

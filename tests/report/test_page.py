@@ -277,7 +277,7 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path, tiny_study: Path) -
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(ConfigError, match=r"is no run's folder") as foreign:
         page.render(tmp_path)
-    with pytest.raises(ConfigError, match=r"is a study's folder") as study:
+    with pytest.raises(ConfigError, match=r"holds a study and no run") as study:
         page.render(tiny_study)
     assert all("\n" not in str(error.value) and error.value.status == 2 for error in (missing, foreign, study))
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
