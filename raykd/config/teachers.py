@@ -139,7 +139,9 @@ class MultiTaskTeacherConfig(TrainedTeacherConfig):
     """One encoder with a classifier of its own for each domain; served with one of them."""
 
     title = "multi-task teacher, a classifier for each domain"
-    citation = "Liu et al., “Multi-Task Deep Neural Networks for Natural Language Understanding”, ACL 2019"
+    citation = (
+        "Liu et al., “Multi-Task Deep Neural Networks for Natural Language Understanding”, ACL 2019, arXiv 1901.11504"
+    )
 
     prepare: Literal["multi_task"] = "multi_task"
     domain: str | None = Field(

@@ -104,28 +104,27 @@ def test_a_run_with_a_meta_teacher(configure: Configure, taught: Path, cache: Pa
     assert losses(tmp_path / "given") == losses(tmp_path / "run"), "its folder is an ordinary teacher"
 
 
+@pytest.mark.parametrize("unseen", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_its_expertise_and_knowledge_reach_a_student_of_one_domain(
-    configure: Configure, cache: Path, tmp_path: Path
+    configure: Configure, cache: Path, tmp_path: Path, unseen: bool
 ) -> None:
-    """The whole method, with rows without labels, of a domain that the meta-teacher has not seen; and the other way."""
+    """The whole method, with rows without labels; of a domain that the meta-teacher has not seen, or has."""
     features = {"hidden": 1, "embedding": 1, "attention": 0.1, "knowledge": 0.5, "expertise": True}
     few = ["data.target_domain=books", "data.max_train_rows=24", "data.unlabeled=rest"]
-    teachers: dict[str, dict[str, Any]] = {"with": {}, "without": {"leave_out": ["target"]}}
-    for name, keys in teachers.items():
-        (prepared,) = api.teach(configure(*THREE, *few, teachers=[teacher(**keys)], cache=cache), tmp_path / name)
-        student = {"layers": 1, "hidden_size": 16, "heads": 2, "dropout": 0.0, "tokenizer": prepared["folder"]}
-        config = configure(
-            *THREE, *few, teachers=[teacher(**keys)], student=student, cache=cache,
-            objective={"type": "kl", "features": features},
-        )  # fmt: skip
-        result = api.distill(config, tmp_path / f"run-{name}")
-        assert result.features is not None
-        assert set(result.features.terms) == {"hidden", "embedding", "attention", "knowledge"}
-        known = load_prototypes(Path(prepared["folder"])).domains
-        assert ("books" in known) == (name == "with")
-        assert np.isfinite(losses(tmp_path / f"run-{name}")).all()
+    teachers = [teacher(leave_out=["target"]) if unseen else teacher()]
+    (prepared,) = api.teach(configure(*THREE, *few, teachers=teachers, cache=cache), tmp_path / "teach")
+    student = {"layers": 1, "hidden_size": 16, "heads": 2, "dropout": 0.0, "tokenizer": prepared["folder"]}
+    config = configure(
+        *THREE, *few, teachers=teachers, student=student, cache=cache, objective={"type": "kl", "features": features}
+    )
+    result = api.distill(config, tmp_path / "run")
+    assert result.features is not None
+    assert set(result.features.terms) == {"hidden", "embedding", "attention", "knowledge"}
+    assert ("books" in load_prototypes(Path(prepared["folder"])).domains) != unseen
+    assert np.isfinite(losses(tmp_path / "run")).all()
 
 
+@pytest.mark.slow
 def test_expertise_goes_by_the_names_of_labels(configure: Configure, taught: Path, cache: Path, tmp_path: Path) -> None:
     """A task that has the teacher's classes in another order weighs rows alike."""
     student = {"layers": 1, "hidden_size": 16, "heads": 2, "dropout": 0.0, "tokenizer": str(taught)}
