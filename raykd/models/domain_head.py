@@ -36,15 +36,11 @@ class DomainMixer(nn.Module):
         self.domains, self.width = tuple(domains), width
         self.embedding = nn.Parameter(torch.empty(len(self.domains), width, dtype=dtype))
         self.mix = nn.utils.skip_init(nn.Linear, width, width, dtype=dtype)
-        self._generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            self.embedding.normal_(0.0, 0.02, generator=self._generator)
-        self._draw(self.mix)
-
-    def _draw(self, layer: nn.Linear) -> None:
-        with torch.no_grad():
-            layer.weight.normal_(0.0, layer.in_features**-0.5, generator=self._generator)
-            layer.bias.zero_()
+            self.embedding.normal_(0.0, 0.02, generator=generator)
+            self.mix.weight.normal_(0.0, width**-0.5, generator=generator)
+            self.mix.bias.zero_()
 
     def index(self, names: Sequence[str]) -> torch.Tensor:
         """Each name's place among the domains, int64 [B]; −1 of a domain that is not known."""
@@ -67,7 +63,10 @@ class DomainHead(DomainMixer):
     def __init__(self, domains: Sequence[str], width: int, dtype: torch.dtype, seed: int = 0) -> None:
         super().__init__(domains, width, dtype, seed)
         self.classify = nn.utils.skip_init(nn.Linear, width, len(self.domains), dtype=dtype)
-        self._draw(self.classify)
+        # From 0: a random classifier's gradient is larger than that of the classes at first, and the model follows it.
+        with torch.no_grad():
+            self.classify.weight.zero_()
+            self.classify.bias.zero_()
 
     def forward(self, mean_BH: torch.Tensor, index_B: torch.Tensor) -> torch.Tensor:
         """Logits of the domains, [B, D]."""

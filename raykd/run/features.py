@@ -147,8 +147,10 @@ def planned_features(
     source = TargetSource(inner, train.split, str(config.cache_folder), context.run, NO_IDS, None)
     features = FeatureSource(source, plan, settings, k)
     if settings.expertise:
-        load_prototypes(Path(teacher.folder))
-        features = replace(features, pooled=_pooled(context, teacher), checkpoint=teacher.folder)
+        load_prototypes(Path(teacher.folder)).in_order(teacher.columns)
+        features = replace(
+            features, pooled=_pooled(context, teacher), checkpoint=teacher.folder, columns=teacher.columns
+        )
     if settings.knowledge is not None:
         load_domain_head(Path(teacher.folder), teacher.weights, torch.float32)
     encoder = Encoder(models.read_tokenizer(start, "student"), train.rows(), config.data.max_length)

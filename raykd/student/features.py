@@ -35,6 +35,7 @@ class FeatureSource:
         teacher: its place among the K.
         pooled: with expertise, where the rows' sentence vectors come from.
         checkpoint: with expertise, the folder that the teacher's prototypes are beside.
+        columns: the teacher's own place of each class of the task.
     """
 
     source: TargetSource
@@ -43,6 +44,7 @@ class FeatureSource:
     teacher: int = 0
     pooled: TargetSource | None = None
     checkpoint: str = ""
+    columns: tuple[int, ...] = ()
 
 
 class FeatureMatching:
@@ -69,7 +71,7 @@ class FeatureMatching:
             self.knowledge = self.trained["knowledge"] = Knowledge(names, own, theirs, self.dtype, job.seed)
         self.expertise: Expertise | None = None
         if source.pooled is not None:
-            prototypes = load_prototypes(Path(source.checkpoint))
+            prototypes = load_prototypes(Path(source.checkpoint)).in_order(source.columns)
             self.expertise = Expertise(prototypes, TeacherClient(source.pooled).get, self.rows)
         self._client = None if in_loop else TeacherClient(source.source)
         self._local = LocalTeacher(source.source.teacher, worker.device) if in_loop else None

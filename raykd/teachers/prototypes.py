@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +72,18 @@ class Prototypes:
         first_N, second_N = (_mean_of(cosines_ND, which_ND & there_ND) for which_ND in (own_ND, ~own_ND))
         share_N = np.where(np.isnan(first_N), 0.0, np.where(np.isnan(second_N), 1.0, self.share))
         return np.maximum(share_N * np.nan_to_num(first_N) + (1 - share_N) * np.nan_to_num(second_N), 0.0)
+
+    def in_order(self, columns: Sequence[int]) -> Prototypes:
+        """The same with the classes in another order: class c is what was class columns[c].
+
+        Raises:
+            ModelError: they are of another number of classes.
+        """
+        order = list(columns)
+        if sorted(order) != list(range(len(self.labels))):
+            what = f"are of {len(self.labels)} classes, the teacher has {len(order)}"
+            raise ModelError("prototypes", what, "prepare the teacher again")
+        return replace(self, labels=tuple(self.labels[c] for c in order), vectors=self.vectors[:, order])
 
     def _cosines(self, pooled_NH: np.ndarray, classes_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of each row with the prototype of its class in each domain, [N, D], and where there is such a prototype."""

@@ -35,8 +35,8 @@ def head(seed: int = 0) -> DomainHead:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         made.embedding.normal_(generator=generator)
-        made.mix.bias.normal_(generator=generator)
-        made.classify.bias.normal_(generator=generator)
+        for tensor in (made.mix.bias, made.classify.weight, made.classify.bias):
+            tensor.normal_(generator=generator)
     return made
 
 
@@ -69,6 +69,7 @@ def test_its_first_values_come_from_its_seed_alone() -> None:
     assert torch.equal(torch.rand(1), wanted), "the global random state is left alone"
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert not torch.equal(first.mix.weight, other.mix.weight)
+    assert not first(torch.randn(4, WIDTH), first.index([*NAMES, "music"])).any(), "its classifier starts from 0"
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "electra", "albert"])

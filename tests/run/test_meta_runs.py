@@ -1,4 +1,4 @@
-"""Meta-teachers and multi-task teachers in whole runs: what is prepared, cached, served, scored, resumed and refused."""
+"""Meta-teachers and multi-task teachers in whole runs: prepared, cached, served, scored, resumed and refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from logs import losses
+from logs import events, losses
 from safetensors.torch import load_file
 from tiny import TINY_TEACHER, Configure, graded_rows
 
@@ -76,10 +76,9 @@ def test_a_meta_teacher_is_an_ordinary_checkpoint_with_what_belongs_to_it_beside
     assert prototypes.labels == ("negative", "positive")
     assert prototypes.vectors.shape == (3, 2, 32)
     assert np.isfinite(prototypes.vectors).all()
-    encoder, _ = models.load_encoder(taught / FOLDER / "encoder")
-    assert not torch.equal(
-        encoder.get_input_embeddings().weight, models.load(taught)[0].get_input_embeddings().weight
-    ), "the encoder of the prototypes is the one before training"
+    words = "bert.embeddings.word_embeddings.weight"
+    before, after = (load_file(folder / "model.safetensors")[words] for folder in (taught / FOLDER / "encoder", taught))
+    assert not torch.equal(before, after), "the encoder of the prototypes is the one before training"
     config = configure(*THREE, teachers=[teacher()], cache=cache)
     scores = json.loads((taught / "teacher.json").read_text(encoding="utf-8"))["scores"]
     assert api.evaluate(taught, config)["validation"] == pytest.approx(scores)
@@ -92,9 +91,9 @@ def test_a_run_with_a_meta_teacher(configure: Configure, taught: Path, cache: Pa
     config = configure(*THREE, teachers=[teacher()], cache=cache)
     result = api.distill(config, tmp_path / "run")
     (served,) = result.teachers
-    assert served.domains is not None
-    assert list(served.domains.rows) == DOMAINS
-    assert sum(served.domains.rows.values()) == 240
+    assert served.prototypes is not None
+    assert list(served.prototypes.rows) == DOMAINS
+    assert sum(served.prototypes.rows.values()) == 240
     assert result.seen == {"meta": ["train"]}
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "Prototype scores by domain" in page
@@ -111,7 +110,8 @@ def test_its_expertise_and_knowledge_reach_a_student_of_one_domain(
     """The whole method, with rows without labels, of a domain that the meta-teacher has not seen; and the other way."""
     features = {"hidden": 1, "embedding": 1, "attention": 0.1, "knowledge": 0.5, "expertise": True}
     few = ["data.target_domain=books", "data.max_train_rows=24", "data.unlabeled=rest"]
-    for name, keys in (("with", {}), ("without", {"leave_out": ["target"]})):
+    teachers: dict[str, dict[str, Any]] = {"with": {}, "without": {"leave_out": ["target"]}}
+    for name, keys in teachers.items():
         (prepared,) = api.teach(configure(*THREE, *few, teachers=[teacher(**keys)], cache=cache), tmp_path / name)
         student = {"layers": 1, "hidden_size": 16, "heads": 2, "dropout": 0.0, "tokenizer": prepared["folder"]}
         config = configure(
@@ -124,6 +124,20 @@ def test_its_expertise_and_knowledge_reach_a_student_of_one_domain(
         known = load_prototypes(Path(prepared["folder"])).domains
         assert ("books" in known) == (name == "with")
         assert np.isfinite(losses(tmp_path / f"run-{name}")).all()
+
+
+def test_expertise_goes_by_the_names_of_labels(configure: Configure, taught: Path, cache: Path, tmp_path: Path) -> None:
+    """A task that has the teacher's classes in another order weighs rows alike."""
+    student = {"layers": 1, "hidden_size": 16, "heads": 2, "dropout": 0.0, "tokenizer": str(taught)}
+    matched = []
+    for name, labels in (("same", ["negative", "positive"]), ("swapped", ["positive", "negative"])):
+        config = configure(
+            *THREE, "train.max_steps=1", teachers=[{"model": str(taught), "name": "meta"}], student=student,
+            task={"labels": labels}, objective={"type": "kl", "features": {"pkd": 1, "expertise": True}}, cache=cache,
+        )  # fmt: skip
+        api.distill(config, tmp_path / name)
+        matched.append(events(tmp_path / name, "step")[0].features)
+    assert matched[1] == pytest.approx(matched[0], rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +262,7 @@ def test_a_run_with_a_multi_task_teacher(configure: Configure, cache: Path, tmp_
     )
     result = api.distill(config, tmp_path / "run")
     assert result.teachers[0].name == "several"
-    assert result.teachers[0].domains is None
+    assert result.teachers[0].prototypes is None
     assert result.seen == {"several": ["train of all domains"]}
     assert "multi-task teacher trained on" in (tmp_path / "run" / "student" / "README.md").read_text(encoding="utf-8")
 
@@ -282,7 +296,7 @@ def test_what_is_not_about_several_domains_is_refused_by_check(
     plain = {"source": str(tmp_path), "max_length": 16}
     cases: list[tuple[dict[str, Any], str]] = [
         ({"data": plain}, "is about domains, and the rows name none"),
-        ({"teachers": [teacher(prepare, domains=["books"])]}, "is about several domains, and all its rows are of books"),
+        ({"teachers": [teacher(prepare, domains=["books"])]}, "several domains, and all its rows are of books"),
         (
             {"data": {**plain, "source": str(tmp_path / "graded")}, "task": {"type": "regression"}},
             "is about classes; a regression has none",

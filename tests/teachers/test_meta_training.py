@@ -65,7 +65,9 @@ def job_of(base: Job, kind: str, folder: Path, start: str = "start", **settings:
 
 def train(job: Job, stop_after: int | None = None) -> Outcome:
     asked = iter(range(10_000))
-    return loop.train(job, PLACE, lambda metrics: None, lambda: stop_after is not None and next(asked) + 1 >= stop_after)
+    return loop.train(
+        job, PLACE, lambda metrics: None, lambda: stop_after is not None and next(asked) + 1 >= stop_after
+    )
 
 
 def files(folder: Path) -> dict[str, bytes]:
