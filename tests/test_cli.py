@@ -124,6 +124,26 @@ def test_an_output_that_cannot_be_made_is_one_line(run: Run, config: Path) -> No
     assert "Traceback" not in out + err
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--domains", "d, e"], "no row of the domain 'e'"),
+        (["--domains", "d,d"], "--domains: 'd' is given twice"),
+        (["data.target_domain=d"], "data.target_domain: is set"),
+        (["data.domain=colour"], "colour"),
+        (["train.epoch=3"], "did you mean epochs?"),
+    ],
+)
+def test_domains_that_cannot_be_used_are_one_line(run: Run, config: Path, words: list[str], says: str) -> None:
+    out = config.parent / "out"
+    status, printed, err = run("domains", str(config), *words, "--output", str(out))
+    lines = [line for line in err.splitlines() if line.startswith("raykd: ")]
+    assert (status, len(lines)) == (2, 1)
+    assert says in lines[0]
+    assert "Traceback" not in printed + err
+    assert not (out / "config.yaml").exists()
+
+
 def test_report_of_no_run_and_unknown_bench(run: Run, tmp_path: Path) -> None:
     assert run("report", str(tmp_path / "none"))[0] == 2
     status, _, err = run("bench", "nonsense")
@@ -138,6 +158,7 @@ def test_the_command_line_is_as_documented(run: Run) -> None:
         "check",
         "teach",
         "distill",
+        "domains",
         "study",
         "evaluate",
         "compare",

@@ -85,6 +85,11 @@ class DomainsProgress(RunProgress):
         self.runs: dict[str, RunState] = {}
         self._of: dict[str, tuple[str, str]] = {}  # name of a log of a domain's run → its domain, its name there
 
+    def _read(self, write_lines: bool) -> None:
+        super()._read(write_lines)
+        if self._logs().keys() - self._tails.keys():  # the common log has just named the domains
+            super()._read(write_lines)
+
     def _logs(self) -> dict[str, Path]:
         found = super()._logs()
         for domain in self.domains.all.values():

@@ -161,3 +161,24 @@ def test_policy_feedback_and_a_tuned_teacher_in_each_domain(tmp_path: Path) -> N
         assert run["weighting"]["updates"] > 0
         assert run["baselines"]["quiz_teacher"]["rows_computed"] > 0
     assert set(result.micro.baselines) == {"quiz_teacher"}
+
+
+@pytest.mark.slow
+def test_domains_share_a_service_whose_features_are_not_stored(tmp_path: Path) -> None:
+    """Both students ask the same service while they train: the one that is done first must not end it."""
+    teacher = {**TINY_TEACHER, "model": {**TINY_TEACHER["model"], "layers": 2, "heads": 4}}
+    folder = api.teach(
+        configuration.parse(tiny_config({"teachers": [teacher]}, tmp_path / "cache")), tmp_path / "teach"
+    )
+    given = str(folder[0]["folder"])
+    changes = {
+        "teachers": [{"model": given}],
+        "student": {"layers": 1, "hidden_size": 16, "heads": 2, "tokenizer": given},
+        "objective": {"type": "kl", "features": {"hidden": 1, "store_mb": 0}},
+    }
+    config = configuration.parse(tiny_config(changes, tmp_path / "cache"), each_domain=True)
+    result = api.domains(config, tmp_path / "out")
+    for domain in DOMAINS:
+        run = json.loads((tmp_path / "out" / domain / "result.json").read_text(encoding="utf-8"))
+        assert run["features"]["stored"] is False
+    assert list(result.domains) == DOMAINS

@@ -39,7 +39,7 @@ def values_by_domain(rows: Sequence[tuple[str, ModelValues]], metric: str, theme
         )  # fmt: skip
     name_rows(figure, [title for title, _ in ordered], theme)
     figure.legend(
-        loc="outside upper left", ncols=4, fontsize=SMALL, frameon=False, labelcolor=theme.ink, handletextpad=0.3
+        loc="outside upper left", ncols=3, fontsize=SMALL, frameon=False, labelcolor=theme.ink, handletextpad=0.3
     )
     return figure
 
