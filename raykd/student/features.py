@@ -116,10 +116,8 @@ class FeatureMatching:
         targets_KBC: torch.Tensor,
     ) -> torch.Tensor:
         """Σ_f β_f feature_f of each row, [B], in full precision; with expertise times e."""
-        own, mask_BL = (
-            {column: tensor.to(self.dtype) for column, tensor in captured.items()},
-            batch.encoded["attention_mask"],
-        )
+        own = {column: tensor.to(self.dtype) for column, tensor in captured.items()}
+        mask_BL = batch.encoded["attention_mask"]
         losses = self.losses.per_example(own, targets, mask_BL)
         if self.knowledge is not None:
             last_BLH = own[Column("hidden", self.plan.student.layers)]
