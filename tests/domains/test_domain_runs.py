@@ -145,6 +145,7 @@ def test_students_of_two_workers_each_through_ray_train(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_policy_feedback_and_a_tuned_teacher_in_each_domain(tmp_path: Path) -> None:
     """What a run starts within its task: a policy's process, teachers that learn, services of tuned ones."""
     rewarded = {"type": "policy", "reward": {"every": 2}, "student_warmup": 1, "policy_warmup": 2, "cross_fit": 2}
@@ -182,3 +183,29 @@ def test_domains_share_a_service_whose_features_are_not_stored(tmp_path: Path) -
         run = json.loads((tmp_path / "out" / domain / "result.json").read_text(encoding="utf-8"))
         assert run["features"]["stored"] is False
     assert list(result.domains) == DOMAINS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_meta_teacher_and_a_multi_task_teacher_serve_all_domains(tmp_path: Path) -> None:
+    """Both are trained once. The meta-teacher is the same for all domains; of the other one each domain is served its
+    own classifier, so each domain has a pass."""
+    teachers = [{**TINY_TEACHER, "name": kind, "prepare": kind} for kind in ("meta", "multi_task")]
+    student = {"layers": 1, "hidden_size": 16, "heads": 2, "tokenizer": "wordpiece", "vocab_size": 400}
+    features = {"teacher": "meta", "pkd": 1.0, "knowledge": 0.5, "expertise": True}
+    changes = {"teachers": teachers, "student": student, "objective": {"type": "kl", "features": features}}
+    config = configuration.parse(tiny_config(changes, tmp_path / "cache"), TEST, each_domain=True)
+    result = api.domains(config, tmp_path / "out")
+    rows = 240 + 80 + 60
+    assert [(entry.name, entry.domains) for entry in result.teachers] == [
+        ("meta", DOMAINS), ("multi_task", DOMAINS[:1]), ("multi_task", DOMAINS[1:]),
+    ]  # fmt: skip
+    first, *others = [entry.rows_computed for entry in result.teachers]
+    assert (first, sum(others)) == (rows, rows)
+    assert len(list((tmp_path / "cache" / "teachers").glob("*/teacher.json"))) == 2
+    logs = [path.relative_to(tmp_path / "out").parts[0] for path in (tmp_path / "out").glob("*/teachers/*.jsonl")]
+    assert logs == ["books", "books"]
+    raw = {**tiny_config(changes, tmp_path / "cache"), "name": "tiny-electronics"}
+    api.distill(configuration.parse(raw, [*TEST, "data.target_domain=electronics"]), tmp_path / "apart")
+    here, there = (tmp_path / of / "predictions.parquet" for of in ("out/electronics", "apart"))
+    pd.testing.assert_frame_equal(pd.read_parquet(here), pd.read_parquet(there))
