@@ -87,6 +87,7 @@ def test_a_meta_teacher_is_an_ordinary_checkpoint_with_what_belongs_to_it_beside
     assert not (tmp_path / "again" / "teachers" / "meta.jsonl").exists(), "it is in the cache"
 
 
+@pytest.mark.slow
 def test_a_run_with_a_meta_teacher(configure: Configure, taught: Path, cache: Path, tmp_path: Path) -> None:
     config = configure(*THREE, teachers=[teacher()], cache=cache)
     result = api.distill(config, tmp_path / "run")
@@ -255,6 +256,7 @@ def test_a_multi_task_teacher_is_trained_once_and_served_with_the_classifier_of_
             assert (folder / "teacher.json").exists(), "the mean of the others"
 
 
+@pytest.mark.slow
 def test_a_run_with_a_multi_task_teacher(configure: Configure, cache: Path, tmp_path: Path) -> None:
     config = configure(
         *THREE, "data.target_domain=kitchen", teachers=[teacher("multi_task", name="several")], cache=cache
