@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -75,7 +75,15 @@ class GivenTeacherConfig(TeacherConfig):
 
 
 class TrainedTeacherConfig(TeacherConfig):
-    """Base of those that are trained on the training rows first, and kept in the cache."""
+    """Base of those that are trained on the training rows first, and kept in the cache.
+
+    Attributes:
+        verb: what is done to a teacher in a phase of the log: `fine-tune teacher NAME`.
+        trained: the same when it is done: `fine-tuned on 3,000 rows`.
+    """
+
+    verb: ClassVar[str] = "train"
+    trained: ClassVar[str] = "trained"
 
     finetune: FinetuneConfig = Field(FinetuneConfig(), description="how it is trained")
     domains: list[str] | None = Field(
@@ -106,6 +114,8 @@ class FinetunedTeacherConfig(TrainedTeacherConfig):
     """Trained on the training rows first, and kept in the cache."""
 
     title = "fine-tuned on the training rows"
+    implementation = "raykd.teachers.recipe:Recipe"
+    verb, trained = "fine-tune", "fine-tuned"
 
     prepare: Literal["finetune"] = "finetune"
 
@@ -118,6 +128,8 @@ class MetaTeacherConfig(TrainedTeacherConfig):
         "Pan et al., “Meta-KD: A Meta Knowledge Distillation Framework for Language Model Compression across Domains”,"
         " ACL 2021, arXiv 2012.01266, section 3.2"
     )
+    implementation = "raykd.teachers.meta_teacher:MetaRecipe"
+    verb, trained = "meta-train", "meta-teacher trained"
 
     prepare: Literal["meta"] = "meta"
     finetune: MetaFinetuneConfig = Field(MetaFinetuneConfig(), description="how it is trained")
@@ -142,6 +154,8 @@ class MultiTaskTeacherConfig(TrainedTeacherConfig):
     citation = (
         "Liu et al., “Multi-Task Deep Neural Networks for Natural Language Understanding”, ACL 2019, arXiv 1901.11504"
     )
+    implementation = "raykd.teachers.multi_task:MultiTaskRecipe"
+    verb, trained = "train multi-task", "multi-task teacher trained"
 
     prepare: Literal["multi_task"] = "multi_task"
     domain: str | None = Field(

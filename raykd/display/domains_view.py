@@ -12,11 +12,11 @@ from rich.text import Text
 from raykd.display.durations import clock, duration
 from raykd.display.progress import RunProgress
 from raykd.display.run_view import RunView
-from raykd.records.domains_state import DomainsState, DomainState
+from raykd.records.domains_state import DomainsState, DomainState, State
 from raykd.records.events import DomainEndedEvent, DomainStartedEvent, EvalEvent, Event
 from raykd.records.run_state import RunState, TrainingState, logs
 
-STYLES = {"waiting": "dim", "running": "cyan", "done": "", "failed": "red", "stopped": "yellow"}
+STYLES: dict[State, str] = {"waiting": "dim", "running": "cyan", "done": "", "failed": "red", "stopped": "yellow"}
 
 
 class DomainsView:
@@ -36,7 +36,7 @@ class DomainsView:
         yield from console.render(Group(*parts), options)
 
     def _headline(self) -> Text:
-        counted = [f"{self.state.count(state)} {state}" for state in STYLES if self.state.count(state)]  # type: ignore[arg-type]
+        counted = [f"{self.state.count(state)} {state}" for state in STYLES if self.state.count(state)]
         return Text(f"domains: {', '.join(counted)} of {len(self.state.all)}", "bold")
 
     def _table(self) -> Table:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from raykd.config import baseline_described, baseline_rules, title_of
+from raykd.config import TeacherConfig, TrainedTeacherConfig, baseline_described, baseline_rules, title_of
 from raykd.records.run_result import BaselineResult, GroupResult, RunResult
 
 METRICS = {
@@ -18,11 +18,7 @@ METRICS = {
     "mse": "mean squared error",
 }
 SHORT = METRICS | {"matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman", "mse": "MSE"}
-TRAINED = {
-    "finetune": "fine-tuned",
-    "meta": "meta-teacher trained",
-    "multi_task": "multi-task teacher trained",
-}
+TRAINED = {name: kind.trained for name, kind in TeacherConfig.types().items() if issubclass(kind, TrainedTeacherConfig)}
 """What of a teacher's preparation is done to it, by its type; of one that is used as given nothing is."""
 RULES = {rule: title_of("weighting", rule) for rule in baseline_rules()}
 BASELINES = {

@@ -114,12 +114,6 @@ def load_domain_head(checkpoint: Path, weights: str, dtype: torch.dtype) -> Doma
     return head
 
 
-def masked_mean(hidden_BLH: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-    """The mean over a row's tokens, padding left out, [B, H]."""
-    mask_BL1 = mask_BL.unsqueeze(-1).to(hidden_BLH.dtype)
-    return (hidden_BLH * mask_BL1).sum(1) / mask_BL1.sum(1)
-
-
 def other_domains(seed: int, step: int, ids: np.ndarray, own: np.ndarray, domains: int) -> np.ndarray:
     """Of each row a domain that is not its own, drawn evenly from (seed, step, id): the same on any worker, int64 [B].
 

@@ -42,8 +42,12 @@ def predicted(model: nn.Module, encoded: Mapping[str, torch.Tensor]) -> torch.Te
 def pooled(model: PreTrainedModel, encoded: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """The mean of the last hidden states over a row's tokens, padding left out, [B, H]."""
     encoder = model.base_model
-    hidden_BLH: torch.Tensor = encoder(**inputs(encoder, encoded)).last_hidden_state
-    mask_BL1 = encoded["attention_mask"].unsqueeze(-1).to(hidden_BLH.dtype)
+    return masked_mean(encoder(**inputs(encoder, encoded)).last_hidden_state, encoded["attention_mask"])
+
+
+def masked_mean(hidden_BLH: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+    """The mean over a row's tokens, padding left out, [B, H]."""
+    mask_BL1 = mask_BL.unsqueeze(-1).to(hidden_BLH.dtype)
     return (hidden_BLH * mask_BL1).sum(1) / mask_BL1.sum(1)
 
 

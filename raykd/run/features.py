@@ -47,12 +47,12 @@ class Features:
     source: FeatureSource
     estimated_bytes: int
     stored: bool
-    session: TeacherSession | None = None
+    session: TeacherSession
 
     def result(self) -> FeaturesResult:
         """What was matched, and what it cost so far."""
         plan, teacher = self.source.plan, self.source.source.teacher
-        cost = self.session.served[0].cost if self.session is not None else None
+        cost = self.session.served[0].cost
         return FeaturesResult(
             teacher=teacher.name.removesuffix(SUFFIX),
             terms={name: term.weight for name, term in self.source.settings.terms.items()},
@@ -60,8 +60,8 @@ class Features:
             columns=[column.name for column in plan.teacher_columns],
             stored=self.stored,
             bytes=self.estimated_bytes,
-            rows_computed=cost.rows_computed if cost is not None else 0,
-            seconds=cost.seconds if cost is not None else 0.0,
+            rows_computed=cost.rows_computed,
+            seconds=cost.seconds,
         )
 
 
@@ -85,8 +85,9 @@ def feature_session(
     if planned is None:
         yield None
         return
-    k, source, estimated = planned
-    stored = source.source.teacher.ragged is False or estimated <= source.settings.store_mb * 2**20
+    k, source = planned
+    estimated = _estimated_bytes(context, source, start)
+    stored = not source.source.teacher.ragged or estimated <= source.settings.store_mb * 2**20
     (spec,) = context.services([source.source.teacher], [context.config.teachers[k]], overlap=not wait or not stored)
     if not stored:
         spec = replace(spec, keep_bytes=KEEP_BYTES)
@@ -116,7 +117,7 @@ def stored_features(
     planned = planned_features(context, teachers, start)
     if planned is None:
         return None, False
-    _, features, _ = planned
+    _, features = planned
     source, ids = features.source, student_rows(context.config, context.corpus).ids
     table = source.teacher.store(Path(source.cache), source.split.texts).sealed()
     stored = table is not None and bool(table.covers(ids).all())
@@ -125,8 +126,8 @@ def stored_features(
 
 def planned_features(
     context: RunContext, teachers: Sequence[TeacherModel], start: Path
-) -> tuple[int, FeatureSource, int] | None:
-    """The place of their teacher among the K, a source without a service, and about how many bytes all rows take.
+) -> tuple[int, FeatureSource] | None:
+    """The place of their teacher among the K, and a source without a service.
 
     Raises:
         ConfigError: as `feature_session`.
@@ -153,8 +154,7 @@ def planned_features(
         )
     if settings.knowledge is not None:
         load_domain_head(Path(teacher.folder), teacher.weights, torch.float32)
-    encoder = Encoder(models.read_tokenizer(start, "student"), train.rows(), config.data.max_length)
-    return k, features, _estimated_bytes(inner, plan, encoder, student_rows(config, context.corpus).ids)
+    return k, features
 
 
 def _pooled(context: RunContext, teacher: TeacherModel) -> TargetSource:
@@ -209,9 +209,12 @@ def check_tokens(teacher: str, own: str, theirs: str, their_length: int, length:
         raise ConfigError(where, what, "set teachers[].max_length to data.max_length")
 
 
-def _estimated_bytes(inner: TeacherModel, plan: FeaturePlan, encoder: Encoder, ids: np.ndarray) -> int:
-    """From the tokens of rows that are evenly spread among these."""
-    sample = ids[np.unique(np.linspace(0, len(ids) - 1, min(SAMPLE, len(ids))).astype(np.int64))]
-    shape = plan.teacher
-    taken = row_bytes(plan.teacher_columns, encoder.lengths(sample), shape.heads, shape.width, inner.wire)
-    return round(taken / len(sample) * len(ids))
+def _estimated_bytes(context: RunContext, features: FeatureSource, start: Path) -> int:
+    """Of all the student's rows, from the tokens of some that are evenly spread among them."""
+    rows, plan = student_rows(context.config, context.corpus), features.plan
+    sample = rows.ids[np.unique(np.linspace(0, len(rows.ids) - 1, min(SAMPLE, len(rows.ids))).astype(np.int64))]
+    tokenizer = models.read_tokenizer(start, "student")
+    tokens = Encoder(tokenizer, rows.rows(), context.config.data.max_length).lengths(sample)
+    wire = features.source.teacher.wire
+    taken = row_bytes(plan.teacher_columns, tokens, plan.teacher.heads, plan.teacher.width, wire)
+    return round(taken / len(sample) * len(rows.ids))

@@ -14,7 +14,8 @@ from torch import nn
 
 from raykd.data.batch import Batch
 from raykd.data.rows import Rows
-from raykd.models.domain_head import DomainMixer, masked_mean
+from raykd.models import forward
+from raykd.models.domain_head import DomainMixer
 from raykd.objective.features import linear
 from raykd.teachers.prototypes import Prototypes
 
@@ -78,7 +79,7 @@ class Knowledge(nn.Module):
         self, last_BLH: torch.Tensor, mask_BL: torch.Tensor, domains: Sequence[str], teacher_BH: torch.Tensor
     ) -> torch.Tensor:
         """D of each row, [B], from the student's last hidden states and the teacher's o_T."""
-        own_BH = self.mixer.mixed(masked_mean(last_BLH, mask_BL), self.mixer.index(domains))
+        own_BH = self.mixer.mixed(forward.masked_mean(last_BLH, mask_BL), self.mixer.index(domains))
         gap_BH = self.fit(own_BH) - teacher_BH
         loss_B: torch.Tensor = gap_BH.square().mean(-1)
         return loss_B

@@ -15,13 +15,7 @@ import torch
 from filelock import FileLock
 
 from raykd import models
-from raykd.config import (
-    GivenTeacherConfig,
-    MetaTeacherConfig,
-    MultiTaskTeacherConfig,
-    TeacherConfig,
-    TrainedTeacherConfig,
-)
+from raykd.config import GivenTeacherConfig, TeacherConfig, TrainedTeacherConfig, load_implementation
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.errors import Interrupted
@@ -30,8 +24,6 @@ from raykd.models import forward
 from raykd.models.checkpoint import read_config
 from raykd.records.events import PhaseEvent
 from raykd.records.log import MetricsLog
-from raykd.teachers.meta_teacher import MetaRecipe
-from raykd.teachers.multi_task import MultiTaskRecipe
 from raykd.teachers.recipe import Recipe
 from raykd.teachers.rows import teacher_rows
 from raykd.teachers.teacher_model import TeacherModel
@@ -41,7 +33,6 @@ from raykd.training.launch import launch
 log = logging.getLogger(__name__)
 NO_WEIGHTS = {"log_every", "checkpoint_every", "max_failures", "worker_cpus", "worker_resources", "threads"}
 """Settings of fine-tuning that do not change what is learnt."""
-VERBS = {"finetune": "fine-tune", "meta": "meta-train", "multi_task": "train multi-task"}
 
 
 @dataclass(frozen=True)
@@ -108,13 +99,7 @@ def recipe_of(name: str, config: TrainedTeacherConfig, task: Task, corpus: Corpu
         DataError: it has no rows.
     """
     train = teacher_rows("train", config, corpus)
-    recipe: Recipe
-    if isinstance(config, MetaTeacherConfig):
-        recipe = MetaRecipe(name, config, task, corpus, train, max_length)
-    elif isinstance(config, MultiTaskTeacherConfig):
-        recipe = MultiTaskRecipe(name, config, task, corpus, train, max_length)
-    else:
-        recipe = Recipe(name, config, task, corpus, train, max_length)
+    recipe: Recipe = load_implementation(config)(name, config, task, corpus, train, max_length)
     recipe.check()
     return recipe
 
@@ -128,7 +113,7 @@ def _trained(recipe: Recipe, prep: TeacherPrepContext) -> Path:
         if (folder / "teacher.json").exists():
             log.info("teacher %s: %s is in the cache", name, fingerprint[:12])
             return folder
-        prep.metrics.write(PhaseEvent(phase=f"{VERBS.get(config.prepare, 'train')} teacher {name}"))
+        prep.metrics.write(PhaseEvent(phase=f"{config.verb} teacher {name}"))
         work = folder.with_suffix(".work")
         work.mkdir(parents=True, exist_ok=True)
         start, train = work / "start", recipe.train

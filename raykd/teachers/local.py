@@ -15,7 +15,7 @@ from raykd.data.splits import Split
 from raykd.models import forward
 from raykd.models.capture import capture, capture_shape
 from raykd.models.columns import DOMAIN, Column
-from raykd.models.domain_head import DomainHead, load_domain_head, masked_mean
+from raykd.models.domain_head import DomainHead, load_domain_head
 from raykd.teachers.features import pack
 from raykd.teachers.serving.values import Values
 from raykd.teachers.teacher_model import TeacherModel
@@ -55,7 +55,9 @@ class LocalTeacher:
         _, captured = capture(self.model, encoded, [*inner, *([last] if self._domain_head is not None else [])])
         if self._domain_head is not None:
             names = self.encoder(split).rows.domains(ids) or [""] * len(ids)
-            mean_BH = masked_mean(captured[last], encoded["attention_mask"]).to(self._domain_head.embedding.dtype)
+            mean_BH = forward.masked_mean(captured[last], encoded["attention_mask"]).to(
+                self._domain_head.embedding.dtype
+            )
             captured[DOMAIN] = self._domain_head.mixed(mean_BH, self._domain_head.index(names))
         return captured
 

@@ -5,7 +5,6 @@ Pan et al., "Meta-KD", ACL 2021, section 3.2; docs/methods.md, section "Meta-KD:
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +21,14 @@ from raykd.data.batch import Batch
 from raykd.data.rows import Rows
 from raykd.data.tasks import Task
 from raykd.files import replacing
+from raykd.models import forward
 from raykd.models.capture import capture, capture_shape
 from raykd.models.checkpoint import read_config
 from raykd.models.columns import Column
-from raykd.models.domain_head import FOLDER, DomainHead, masked_mean, other_domains
+from raykd.models.domain_head import FOLDER, DomainHead, other_domains
 from raykd.teachers.prototype_report import prototype_report, save_prototype_report
 from raykd.teachers.prototypes import ENCODER, Prototypes, pooled_rows
-from raykd.teachers.recipe import Recipe, domain_names_of
+from raykd.teachers.recipe import DomainRecipe
 from raykd.training.job import Job, Step, StepFactory, StepLoss, WorkerContext
 
 SCORES = "scores.npy"
@@ -38,24 +38,19 @@ behind: the model then makes it wrong by telling the domains apart in another wa
 
 
 @dataclass(frozen=True)
-class MetaRecipe(Recipe):
+class MetaRecipe(DomainRecipe):
     """A meta-teacher: prototype scores first, then the classifier with its domain head."""
 
     config: MetaTeacherConfig
 
-    def check(self) -> None:
-        """Refuses rows without domains, of one domain alone, and a regression."""
-        domain_names_of(self)
-
     def made_of(self) -> dict[str, Any]:
         """Its own settings, and the domains of the rows."""
-        own = ("prepare", "prototype_share", "prototype_weights", "domain_loss", "domain_weight")
-        domains = "\x1f".join(domain_names_of(self)).encode()
-        return {key: getattr(self.config, key) for key in own} | {"domains": hashlib.sha256(domains).hexdigest()}
+        own = ("prototype_share", "prototype_weights", "domain_loss", "domain_weight")
+        return super().made_of() | {key: getattr(self.config, key) for key in own}
 
     def step(self, start: Path, work: Path) -> StepFactory:
         """The step, once the scores of all training rows are written to `work`."""
-        names = domain_names_of(self)
+        names = self.row_domains
         if not (work / SCORES).exists():
             pooled_NH, classes_N = pooled_rows(start, self.train, self.max_length), self.train.labels()
             prototypes = Prototypes.of(pooled_NH, names, classes_N, self.task.labels, self.config.prototype_share)
@@ -66,7 +61,7 @@ class MetaRecipe(Recipe):
             by_row[self.train.ids] = scores_N
             with replacing(work / SCORES) as draft:  # whole or not at all: a resumed training reads it
                 np.save(draft, by_row)
-        return MetaStepFactory(str(work / SCORES), tuple(sorted(set(names))), self.config)
+        return MetaStepFactory(str(work / SCORES), self.domains, self.config)
 
     def finish(self, trained: Path, start: Path) -> None:
         """The prototypes, and the encoder that they were taken with, go beside the checkpoint and its domain head."""
@@ -134,7 +129,7 @@ class MetaStep(Step):
         hard = hard_B.sum() / batch.global_rows
         total = hard
         if self.beside is not None:
-            mean_BH = masked_mean(captured[self.last].to(full), batch.encoded["attention_mask"])
+            mean_BH = forward.masked_mean(captured[self.last].to(full), batch.encoded["attention_mask"])
             total = hard + self.config.domain_weight * self._domain(mean_BH, batch).sum() / batch.global_rows
         return StepLoss(total, {"hard": hard.detach()})
 

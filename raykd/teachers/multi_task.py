@@ -11,7 +11,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock
@@ -29,38 +28,34 @@ from raykd.errors import ConfigError, ModelError, one_line
 from raykd.files import replacing_folder
 from raykd.models import forward
 from raykd.models.domain_head import FOLDER
-from raykd.teachers.recipe import Recipe, domain_names_of
+from raykd.teachers.recipe import DomainRecipe
 from raykd.training.job import Job, Step, StepFactory, StepLoss, WorkerContext
 
 HEADS, DESCRIPTION = "heads.safetensors", "heads.json"
 
 
 @dataclass(frozen=True)
-class MultiTaskRecipe(Recipe):
+class MultiTaskRecipe(DomainRecipe):
     """A multi-task teacher: trained once, and served with the classifier of a domain."""
 
     config: MultiTaskTeacherConfig
 
     def check(self) -> None:
         """Refuses rows without domains, of one domain alone, a regression, and a domain that is not trained."""
-        known, wanted = set(domain_names_of(self)), self.config.domain
-        if wanted is not None and wanted not in known:
+        super().check()
+        wanted = self.config.domain
+        if wanted is not None and wanted not in self.domains:
             what = f"domain: it is trained on no row of {wanted!r}"
-            raise ConfigError(f"teacher {self.name}", what, f"there are {', '.join(sorted(known))}")
-
-    def made_of(self) -> dict[str, Any]:
-        """Its kind, and the domains of the rows."""
-        domains = "\x1f".join(domain_names_of(self)).encode()
-        return {"prepare": self.config.prepare, "domains": hashlib.sha256(domains).hexdigest()}
+            raise ConfigError(f"teacher {self.name}", what, f"there are {', '.join(self.domains)}")
 
     def step(self, start: Path, work: Path) -> StepFactory:
         """The step, with the domains in the order of their names."""
-        return MultiTaskStepFactory(tuple(sorted(set(domain_names_of(self)))))
+        return MultiTaskStepFactory(self.domains)
 
     def served(self, trained: Path) -> Path:
         """A checkpoint with the classifier of its domain; the trained one has the mean of them."""
         domain = self.config.domain or self.corpus.target
-        if domain not in domain_names_of(self):
+        if domain not in self.domains:
             return trained
         folder = trained / FOLDER / hashlib.sha256(str(domain).encode()).hexdigest()[:16]
         # Two runs of one domain started together: the second finds what the first has written.

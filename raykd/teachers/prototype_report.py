@@ -22,7 +22,8 @@ def prototype_report(
 ) -> PrototypeResult:
     """Of rows with their sentence vectors, domains, classes and prototype scores."""
     names, row_domains = prototypes.domains, np.array(domains)
-    nearest_N = _nearest(prototypes, pooled_NH, classes_N)
+    cosines_ND, there_ND = prototypes.cosines(pooled_NH, classes_N)
+    nearest_N = np.where(there_ND, cosines_ND, -2.0).argmax(axis=1)
     of = {name: row_domains == name for name in names}
     return PrototypeResult(
         rows={name: int(rows.sum()) for name, rows in of.items()},
@@ -45,14 +46,3 @@ def load_prototype_report(checkpoint: Path) -> PrototypeResult | None:
         return PrototypeResult.model_validate(json.loads((checkpoint / FOLDER / FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError):
         return None
-
-
-def _nearest(prototypes: Prototypes, pooled_NH: np.ndarray, classes_N: np.ndarray) -> np.ndarray:
-    """The place of the domain whose prototype of the row's class has the largest cosine with it, [N]."""
-    rows_NH = pooled_NH / np.linalg.norm(pooled_NH, axis=1, keepdims=True)
-    out_N = np.zeros(len(rows_NH), np.int64)
-    for c in range(len(prototypes.labels)):
-        vectors_DH = prototypes.vectors[:, c]
-        cosines_ND = rows_NH @ (vectors_DH / np.linalg.norm(vectors_DH, axis=1, keepdims=True)).T
-        out_N = np.where(classes_N == c, np.where(np.isnan(cosines_ND), -2.0, cosines_ND).argmax(axis=1), out_N)
-    return out_N

@@ -21,11 +21,11 @@ from raykd.data.encoding import Encoder
 from raykd.errors import ModelError, one_line
 from raykd.models import forward
 from raykd.models.domain_head import FOLDER
+from raykd.training.evaluate import predict
 from raykd.training.job import Subset
 
 FORMAT = 1
 VECTORS, DESCRIPTION, ENCODER = "prototypes.safetensors", "prototypes.json", "encoder"
-BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Prototypes:
         is missing, as of a domain that is not known, that mean has all of the weight, and the other way round. Where
         all are missing t is 0.
         """
-        cosines_ND, there_ND = self._cosines(pooled_NH, classes_N)
+        cosines_ND, there_ND = self.cosines(pooled_NH, classes_N)
         places = {name: k for k, name in enumerate(self.domains)}
         own_N = np.array([places.get(name, -1) for name in domains])
         own_ND = own_N[:, None] == np.arange(len(self.domains))
@@ -85,7 +85,7 @@ class Prototypes:
             raise ModelError("prototypes", what, "prepare the teacher again")
         return replace(self, labels=tuple(self.labels[c] for c in order), vectors=self.vectors[:, order])
 
-    def _cosines(self, pooled_NH: np.ndarray, classes_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def cosines(self, pooled_NH: np.ndarray, classes_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of each row with the prototype of its class in each domain, [N, D], and where there is such a prototype."""
         there_DC = ~np.isnan(self.vectors).any(axis=-1)
         rows_NH, unit_DCH = _unit(pooled_NH.astype(np.float64)), _unit(np.nan_to_num(self.vectors))
@@ -143,14 +143,5 @@ def load_prototypes(checkpoint: Path) -> Prototypes:
 def pooled_rows(encoder: Path, subset: Subset, max_length: int) -> np.ndarray:
     """h of the subset's rows, [N, H] float32, by an encoder in this process, on its CPU."""
     model, tokenizer = models.load_encoder(encoder)
-    model.eval()
-    encode = Encoder(tokenizer, subset.rows(), max_length)
-    ids, parts = subset.ids, []
-    order = np.argsort(encode.lengths(ids), kind="stable")
-    with torch.inference_mode():
-        for start in range(0, len(ids), BATCH):
-            parts.append(forward.pooled(model, encode.encode(ids[order[start : start + BATCH]])).numpy())
-    pooled = np.concatenate(parts)
-    out = np.empty_like(pooled)
-    out[order] = pooled
-    return out
+    encoder_of = Encoder(tokenizer, subset.rows(), max_length)
+    return predict(model, encoder_of, subset.ids, torch.device("cpu"), forward.pooled)

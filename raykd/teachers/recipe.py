@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,20 +60,39 @@ class Recipe:
         return trained
 
 
-def domain_names_of(recipe: Recipe) -> list[str]:
-    """The domain of each training row.
+@dataclass(frozen=True)
+class DomainRecipe(Recipe):
+    """Of a teacher that is about several domains."""
 
-    Raises:
-        ConfigError: there are none, or one alone, or the task is a regression.
-    """
-    kind, where = recipe.config.prepare, f"teacher {recipe.name}"
-    names = recipe.train.rows().domains(recipe.train.ids)
-    if names is None:
-        raise ConfigError(where, f"prepare: {kind} is about domains, and the rows name none", "set data.domain")
-    if len(set(names)) < 2:
-        raise ConfigError(
-            where, f"prepare: {kind} is about several domains, and all its rows are of {names[0]}", "see data.domains"
-        )
-    if recipe.task.type == "regression":
-        raise ConfigError(where, f"prepare: {kind} is about classes; a regression has none", "set prepare: finetune")
-    return names
+    @cached_property
+    def row_domains(self) -> list[str]:
+        """The domain of each training row.
+
+        Raises:
+            ConfigError: there are none, or one alone, or the task is a regression.
+        """
+        kind, where = self.config.prepare, f"teacher {self.name}"
+        names = self.train.rows().domains(self.train.ids)
+        if names is None:
+            raise ConfigError(where, f"prepare: {kind} is about domains, and the rows name none", "set data.domain")
+        if len(set(names)) < 2:
+            what = f"prepare: {kind} is about several domains, and all its rows are of {names[0]}"
+            raise ConfigError(where, what, "see data.domains")
+        if self.task.type == "regression":
+            what = f"prepare: {kind} is about classes; a regression has none"
+            raise ConfigError(where, what, "set prepare: finetune")
+        return names
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains in the order of their names."""
+        return tuple(sorted(set(self.row_domains)))
+
+    def check(self) -> None:
+        """Refuses rows without domains, of one domain alone, and a regression."""
+        _ = self.row_domains
+
+    def made_of(self) -> dict[str, Any]:
+        """Its kind, and the domains of the rows."""
+        domains = "\x1f".join(self.row_domains).encode()
+        return {"prepare": self.config.prepare, "domains": hashlib.sha256(domains).hexdigest()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import torch
 from transformers import PreTrainedModel
@@ -15,8 +17,18 @@ from raykd.training.job import WorkerContext
 BATCH = 128
 
 
-def predict(model: PreTrainedModel, encoder: Encoder, ids: np.ndarray, device: torch.device) -> np.ndarray:
-    """Logits [len(ids), C] in the order of `ids`, in eval mode and without autocast; the model's mode is put back."""
+def predict(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    ids: np.ndarray,
+    device: torch.device,
+    answer: Callable[[PreTrainedModel, Mapping[str, torch.Tensor]], torch.Tensor] = forward.logits,
+) -> np.ndarray:
+    """Logits [len(ids), C] in the order of `ids`, in eval mode and without autocast; the model's mode is put back.
+
+    Args:
+        answer: what is taken of the model instead, a vector for each row.
+    """
     was_training = model.training
     model.eval()
     order = np.argsort(encoder.lengths(ids), kind="stable") if len(ids) else np.arange(0)
@@ -25,8 +37,8 @@ def predict(model: PreTrainedModel, encoder: Encoder, ids: np.ndarray, device: t
         for start in range(0, len(ids), BATCH):
             part = order[start : start + BATCH]
             encoded = {name: tensor.to(device) for name, tensor in encoder.encode(ids[part]).items()}
-            logits = forward.logits(model, encoded).cpu()
-            values = (logits if logits.dtype == torch.float64 else logits.float()).numpy()
+            answers = answer(model, encoded).cpu()
+            values = (answers if answers.dtype == torch.float64 else answers.float()).numpy()
             if out is None:
                 out = np.empty((len(ids), values.shape[1]), values.dtype)
             out[part] = values

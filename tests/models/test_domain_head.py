@@ -22,7 +22,6 @@ from raykd.models.domain_head import (
     WEIGHTS,
     DomainHead,
     load_domain_head,
-    masked_mean,
     other_domains,
 )
 
@@ -83,7 +82,7 @@ def test_the_mean_of_the_captured_states_is_that_of_the_encoder(
     layers, width, _ = capture_shape(model.config)
     last = Column("hidden", layers)
     logits_BC, captured = capture(model, encoded, (last,))
-    mean_BH = masked_mean(captured[last], encoded["attention_mask"])
+    mean_BH = forward.masked_mean(captured[last], encoded["attention_mask"])
     assert mean_BH.shape == (4, width)
     torch.testing.assert_close(mean_BH, forward.pooled(model, encoded))
     torch.testing.assert_close(logits_BC, forward.logits(model, encoded))
@@ -97,7 +96,7 @@ def test_the_mean_leaves_padding_out(side: str) -> None:
     hidden_BLH[0, 3 if side == "right" else 0] = 1e6
     kept = hidden_BLH[0, :3] if side == "right" else hidden_BLH[0, 1:]
     expected = torch.stack([kept.mean(0), hidden_BLH[1].mean(0)])
-    torch.testing.assert_close(masked_mean(hidden_BLH, mask_BL), expected)
+    torch.testing.assert_close(forward.masked_mean(hidden_BLH, mask_BL), expected)
 
 
 def test_another_domain_is_drawn_by_row_and_step_alone() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -31,13 +32,18 @@ class Ragged:
 
     def __getitem__(self, which: np.ndarray) -> Ragged:
         """These rows, by numbers or by a mask."""
-        ends = np.cumsum(self.sizes)
         places = np.flatnonzero(which) if which.dtype == bool else which
-        return Ragged.of([self.flat[ends[i] - self.sizes[i] : ends[i]] for i in places.tolist()], self.flat.dtype)
+        ends, sizes = self._ends, self.sizes
+        return Ragged.of([self.flat[ends[i] - sizes[i] : ends[i]] for i in places.tolist()], self.flat.dtype)
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        """Where each row ends; of a whole table it is asked for at every batch."""
+        return np.cumsum(self.sizes)
 
     def rows(self) -> list[np.ndarray]:
         """A view of each row."""
-        return np.split(self.flat, np.cumsum(self.sizes)[:-1]) if len(self) else []
+        return np.split(self.flat, self._ends[:-1]) if len(self) else []
 
     @property
     def nbytes(self) -> int:
