@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from soft_batch import soft_batch
 from torch import Tensor
 
 from raykd.config import DISTConfig
@@ -29,13 +30,8 @@ def by_hand(p: list[list[float]], q: list[list[float]], beta: float, gamma: floa
     return beta * inter + gamma * intra
 
 
-def a_batch(classes: int, teachers: int = 3, rows: int = 9) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(classes)
-    student_BC = torch.randn(rows, classes, dtype=torch.float64, generator=generator)
-    targets_KBC = 2 * torch.randn(teachers, rows, classes, dtype=torch.float64, generator=generator)
-    weights_BK = torch.rand(rows, teachers, dtype=torch.float64, generator=generator)
-    weights_BK[0, 1:] = 0.0
-    return student_BC, targets_KBC, weights_BK / weights_BK.sum(1, keepdim=True)
+def a_batch(classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    return soft_batch(classes, rows=9, spread=2)
 
 
 @pytest.mark.parametrize("tau", [1.0, 4.0])

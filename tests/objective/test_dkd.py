@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from soft_batch import soft_batch
 from torch import Tensor
 
 from raykd.config import DKDConfig, KLConfig
@@ -34,13 +35,8 @@ def by_hand(
     return tau**2 * (a * pair + b * rest)
 
 
-def a_batch(classes: int, teachers: int = 3, rows: int = 7) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(classes)
-    student_BC = torch.randn(rows, classes, dtype=torch.float64, generator=generator)
-    targets_KBC = 3 * torch.randn(teachers, rows, classes, dtype=torch.float64, generator=generator)
-    weights_BK = torch.rand(rows, teachers, dtype=torch.float64, generator=generator)
-    weights_BK[0, 1:] = 0.0
-    return student_BC, targets_KBC, weights_BK / weights_BK.sum(1, keepdim=True)
+def a_batch(classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    return soft_batch(classes, rows=7, spread=3)
 
 
 @pytest.mark.parametrize("tau", [1.0, 2.0, 5.0])
