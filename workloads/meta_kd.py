@@ -197,6 +197,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--only", type=lambda text: [int(fold) for fold in text.split(",")], help="folds of these")
+    parser.add_argument("--domains", type=lambda text: text.split(","), help="students of these alone; default all")
     parser.add_argument("--settings", type=lambda text: text.split(","), default=["all", "0.01", "leave_out", "0.1"])
     parser.add_argument("--arms", type=lambda text: text.split(","), default=[*ARMS, PLAIN])
     parser.add_argument("--lrs", type=lambda text: text.split(","), default=["1e-4"], help="tried on fold 0")
@@ -220,7 +221,7 @@ def main() -> None:
         lr = best(words.config, words.output, "train.lr", "train.lr", words.lrs, of(first))
         done: list[Cell] = []
         for cell in cells(words.settings, words.folds, domains, words.arms):
-            if words.only and cell.fold not in words.only:
+            if (words.only and cell.fold not in words.only) or (words.domains and cell.domain not in words.domains):
                 continue
             run(words.config, words.output / cell.folder, [*of(cell), f"train.lr={lr}"])
             done.append(cell)

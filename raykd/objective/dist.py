@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 from raykd.config import DISTConfig
+from raykd.objective.soft import blend
 
 LEAST_VARIANCE = 1e-12
 """Added to each variance: probabilities that differ by less than about 1e-6 are constant, and constants have ρ = 0."""
@@ -39,8 +40,7 @@ class CorrelationLoss:
     ) -> torch.Tensor:
         """The loss of each row, [B]; student_BC and targets_KBC are logits with C ≥ 2, weights_BK sum to 1 over K."""
         p_BC = (student_BC / self.temperature).softmax(-1)
-        # No einsum, which autocast would do in half precision.
-        q_BC = (weights_BK.T.unsqueeze(-1) * (targets_KBC / self.temperature).softmax(-1)).sum(0)
+        q_BC = blend((targets_KBC / self.temperature).softmax(-1), weights_BK)
         of_batch = self.gamma * (1 - correlation(p_BC, q_BC, dim=0)).mean()
         rows, classes = p_BC.shape
         if classes == 2:

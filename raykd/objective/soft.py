@@ -37,7 +37,7 @@ class SoftenedKL:
         if weights_BK.requires_grad:
             # Of log w the derivative at a weight of 0, and of log q where q underflows, is infinite: the blend itself
             # is linear in w, and ∂KD/∂z_S depends on w through it alone.
-            blend_BC = torch.einsum("bk,kbc->bc", weights_BK, teacher_log_KBC.exp())
+            blend_BC = blend(teacher_log_KBC.exp(), weights_BK)
             log_student_BC = F.log_softmax(student_BC / tau, dim=-1)
             return tau**2 * -(torch.special.entr(blend_BC) + blend_BC * log_student_BC).sum(-1)
         return softened_kl(log_blend(teacher_log_KBC, weights_BK), student_BC, tau)
@@ -72,11 +72,15 @@ class PseudoLabel:
         """The cross-entropy of each row, [B]; of one logit the squared error to Σ_k w_k z_k."""
         if student_BC.shape[1] == 1:
             return squared_error(student_BC, targets_KBC, weights_BK)
-        answers_B = torch.einsum("bk,kbc->bc", weights_BK, targets_KBC.softmax(-1)).argmax(-1)
+        answers_B = blend(targets_KBC.softmax(-1), weights_BK).argmax(-1)
         return F.cross_entropy(student_BC, answers_B, reduction="none")
 
 
 def squared_error(student_BC: torch.Tensor, targets_KBC: torch.Tensor, weights_BK: torch.Tensor) -> torch.Tensor:
     """Mean over classes of the squared distance to the weighted mean of the teachers' logits, [B]."""
-    blend_BC = torch.einsum("bk,kbc->bc", weights_BK, targets_KBC)
-    return (student_BC - blend_BC).square().mean(-1)
+    return (student_BC - blend(targets_KBC, weights_BK)).square().mean(-1)
+
+
+def blend(values_KBC: torch.Tensor, weights_BK: torch.Tensor) -> torch.Tensor:
+    """Σ_k w_k v_k, [B, C]; no einsum, which autocast would do in half precision."""
+    return (weights_BK.T.unsqueeze(-1) * values_KBC).sum(0)

@@ -97,3 +97,18 @@ def test_a_pseudo_label_is_the_blends_largest_class() -> None:
     loss.sum().backward()
     of_numbers = build(PseudoLabelConfig()).per_example(student[:, :1], targets[..., :1], weights)
     torch.testing.assert_close(of_numbers[2], (student[2, 0] - 0.5) ** 2)
+
+
+@pytest.mark.parametrize(
+    "config", [KLConfig(temperature=2.0), MSEConfig(), PseudoLabelConfig()], ids=lambda each: each.type
+)
+@pytest.mark.parametrize("learnt", [False, True], ids=["given", "learnt"])
+def test_autocast_changes_no_soft_loss(config: ObjectiveConfig, learnt: bool) -> None:
+    """The step takes its loss within autocast, which does products of matrices in half precision."""
+    torch.manual_seed(3)
+    student, targets = torch.randn(6, 4), 3 * torch.randn(3, 6, 4)
+    weights = torch.softmax(torch.randn(6, 3), -1).requires_grad_(learnt)
+    loss = build(config)
+    plain = loss.per_example(student, targets, weights)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(loss.per_example(student, targets, weights), plain)
