@@ -18,9 +18,10 @@ every row is. In a setting and fold each domain has a student for each arm:
 and `plain`, one student of all domains and the mixed teacher. Arms other than `meta` match the same features, without
 expertise and knowledge; all arms make as many steps. Settings: `all` labels; a share of the target domain's labels,
 with its other rows as rows without labels (its teachers do not read the others either); `leave_out`: the teachers do
-not see the target domain. Rates are chosen on fold 0. Intervals: paired bootstrap over the rows of all folds and
-domains that are finished. Every run is a folder of its own: interrupt it and give the command again, finished runs are
-not done again.
+not see the target domain. Rates are chosen on fold 0. Intervals: paired bootstrap over rows, drawn within each fold and
+domain that is finished: chance in what is trained (a teacher for each fold, a student for each cell) is not in them, so
+the gain of each fold stands beside. Every run is a folder of its own: interrupt it and give the command again, finished
+runs are not done again.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ def _values(parts: Parts) -> dict[str, Any]:
 
 
 def _gain(reference: Parts, parts: Parts, arm: str) -> dict[str, Any]:
-    """The reference less an arm, on the folds and domains that both have."""
+    """The reference less an arm, on the folds and domains that both have; rows are drawn within each of them."""
     common = [key for key in parts if key in reference]
     if arm == REFERENCE or not common:
         return {}
@@ -180,9 +181,16 @@ def _gain(reference: Parts, parts: Parts, arm: str) -> dict[str, Any]:
     labels = mine["label"].to_numpy()
     measured = [Measured(frame["predicted"].to_numpy()[None]) for frame in (mine, theirs)]
     scale = Scale("accuracy", int(labels.max()) + 1)
-    differences = resampled_differences(scale, labels, *measured, paired=True, resamples=RESAMPLES, seed=0)
+    part_of_row = np.repeat(np.arange(len(common)), [len(parts[key]) for key in common])
+    differences = resampled_differences(
+        scale, labels, *measured, paired=True, resamples=RESAMPLES, seed=0, strata=part_of_row
+    )
     gain = float(np.subtract(*(observed(scale, labels, arm)[0] for arm in measured)))
-    return {"gain": gain, "interval": percentile_interval(differences, 0.05), "common_rows": len(labels)}
+    folds = {fold: [key for key in common if key[0] == fold] for fold in sorted({fold for fold, _ in common})}
+    by_fold = [_accuracy([reference[key] for key in keys]) - _accuracy([parts[key] for key in keys])
+               for keys in folds.values()]  # fmt: skip
+    interval = percentile_interval(differences, 0.05)
+    return {"gain": gain, "interval": interval, "folds": by_fold, "common_rows": len(labels)}
 
 
 def _accuracy(frames: Sequence[pd.DataFrame]) -> float:

@@ -94,6 +94,7 @@ def test_the_table_pairs_rows_of_all_folds(tmp_path: Path, monkeypatch: pytest.M
     assert rows["meta"]["all"] == pytest.approx(0.9)
     assert "gain" not in rows["meta"]
     assert rows["mixed"]["gain"] == pytest.approx(0.05)
+    assert rows["mixed"]["folds"] == pytest.approx([0.05, 0.05])
     low, high = rows["mixed"]["interval"]
     assert 0.01 < low < 0.05 < high < 0.09
     assert rows["mixed"]["common_rows"] == rows["mixed"]["rows"] == 800
