@@ -41,6 +41,36 @@ class DyingReplica(ModelReplica):
         return super().infer(split, ids)
 
 
+class HangingReplica(ModelReplica):
+    """The first of them to be asked for the third time never answers."""
+
+    def infer(self, split: Split, ids: np.ndarray) -> Answer:
+        if self.rows > 20:
+            hung = Path(self.teacher.folder) / "hung"
+            if not hung.exists():
+                hung.touch()
+                time.sleep(3600)
+        return super().infer(split, ids)
+
+
+class DeafReplica(ModelReplica):
+    """Never answers."""
+
+    def infer(self, split: Split, ids: np.ndarray) -> Answer:
+        time.sleep(3600)
+        raise AssertionError
+
+
+class LateReplica(ModelReplica):
+    """Takes longer to load than a call may take; counts how often it was started."""
+
+    def __init__(self, teacher: TeacherModel, actor_resources: ActorResources) -> None:
+        with (Path(teacher.folder) / "started").open("a") as starts:
+            starts.write("x")
+        time.sleep(2.5)
+        super().__init__(teacher, actor_resources)
+
+
 class WrongVersionReplica(ModelReplica):
     """Answers as a version that nobody asked for."""
 

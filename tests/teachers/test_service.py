@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 import ray
 import torch
-from stand_ins import DyingReplica, SlowReplica, WrongVersionReplica, ids_of, spec_of
+from stand_ins import (
+    DeafReplica,
+    DyingReplica,
+    HangingReplica,
+    LateReplica,
+    SlowReplica,
+    WrongVersionReplica,
+    ids_of,
+    spec_of,
+)
 
 from raykd.data.corpus import Corpus
 from raykd.errors import TeacherError
@@ -107,6 +116,42 @@ def test_a_replica_that_dies_loses_no_row(
     assert (Path(teacher.folder) / "died").exists()
     wait_sealed(served[0], corpus)
     assert computed(served[0], corpus) == len(ids)
+
+
+def test_a_replica_that_hangs_is_replaced(
+    teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
+) -> None:
+    spec = replace(spec_of(teacher, tmp_path, HangingReplica, replicas=2, tokens=256), call_timeout_s=1.0)
+    served.append(connect(spec))
+    client = TeacherClient(source_of(spec, corpus))
+    ids = client.source.wanted
+    np.testing.assert_allclose(client.get(ids), local(teacher, corpus, ids), rtol=1e-9, atol=1e-12)
+    assert (Path(teacher.folder) / "hung").exists()
+    wait_sealed(served[0], corpus)
+    assert computed(served[0], corpus) == len(ids)
+
+
+@pytest.mark.slow
+def test_replicas_that_all_hang_end_the_run_with_the_reason(
+    teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
+) -> None:
+    spec = replace(spec_of(teacher, tmp_path, DeafReplica), call_timeout_s=0.5)
+    served.append(connect(spec))
+    client = TeacherClient(source_of(spec, corpus))
+    with pytest.raises(TeacherError, match=r"died 3 times: no answer in 0\.5 s \(call_timeout_s\)"):
+        client.get(client.source.wanted)
+
+
+@pytest.mark.slow
+def test_a_replica_that_loads_for_long_does_not_hang(
+    teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
+) -> None:
+    spec = replace(spec_of(teacher, tmp_path, LateReplica), call_timeout_s=1.5)
+    served.append(connect(spec))
+    client = TeacherClient(source_of(spec, corpus))
+    ids = client.source.wanted
+    np.testing.assert_allclose(client.get(ids), local(teacher, corpus, ids), rtol=1e-9, atol=1e-12)
+    assert (Path(teacher.folder) / "started").read_text() == "x"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +20,22 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Member:
+    """A replica.
+
+    Attributes:
+        started: the answer to a first call of `health`: there when it has a place and its model is loaded.
+        ready: whether that is known.
+        since: when it began on the oldest of its calls, which it answers one after the other.
+        hung: it was ended for want of an answer.
+    """
+
     actor: ActorHandle
+    started: ray.ObjectRef
+    ready: bool = False
     calls: set[int] = field(default_factory=set)
     leaving: bool = False
+    since: float = 0.0
+    hung: bool = False
 
 
 class ReplicaPool:
@@ -39,12 +53,14 @@ class ReplicaPool:
         """Whether a call can be sent; replicas are started where there is work for them."""
         if work:
             while sum(not member.leaving for member in self._members) < self._size:
-                self._members.append(_Member(self._start()))
+                self._members.append(self._start())
         return any(not member.leaving and len(member.calls) < self._in_flight for member in self._members)
 
     def send(self, call: int, split: Split, ids: np.ndarray) -> None:
         """Sends a call to the replica with the fewest under way."""
         member = min((m for m in self._members if not m.leaving), key=lambda m: len(m.calls))
+        if not member.calls:
+            member.since = time.monotonic()
         member.calls.add(call)
         self._calls[call] = (member, member.actor.infer.remote(split, ids))
 
@@ -60,16 +76,33 @@ class ReplicaPool:
         """A call has answered: its replica has room for another."""
         member, _ = self._calls.pop(call)
         member.calls.discard(call)
+        member.since = time.monotonic()
         if member.leaving and not member.calls:
             self._end(member)
 
-    def lost(self, call: int) -> None:
-        """A call's replica is dead: another is started in its place when there is work."""
+    def lost(self, call: int) -> bool:
+        """A call's replica is dead: another is started in its place when there is work; returns whether it had hung."""
         member, _ = self._calls.pop(call)
         member.calls.discard(call)
         member.leaving = True  # its other calls fail one by one
         if not member.calls:
             self._end(member)
+        return member.hung
+
+    def end_hung(self, timeout_s: float) -> int:
+        """Ends replicas that have worked on one call for longer; returns how many. Their calls are lost then.
+
+        One that waits for a place in the cluster, or still loads its model, does not hang.
+        """
+        now, ended = time.monotonic(), 0
+        for member in self._members:
+            if not member.ready and ray.wait([member.started], timeout=0)[0]:
+                member.ready, member.since = True, now
+            if member.ready and not member.hung and member.calls and now - member.since > timeout_s:
+                member.leaving = member.hung = True  # it stays until its calls are known to be lost
+                ray.kill(member.actor)
+                ended += 1
+        return ended
 
     def resize(self, size: int) -> None:
         """Sets the number of replicas; surplus ones finish their calls first."""
@@ -94,10 +127,11 @@ class ReplicaPool:
         """Calls under way of each replica."""
         return [len(member.calls) for member in self._members]
 
-    def _start(self) -> ActorHandle:
+    def _start(self) -> _Member:
         options: dict[str, Any] = {**self._resources.options, "concurrency_groups": {"health": 1}}
         actor: Any = ray.remote(**options)(self._class)
-        return actor.remote(self._teacher, self._resources)
+        started = actor.remote(self._teacher, self._resources)
+        return _Member(started, started.health.remote())
 
     def _end(self, member: _Member) -> None:
         self._members.remove(member)

@@ -49,6 +49,7 @@ class TeacherServiceSpec:
         replica: the actors' class: runs the checkpoint, sleeps for a bench, or asks a server.
         keep_bytes: nothing is stored: rows are computed whenever they are asked for, and the newest answers are kept up
             to so much, since several students or micro-batches may ask for them at about the same time. Of features.
+        call_timeout_s: a replica that works on one call for longer is replaced; None: never.
     """
 
     teacher: TeacherModel
@@ -59,6 +60,7 @@ class TeacherServiceSpec:
     lease_s: float | None = None
     replica: type[Replica] = ModelReplica
     keep_bytes: int | None = None
+    call_timeout_s: float | None = None
 
     @property
     def name(self) -> str:
@@ -191,6 +193,8 @@ class TeacherService:
             try:
                 with self._lock:
                     self._dispatch()
+                    if self.spec.call_timeout_s is not None:
+                        self._pool.end_hung(self.spec.call_timeout_s)
                     refs = self._pool.refs()
                 if refs:
                     ready, _ = ray.wait(list(refs), num_returns=1, timeout=0.1)
@@ -229,12 +233,13 @@ class TeacherService:
         """A replica died with this call: its rows go to another, unless they have ended several replicas already."""
         with self._lock:
             entry, ids = self._calls.pop(call)
-            self._pool.lost(call)
+            hung = self._pool.lost(call)
             entry.ledger.fail(ids)
-            log.warning("teacher %s lost a replica: %s", self.spec.teacher.name, last_line(error))
+            why = f"no answer in {self.spec.call_timeout_s:g} s (call_timeout_s)" if hung else last_line(error)
+            log.warning("teacher %s lost a replica: %s", self.spec.teacher.name, why)
             if int(entry.ledger.attempts[ids].max()) >= MAX_ATTEMPTS:
-                kind = "could not start" if isinstance(error, RayActorError) and not self._answers else "died"
-                self._fail(f"its replicas {kind} {MAX_ATTEMPTS} times: {last_line(error)}")
+                unborn = isinstance(error, RayActorError) and not self._answers and not hung
+                self._fail(f"its replicas {'could not start' if unborn else 'died'} {MAX_ATTEMPTS} times: {why}")
             self._dispatch()
 
     def _fail(self, what: str) -> None:

@@ -229,7 +229,10 @@ def service_spec(
     """A service as the configuration asks for it."""
     actor_resources = ActorResources(config.num_cpus, config.num_gpus, threads, config.resources, config.node_labels)
     tokens = config.batch_tokens or (GPU_TOKENS if config.num_gpus else CPU_TOKENS)
-    return TeacherServiceSpec(teacher, str(cache), config.replicas, actor_resources, tokens, lease_s, ModelReplica)
+    return TeacherServiceSpec(
+        teacher, str(cache), config.replicas, actor_resources, tokens, lease_s, ModelReplica,
+        call_timeout_s=config.call_timeout_s,
+    )  # fmt: skip
 
 
 def choose_threads(configs: Sequence[TeacherConfig], students: int, remote: bool, overlap: bool) -> list[int]:
