@@ -30,7 +30,8 @@ DOMAINS = ["books", "electronics"]
 TEST = ["data.generated.test_rows=60", "data.test=test"]
 
 
-@pytest.mark.parametrize("ensemble", ["shared", pytest.param("and one for each", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ensemble", ["shared", "and one for each"])
 def test_the_students_of_all_domains_are_those_of_runs_of_their_own(tmp_path: Path, ensemble: str) -> None:
     """With dropout, so that steps and seeds must be equal too. A teacher of both domains computes each row once; of one
     that leaves the target out there are two, and each computes the rows of its domain."""

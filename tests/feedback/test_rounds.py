@@ -68,7 +68,11 @@ def job_of(config: RunConfig, folder: Path) -> Job:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("part", [[], ["data.max_train_rows=120", "data.unlabeled=rest"]], ids=["gold", "half gold"])
+@pytest.mark.parametrize(
+    "part",
+    [pytest.param([], marks=pytest.mark.slow), ["data.max_train_rows=120", "data.unlabeled=rest"]],
+    ids=["gold", "half gold"],
+)
 def test_one_round_over_the_service_is_the_double_backward(
     configure: Configure, tmp_path: Path, part: list[str]
 ) -> None:

@@ -105,7 +105,8 @@ def test_a_run_with_a_meta_teacher(configure: Configure, taught: Path, cache: Pa
     assert losses(tmp_path / "given") == losses(tmp_path / "run"), "its folder is an ordinary teacher"
 
 
-@pytest.mark.parametrize("unseen", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("unseen", [True, False])
 def test_its_expertise_and_knowledge_reach_a_student_of_one_domain(
     configure: Configure, cache: Path, tmp_path: Path, unseen: bool
 ) -> None:

@@ -100,6 +100,7 @@ def tuned_run(configure: Configure, folder: Path, cache: Path | None = None) -> 
 ROWS = ["train.max_steps=6", "data.test_from_train=0.1", "data.quiz=0.2"]
 
 
+@pytest.mark.slow
 def test_tuned_weights_are_those_of_a_plain_loop_and_the_account_has_them(configure: Configure, tmp_path: Path) -> None:
     config, result = tuned_run(configure, tmp_path / "run")
     tuned = tmp_path / "run" / TEACHERS / "teacher0"

@@ -40,6 +40,7 @@ def with_features(
     return configure(*overrides, objective={"type": "kl", "features": features}, **settings)
 
 
+@pytest.mark.slow
 def test_stored_unstored_and_in_the_loop_are_one_student(configure: Configure, teacher: str, tmp_path: Path) -> None:
     stored = api.distill(with_features(configure, teacher, ALL, baselines=["in_loop"]), tmp_path / "stored")
     unstored = api.distill(with_features(configure, teacher, {**ALL, "store_mb": 0}), tmp_path / "unstored")

@@ -83,6 +83,7 @@ def test_a_row_of_another_length_is_refused(inner: TeacherModel, corpus: Corpus)
         unpack(values, inner, 2, 32, mask, torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_local")
 def test_unstored_features_are_computed_whenever_they_are_asked_for(
     inner: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]

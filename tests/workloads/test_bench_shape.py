@@ -38,6 +38,7 @@ def test_serving_measures_pairs_of_blocks(monkeypatch: pytest.MonkeyPatch) -> No
     json.dumps(said)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_local", "single_round")
 def test_cold_serving_trains_an_epoch_on_a_sleeping_teacher() -> None:
     said = serving.cold(serving.Sizes(TINY, rows=70, threads=1, seconds=0))
