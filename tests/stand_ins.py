@@ -29,28 +29,33 @@ class SlowReplica(ModelReplica):
         return super().infer(split, ids)
 
 
-class DyingReplica(ModelReplica):
-    """The first of them to be asked for the third time dies in the middle of the call."""
+class FailingReplica(ModelReplica):
+    """The first of them to be asked for the third time fails in the middle of the call."""
 
     def infer(self, split: Split, ids: np.ndarray) -> Answer:
         if self.rows > 20:
-            died = Path(self.teacher.folder) / "died"
-            if not died.exists():
-                died.touch()
-                os._exit(1)
+            failed = Path(self.teacher.folder) / "failed"
+            if not failed.exists():
+                failed.touch()
+                self.fail()
         return super().infer(split, ids)
 
+    def fail(self) -> None:
+        raise NotImplementedError
 
-class HangingReplica(ModelReplica):
-    """The first of them to be asked for the third time never answers."""
 
-    def infer(self, split: Split, ids: np.ndarray) -> Answer:
-        if self.rows > 20:
-            hung = Path(self.teacher.folder) / "hung"
-            if not hung.exists():
-                hung.touch()
-                time.sleep(3600)
-        return super().infer(split, ids)
+class DyingReplica(FailingReplica):
+    """Fails by the end of its process."""
+
+    def fail(self) -> None:
+        os._exit(1)
+
+
+class HangingReplica(FailingReplica):
+    """Fails by giving no answer."""
+
+    def fail(self) -> None:
+        time.sleep(3600)
 
 
 class DeafReplica(ModelReplica):
@@ -58,7 +63,7 @@ class DeafReplica(ModelReplica):
 
     def infer(self, split: Split, ids: np.ndarray) -> Answer:
         time.sleep(3600)
-        raise AssertionError
+        return super().infer(split, ids)
 
 
 class LateReplica(ModelReplica):

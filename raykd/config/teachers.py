@@ -46,7 +46,9 @@ class TeacherConfig(Choice):
         None, ge=16, description="tokens of one call; null: 2048 on a CPU, 32768 on a GPU"
     )
     call_timeout_s: Annotated[float | None, Mark.PLACEMENT] = Field(
-        600, gt=0, description="a replica that works longer on one call is replaced, and its rows go to another"
+        600,
+        gt=0,
+        description="a replica that works longer on one call is replaced, and its rows go to another; null: never",
     )
 
 

@@ -110,7 +110,7 @@ def test_unstored_features_are_computed_whenever_they_are_asked_for(
                 np.testing.assert_allclose(got.flat, expected.flat, rtol=1e-9, atol=1e-12)
     forwards = ray.get(served[0].progress.remote("run"))["forwards"]
     assert len(ids) < forwards
-    assert (tmp_path / "teacher" / "died").exists()
+    assert (tmp_path / "teacher" / "failed").exists()
     assert not (tmp_path / "targets").exists()
 
 

@@ -89,20 +89,20 @@ class ReplicaPool:
             self._end(member)
         return member.hung
 
-    def end_hung(self, timeout_s: float) -> int:
-        """Ends replicas that have worked on one call for longer; returns how many. Their calls are lost then.
+    def end_hung(self, timeout_s: float) -> None:
+        """Ends replicas that have worked on one call for longer; their calls are lost then.
 
-        One that waits for a place in the cluster, or still loads its model, does not hang.
+        One that waits for a place in the cluster or still loads its model does not hang, nor does one whose answer is
+        there and was not yet fetched.
         """
-        now, ended = time.monotonic(), 0
+        now = time.monotonic()
         for member in self._members:
             if not member.ready and ray.wait([member.started], timeout=0)[0]:
                 member.ready, member.since = True, now
-            if member.ready and not member.hung and member.calls and now - member.since > timeout_s:
+            late = member.ready and not member.hung and member.calls and now - member.since > timeout_s
+            if late and not ray.wait([self.ref(call) for call in member.calls], timeout=0)[0]:
                 member.leaving = member.hung = True  # it stays until its calls are known to be lost
                 ray.kill(member.actor)
-                ended += 1
-        return ended
 
     def resize(self, size: int) -> None:
         """Sets the number of replicas; surplus ones finish their calls first."""

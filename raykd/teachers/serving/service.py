@@ -239,7 +239,8 @@ class TeacherService:
             log.warning("teacher %s lost a replica: %s", self.spec.teacher.name, why)
             if int(entry.ledger.attempts[ids].max()) >= MAX_ATTEMPTS:
                 unborn = isinstance(error, RayActorError) and not self._answers and not hung
-                self._fail(f"its replicas {'could not start' if unborn else 'died'} {MAX_ATTEMPTS} times: {why}")
+                kind = "could not start" if unborn else "died"
+                self._fail(f"its replicas {kind} {MAX_ATTEMPTS} times: {why}")
             self._dispatch()
 
     def _fail(self, what: str) -> None:
