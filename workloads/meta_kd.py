@@ -39,7 +39,7 @@ import yaml
 
 from raykd import config as configuration
 from raykd import runtime
-from raykd.compare.bootstrap import Measured, Scale, observed, percentile_interval, resampled_differences
+from raykd.compare.bootstrap import Measured, Scale, percentile_interval, resampled_differences
 from raykd.config import RunConfig
 from raykd.records.predictions import STUDENT, read_predictions
 
@@ -178,19 +178,20 @@ def _gain(reference: Parts, parts: Parts, arm: str) -> dict[str, Any]:
     if arm == REFERENCE or not common:
         return {}
     mine, theirs = (pd.concat([some[key] for key in common]) for some in (reference, parts))
-    labels = mine["label"].to_numpy()
+    labels, sizes = mine["label"].to_numpy(), [len(parts[key]) for key in common]
     measured = [Measured(frame["predicted"].to_numpy()[None]) for frame in (mine, theirs)]
-    scale = Scale("accuracy", int(labels.max()) + 1)
-    part_of_row = np.repeat(np.arange(len(common)), [len(parts[key]) for key in common])
     differences = resampled_differences(
-        scale, labels, *measured, paired=True, resamples=RESAMPLES, seed=0, strata=part_of_row
-    )
-    gain = float(np.subtract(*(observed(scale, labels, arm)[0] for arm in measured)))
-    folds = {fold: [key for key in common if key[0] == fold] for fold in sorted({fold for fold, _ in common})}
-    by_fold = [_accuracy([reference[key] for key in keys]) - _accuracy([parts[key] for key in keys])
-               for keys in folds.values()]  # fmt: skip
-    interval = percentile_interval(differences, 0.05)
-    return {"gain": gain, "interval": interval, "folds": by_fold, "common_rows": len(labels)}
+        Scale("accuracy", int(labels.max()) + 1), labels, *measured,
+        paired=True, resamples=RESAMPLES, seed=0, strata=np.repeat(np.arange(len(common)), sizes),
+    )  # fmt: skip
+    ours, others = ((arm.predicted[0] == labels).astype(float) for arm in measured)
+    by_fold = pd.Series(ours - others).groupby(np.repeat([fold for fold, _ in common], sizes)).mean()
+    return {
+        "gain": float((ours - others).mean()),
+        "interval": percentile_interval(differences, 0.05),
+        "folds": by_fold.to_list(),
+        "common_rows": len(labels),
+    }
 
 
 def _accuracy(frames: Sequence[pd.DataFrame]) -> float:
