@@ -41,6 +41,7 @@ from raykd import config as configuration
 from raykd import runtime
 from raykd.compare.bootstrap import Measured, Scale, percentile_interval, resampled_differences
 from raykd.config import RunConfig
+from raykd.errors import ConfigError
 from raykd.records.predictions import STUDENT, read_predictions
 
 from .draws import best, named_tables, program, run, write_table
@@ -199,6 +200,17 @@ def _accuracy(frames: Sequence[pd.DataFrame]) -> float:
     return float((joined["label"] == joined["predicted"]).mean())
 
 
+def check_known(option: str, given: Sequence[Any] | None, known: Sequence[Any]) -> None:
+    """Refuses a value of an option that names nothing: its runs would be left out in silence.
+
+    Raises:
+        ConfigError: with the values that there are.
+    """
+    for value in given or []:
+        if value not in known:
+            raise ConfigError(option, f"there is no {value}", f"take of {', '.join(map(str, known))}")
+
+
 def main() -> None:
     """Writes the folds, chooses the rate, runs the cells, writes table.json after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -213,8 +225,11 @@ def main() -> None:
     words, overrides = parser.parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     plain = configuration.load(words.config, overrides)
+    check_known("--arms", words.arms, [*ARMS, PLAIN])
+    check_known("--only", words.only, range(words.folds))
     words.output.mkdir(parents=True, exist_ok=True)
     domains = write_folds(plain, words.output, words.folds)
+    check_known("--domains", words.domains, domains)
     row_domains = {
         fold: pd.read_parquet(words.output / f"fold{fold}" / "test.parquet")["domain"].to_numpy()
         for fold in range(words.folds)

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from tiny import TINY_TEACHER, tiny_config
 
 from raykd.config import MetaTeacherConfig, MultiTaskTeacherConfig, RunConfig, parse
 from raykd.config.teachers import FinetunedTeacherConfig
 from raykd.workloads import meta_kd
+from raykd.workloads.draws import program
 from raykd.workloads.meta_kd import ARMS, PLAIN, Cell, Parts, cells, overrides_of, table, write_folds
 
 DOMAINS = ["books", "dvd", "kitchen"]
@@ -75,6 +77,21 @@ def test_cells_end_with_whole_folds_and_plain_is_trained_once() -> None:
     every = list(cells(["all", "leave_out"], 2, DOMAINS, [*ARMS, PLAIN]))
     assert len(every) == len(set(every)) == 2 * (3 * 7 + 1) + 2 * 3 * 6
     assert [cell.fold for cell in every if cell.setting == "all"] == [0] * 22 + [1] * 22
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--arms", "meta,mixd"), ("--only", "0,7"), ("--domains", "books,dwd")], ids=lambda each: each
+)
+def test_an_option_that_names_nothing_is_refused(
+    tmp_path: Path, option: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured = tmp_path / "run.yaml"
+    configured.write_text(yaml.safe_dump(plain(tmp_path / "cache").model_dump(mode="json", by_alias=True)))
+    monkeypatch.setattr("sys.argv", ["meta_kd", str(configured), str(tmp_path / "out"), option, value])
+    with pytest.raises(SystemExit) as ended:
+        program(meta_kd.main)
+    assert ended.value.code == 2
+    assert f"meta_kd: {option}: there is no {value.split(',')[1]}" in capsys.readouterr().err
 
 
 def test_the_table_pairs_rows_of_all_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
