@@ -109,6 +109,7 @@ def spoil(config: RunConfig, out: Path, domain: str) -> Path:
     return run.folder.path / "start"
 
 
+@pytest.mark.slow
 def test_a_domain_that_fails_does_not_keep_the_others_from_finishing(tmp_path: Path) -> None:
     config, out = configuration.parse(tiny_config({}, tmp_path / "cache"), ["train.epochs=1"]), tmp_path / "out"
     damaged = spoil(config, out, "books")

@@ -65,6 +65,7 @@ def test_stored_unstored_and_in_the_loop_are_one_student(configure: Configure, t
     assert "raykd_capture" not in json.dumps(saved)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_its_projections_back(
     configure: Configure, teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,7 +106,11 @@ def test_two_students_share_one_pass(teacher: TeacherModel, corpus: Corpus, tmp_
     assert computed(served[0], corpus) + computed(served[0], corpus, "other") == len(ids)
 
 
-@pytest.mark.parametrize(("failing", "timeout_s"), [(DyingReplica, None), (HangingReplica, 1.0)], ids=["dies", "hangs"])
+@pytest.mark.parametrize(
+    ("failing", "timeout_s"),
+    [pytest.param(DyingReplica, None, marks=pytest.mark.slow), (HangingReplica, 1.0)],
+    ids=["dies", "hangs"],
+)
 def test_a_replica_that_fails_loses_no_row(
     failing: type[Replica],
     timeout_s: float | None,
