@@ -44,7 +44,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 $(EXTRAS): $(READY)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,onnx,mlflow,wandb]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,onnx,mlflow,wandb,trainer]'
 	touch $(EXTRAS)
 
 clean:

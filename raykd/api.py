@@ -171,6 +171,34 @@ def teach(config: RunConfig, output: Path | None = None) -> list[dict[str, Any]]
     return [{"name": t.name, "folder": t.folder, "parameters": t.parameters} for t in teachers]
 
 
+def serve_up(config: RunConfig, output: Path | None = None, idle_timeout_s: float | None = None) -> dict[str, Any]:
+    """Prepares the teachers and leaves them on the cluster as the ensemble `config.name`, until `serve down`.
+
+    One that is up with the same teachers is left as it is.
+
+    Args:
+        idle_timeout_s: it ends so long after its last user; None: never.
+
+    Returns:
+        Its status, see `raykd.serve.ensembles.status`.
+
+    Raises:
+        ConfigError: no cluster is named, or another ensemble of that name is up.
+        TeacherError: a teacher cannot answer, and nothing is up; other errors as for `teach`.
+    """
+    from raykd.serve import ensembles
+
+    folder, where = _folder(config, output), f"ensemble {config.name}"
+    with runtime.joined(config.cluster.address, where), folder.claimed(config), _run_context(config, folder) as context:
+        teachers, warnings = trainer.prepare_teachers(context)
+        for warning in warnings:
+            log.warning("%s", warning)
+        ensembles.up(context, teachers, idle_timeout_s)
+        context.phase("wait for the replicas")
+        ensembles.probe(context, config.name)
+        return ensembles.status(config.name)
+
+
 def evaluate(checkpoint: Path, config: RunConfig) -> dict[str, dict[str, float]]:
     """A student's or teacher's scores on the validation rows, and on the test rows where the configuration has them.
 

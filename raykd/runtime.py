@@ -34,7 +34,7 @@ for _name, _value in {
 import ray  # noqa: E402
 
 from raykd.config import RunConfig, TrainedTeacherConfig  # noqa: E402
-from raykd.errors import RunError, one_line  # noqa: E402
+from raykd.errors import ConfigError, RunError, one_line  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +54,7 @@ def connected(config: RunConfig, runs: int = 1) -> Iterator[bool]:
         yield address is not None
         return
     if address:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        try:
-            with _sigterm_kept():
-                ray.init(address=address, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            mend = "is the cluster up, and RAY_AUTH_MODE (token or disabled) the same on both sides?"
-            raise RunError(f"Ray at {address}", one_line(error), mend) from None
-        log.info("joined the Ray cluster at %s", address)
+        _join(address)
     else:
         # A Ray of our own listens on this machine only and ends with the run: no token to write into a home folder.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -83,6 +76,42 @@ def connected(config: RunConfig, runs: int = 1) -> Iterator[bool]:
         yield bool(address)
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def joined(address: str | None, what: str) -> Iterator[None]:
+    """The Ray cluster at an address, or at RAY_ADDRESS; one that is joined already is used as it is.
+
+    Args:
+        what: needs a cluster, for the error.
+
+    Raises:
+        ConfigError: no address is given.
+        RunError: no Ray answers there.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    if ray.is_initialized():
+        yield
+        return
+    if address in (None, "local"):
+        mend = "give --address, or set RAY_ADDRESS; `ray start --head` starts a cluster of this machine"
+        raise ConfigError(what, "is on a running Ray cluster, and none is named", mend)
+    _join(str(address))
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str) -> None:
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    try:
+        with _sigterm_kept():
+            ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        mend = "is the cluster up, and RAY_AUTH_MODE (token or disabled) the same on both sides?"
+        raise RunError(f"Ray at {address}", one_line(error), mend) from None
+    log.info("joined the Ray cluster at %s", address)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from raykd.data.rows import Rows
 from raykd.data.splits import Split
 from raykd.errors import TeacherError
 from raykd.teachers.serving.replica import ActorResources, Answer
@@ -26,7 +25,7 @@ class HttpReplica:
 
     def infer(self, split: Split, ids: np.ndarray) -> Answer:
         begun = time.perf_counter()
-        texts = Rows.open(split.path, split.fingerprint).texts(ids)
+        texts = split.open().texts(ids)
         with urllib.request.urlopen(self.url, json.dumps(texts).encode(), timeout=10) as reply:
             logits = np.asarray(json.loads(reply.read()), self.teacher.wire)
         if logits.shape != (len(ids), self.teacher.classes):

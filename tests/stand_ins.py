@@ -14,7 +14,7 @@ from raykd.data.corpus import Corpus
 from raykd.data.splits import Split
 from raykd.data.tasks import Task
 from raykd.teachers.serving.replica import ActorResources, Answer, ModelReplica, Replica
-from raykd.teachers.serving.service import TeacherServiceSpec
+from raykd.teachers.serving.service_spec import TeacherServiceSpec
 from raykd.teachers.teacher_model import TeacherModel
 
 SEAT = ActorResources(num_cpus=1, num_gpus=0, threads=1, resources={}, node_labels={})

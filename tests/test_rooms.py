@@ -21,6 +21,7 @@ LEVELS = (
     {"feedback", "weighting", "objective", "teachers"},
     {"student"},
     {"domains", "study", "run", "compare"},
+    {"serve"},
     {"api"},
     {"cli"},
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, ValidationInfo, model_validator
 
@@ -11,6 +11,7 @@ from raykd.config.base import Mark, Name, Section, Seed
 from raykd.config.cluster import ClusterConfig
 from raykd.config.coupling import coupling_refusal
 from raykd.config.data import DataConfig
+from raykd.config.ensemble import with_served_teachers
 from raykd.config.feedback import AnyFeedback, CotangentFeedbackConfig, MetaDistilConfig, NoFeedbackConfig
 from raykd.config.keys import nearest_of
 from raykd.config.model import ModelConfig
@@ -82,6 +83,15 @@ class RunConfig(Section):
     cache: Annotated[Path, Mark.SHARED, Mark.PLACEMENT] = Field(
         Path("~/.cache/raykd"), description="corpora, prepared teachers and soft targets; shared storage on a cluster"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_served_teachers(cls, value: Any) -> Any:
+        """Puts the teachers of served ensembles in place of `{ensemble: NAME}`."""
+        if not isinstance(value, dict) or not isinstance(value.get("teachers"), list):
+            return value
+        cache = Path(value.get("cache") or cls.model_fields["cache"].default).expanduser().resolve()
+        return {**value, "teachers": with_served_teachers(value["teachers"], cache)}
 
     @model_validator(mode="after")
     def _whole(self, info: ValidationInfo) -> RunConfig:

@@ -64,6 +64,11 @@ class GivenTeacherConfig(TeacherConfig):
         examples=[["negative", "positive"]],
     )
 
+    ensemble: Annotated[Name | None, Mark.PLACEMENT] = Field(
+        None,
+        description="of a served ensemble (`raykd serve`): `{ensemble: NAME}` stands for all its teachers, with `name`"
+        " for one; the other keys come from there",
+    )
     seen: list[str] | None = Field(
         None,
         description="splits that the checkpoint was fitted on, for the account of labels; null: unknown",

@@ -69,7 +69,7 @@ class Corpus:
     def rows(self, signal: str) -> Rows:
         """Opens the split that feeds this signal."""
         split = self.splits[self.source[signal]]
-        return Rows.open(split.path, split.fingerprint)
+        return split.open()
 
     @property
     def teacher_train(self) -> np.ndarray:
@@ -102,7 +102,7 @@ def load(data: DataConfig, task: TaskConfig, cache: Path) -> Corpus:
         splits["loaded"] = write_split("loaded", together.table, cache)
     splits |= {name: write_split(name, table, cache) for name, table in scored.items()}
     origin = {signal: signal if signal in splits else "train" for signal in ids}
-    opened = {name: Rows.open(split.path, split.fingerprint) for name, split in splits.items()}
+    opened = {name: split.open() for name, split in splits.items()}
     overlap = _overlap(ids | {"train": parts.teacher_train}, {signal: opened[name] for signal, name in origin.items()})
     warnings = _warnings(kept_labels, classes, overlap, parts, data)
     names, named = (classes.names, classes.named) if classes else (None, False)

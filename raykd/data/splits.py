@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,54 @@ class Split:
     fingerprint: str
     texts: str
     rows: int
+
+    def open(self) -> Rows:
+        """Its rows; errors as for `Rows.open`."""
+        return Rows.open(self.path, self.fingerprint)
+
+
+@dataclass(frozen=True)
+class TextSplit(Split):
+    """Texts that travel with every request instead of lying in the cache: of a training loop that is not ours.
+
+    Attributes:
+        sentences: the columns text and, where there are any, text_pair.
+    """
+
+    sentences: pa.Table = field(repr=False)
+
+    @classmethod
+    def of(cls, texts: Sequence[str], pairs: Sequence[str] | None = None) -> TextSplit:
+        """A split of these texts, row by row.
+
+        Raises:
+            DataError: there are none, one is no text, or there is another number of pairs.
+        """
+        table = sentence_table(texts, pairs)
+        digest = content_digest(table)
+        return cls("texts", "", digest, digest, len(texts), table)
+
+    def open(self) -> Rows:
+        """Its rows, from memory."""
+        return Rows("", self.fingerprint, self.sentences)
+
+
+def sentence_table(texts: Sequence[str], pairs: Sequence[str] | None = None) -> pa.Table:
+    """The columns text and, where pairs are given, text_pair; each of one chunk.
+
+    Raises:
+        DataError: there are none, one is no text, or there is another number of pairs.
+    """
+    if not len(texts):
+        raise DataError("texts", "there are none", "give at least one")
+    if pairs is not None and len(pairs) != len(texts):
+        raise DataError("pairs", f"are {len(pairs)} for {len(texts)} texts", "give one for each text")
+    columns = {"text": texts, **({} if pairs is None else {"text_pair": pairs})}
+    for name, values in columns.items():
+        wrong = next((k for k, value in enumerate(values) if not isinstance(value, str)), None)
+        if wrong is not None:
+            raise DataError(f"{name} {wrong}", f"is no text but {type(values[wrong]).__name__}", "give strings")
+    return pa.table({name: pa.array(list(values), pa.large_string()) for name, values in columns.items()})
 
 
 def write_split(name: str, table: pa.Table, cache: Path) -> Split:

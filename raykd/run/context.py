@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raykd.config import RunConfig, TeacherConfig
+from raykd.config import GivenTeacherConfig, RunConfig, TeacherConfig
 from raykd.data import corpus as corpora
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
@@ -16,7 +16,7 @@ from raykd.records.events import PhaseEvent
 from raykd.records.log import MetricsLog
 from raykd.run.folder import RunFolder
 from raykd.teachers.finetune import TeacherPrepContext
-from raykd.teachers.serving.service import TeacherServiceSpec
+from raykd.teachers.serving.service_spec import TeacherServiceSpec
 from raykd.teachers.serving.session import choose_threads, service_spec
 from raykd.teachers.teacher_model import TeacherModel
 
@@ -62,7 +62,7 @@ class RunContext:
         config = self.config
         threads = choose_threads(settings, config.train.workers, self.remote, overlap)
         return [
-            service_spec(teacher, setting, config.cache_folder, count, self.lease)
+            service_spec(teacher, setting, config.cache_folder, count, self._lease_on(setting))
             for teacher, setting, count in zip(teachers, settings, threads, strict=True)
         ]
 
@@ -70,6 +70,11 @@ class RunContext:
     def run(self) -> str:
         """The run's name among those that share a service or a selector: the same when it resumes."""
         return hashlib.sha256(str(self.folder.path).encode()).hexdigest()[:16]
+
+    def _lease_on(self, setting: TeacherConfig) -> float | None:
+        """A served ensemble's services are others' too, wherever the run is."""
+        served = isinstance(setting, GivenTeacherConfig) and setting.ensemble is not None
+        return self.config.cluster.lease_s if served else self.lease
 
     @property
     def lease(self) -> float | None:

@@ -26,6 +26,7 @@ from raykd.records.events import PhaseEvent
 from raykd.records.log import MetricsLog
 from raykd.teachers.recipe import Recipe
 from raykd.teachers.rows import teacher_rows
+from raykd.teachers.served import check_served
 from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.job import Job
 from raykd.training.launch import launch
@@ -79,6 +80,8 @@ def prepare(name: str, config: TeacherConfig, prep: TeacherPrepContext) -> tuple
         tokenizer=models.tokenizer_fingerprint(folder),
         parameters=models.parameter_count(folder),
     )
+    if isinstance(config, GivenTeacherConfig) and config.ensemble is not None:
+        check_served(prepared, config.ensemble, prep.cache)
     return prepared, warnings
 
 

@@ -10,8 +10,7 @@ import torch
 
 from raykd import models
 from raykd.data.encoding import Encoder
-from raykd.data.rows import Rows
-from raykd.data.splits import Split
+from raykd.data.splits import Split, TextSplit
 from raykd.models import forward
 from raykd.models.capture import capture, capture_shape
 from raykd.models.columns import DOMAIN, Column
@@ -78,9 +77,10 @@ class LocalTeacher:
 
     def encoder(self, split: Split) -> Encoder:
         """Encodes this split's rows for this teacher; every row is tokenised once."""
+        if isinstance(split, TextSplit):  # asked once, and no two are alike
+            return Encoder(self.tokenizer, split.open(), self.teacher.max_length)
         if split.fingerprint not in self._encoders:
-            rows = Rows.open(split.path, split.fingerprint)
-            self._encoders[split.fingerprint] = Encoder(self.tokenizer, rows, self.teacher.max_length)
+            self._encoders[split.fingerprint] = Encoder(self.tokenizer, split.open(), self.teacher.max_length)
         return self._encoders[split.fingerprint]
 
 

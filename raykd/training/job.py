@@ -36,7 +36,7 @@ class Subset:
 
     def rows(self) -> Rows:
         """The split's file, memory-mapped: all its rows, not only these."""
-        return Rows.open(self.split.path, self.split.fingerprint)
+        return self.split.open()
 
     def labels(self) -> np.ndarray:
         """The rows' labels, [N]: class ids int64, or float64 values of a regression."""

@@ -32,7 +32,8 @@ from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TargetSource, TeacherClient, register
 from raykd.teachers.serving.replica import ModelReplica, Replica
 from raykd.teachers.serving.replica_pool import ReplicaPool
-from raykd.teachers.serving.service import TeacherServiceSpec, connect
+from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_spec import TeacherServiceSpec
 from raykd.teachers.teacher_model import TeacherModel
 
 pytestmark = pytest.mark.usefixtures("ray_local")

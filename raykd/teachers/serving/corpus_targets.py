@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from raykd.data.rows import Rows
-from raykd.data.splits import Split
+from raykd.data.splits import Split, TextSplit
 from raykd.teachers.serving.ledger import Ledger
 from raykd.teachers.teacher_model import TeacherModel
 
@@ -24,17 +23,22 @@ SEGMENT_SECONDS = 2.0
 class CorpusTargets:
     """Begins with the rows that are on disk. Not thread-safe: its service holds a lock around it.
 
+    Of texts that are in no file of the cache nothing is stored: they are forgotten once whoever asked has the answers.
+
     Args:
         keep_bytes: nothing is stored, and so much of the newest answers is remembered; see `Ledger`.
 
     Attributes:
         sealed: the whole table is on disk.
+        users: the runs that have registered it.
     """
 
     def __init__(self, teacher: TeacherModel, split: Split, cache: Path, keep_bytes: int | None = None) -> None:
         self.split, self.sealed = split, False
-        self._store, self._stores = teacher.store(cache, split.texts), keep_bytes is None
-        lengths = Rows.open(split.path, split.fingerprint).lengths
+        self.users: set[str] = set()
+        self._store = teacher.store(cache, split.texts)
+        self._stores = keep_bytes is None and not isinstance(split, TextSplit)
+        lengths = split.open().lengths
         self.ledger = Ledger(lengths, teacher.empty_rows(len(lengths)), keep_bytes)
         if self._stores:
             stored = self._store.load()
@@ -59,6 +63,23 @@ class CorpusTargets:
             "sealed": self.sealed,
             "computed": self.ledger.computed.get(run, 0),
         }
+
+    def state(self) -> dict[str, Any]:
+        """What a person sees of it: rows of the file, announced, known and missing ones, where they are stored."""
+        ledger = self.ledger
+        return {
+            "rows": len(ledger.known),
+            "announced": int(ledger.announced.sum()),
+            "known": int(ledger.known.sum()),
+            "missing": ledger.missing,
+            "sealed": self.sealed,
+            "store": str(self._store.folder) if self._stores else None,
+        }
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is to be computed or written."""
+        return self.sealed or (isinstance(self.split, TextSplit) and not self.has_work)
 
     def store(self) -> None:
         """Seals a whole table, or writes a segment where one is due."""

@@ -107,7 +107,7 @@ class Replica(Protocol):
         """The logits of these rows. Pure: after a fault the same rows are asked for again.
 
         Args:
-            split: the file that holds the rows; `Rows.open(split.path, split.fingerprint)` reads it.
+            split: where the rows are; `split.open()` reads them.
             ids: [B] int64.
 
         Raises:

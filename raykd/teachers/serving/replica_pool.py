@@ -39,22 +39,30 @@ class _Member:
 
 
 class ReplicaPool:
-    """The replicas of one teacher. Not thread-safe: its service holds a lock around it."""
+    """The replicas of one teacher. Not thread-safe: its service holds a lock around it.
+
+    Attributes:
+        size: how many there are to be.
+    """
 
     def __init__(
         self, replica: type[Replica], teacher: TeacherModel, actor_resources: ActorResources, size: int, in_flight: int
     ) -> None:
         self._class, self._teacher, self._resources = replica, teacher, actor_resources
-        self._size, self._in_flight = size, in_flight
+        self.size, self._in_flight = size, in_flight
         self._members: list[_Member] = []
         self._calls: dict[int, tuple[_Member, ray.ObjectRef]] = {}
 
     def has_room(self, work: bool) -> bool:
         """Whether a call can be sent; replicas are started where there is work for them."""
         if work:
-            while sum(not member.leaving for member in self._members) < self._size:
-                self._members.append(self._start())
+            self.fill()
         return any(not member.leaving and len(member.calls) < self._in_flight for member in self._members)
+
+    def fill(self) -> None:
+        """Starts the replicas that are missing."""
+        while sum(not member.leaving for member in self._members) < self.size:
+            self._members.append(self._start())
 
     def send(self, call: int, split: Split, ids: np.ndarray) -> None:
         """Sends a call to the replica with the fewest under way."""
@@ -97,8 +105,7 @@ class ReplicaPool:
         """
         now = time.monotonic()
         for member in self._members:
-            if not member.ready and ray.wait([member.started], timeout=0)[0]:
-                member.ready, member.since = True, now
+            self._look(member)
             late = member.ready and not member.hung and member.calls and now - member.since > timeout_s
             if late and not ray.wait([self.ref(call) for call in member.calls], timeout=0)[0]:
                 member.leaving = member.hung = True  # it stays until its calls are known to be lost
@@ -106,7 +113,7 @@ class ReplicaPool:
 
     def resize(self, size: int) -> None:
         """Sets the number of replicas; surplus ones finish their calls first."""
-        self._size = size
+        self.size = size
         staying = [member for member in self._members if not member.leaving]
         for member in staying[size:]:
             member.leaving = True
@@ -127,6 +134,21 @@ class ReplicaPool:
         """Calls under way of each replica."""
         return [len(member.calls) for member in self._members]
 
+    def states(self) -> list[dict[str, Any]]:
+        """Of each replica: starting, working, idle or leaving, and its calls under way."""
+        for member in self._members:
+            self._look(member)
+        return [{"state": _state(member), "calls": len(member.calls)} for member in self._members]
+
+    def oldest_s(self) -> float:
+        """For how long the longest call is being worked on, in seconds; 0 without any."""
+        working = [member.since for member in self._members if member.ready and member.calls]
+        return time.monotonic() - min(working) if working else 0.0
+
+    def _look(self, member: _Member) -> None:
+        if not member.ready and ray.wait([member.started], timeout=0)[0]:
+            member.ready, member.since = True, time.monotonic()
+
     def _start(self) -> _Member:
         options: dict[str, Any] = {**self._resources.options, "concurrency_groups": {"health": 1}}
         actor: Any = ray.remote(**options)(self._class)
@@ -136,3 +158,11 @@ class ReplicaPool:
     def _end(self, member: _Member) -> None:
         self._members.remove(member)
         ray.kill(member.actor)
+
+
+def _state(member: _Member) -> str:
+    if member.leaving:
+        return "leaving"
+    if not member.ready:
+        return "starting"
+    return "working" if member.calls else "idle"

@@ -12,8 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +20,14 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from raykd.data.splits import Split
+from raykd.data.splits import Split, TextSplit
 from raykd.errors import TeacherError
 from raykd.ray_errors import NAMESPACE, last_line
 from raykd.teachers.serving.corpus_targets import CorpusTargets
-from raykd.teachers.serving.replica import ActorResources, ModelReplica, Replica
 from raykd.teachers.serving.replica_pool import ReplicaPool
 from raykd.teachers.serving.reply import Reply
-from raykd.teachers.teacher_model import TeacherModel
+from raykd.teachers.serving.service_spec import TeacherServiceSpec
+from raykd.teachers.serving.usage import Leases, Traffic
 
 log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3
@@ -37,35 +35,6 @@ IDLE_S = 0.2
 """Between two looks at leases while there is nothing to do."""
 IN_FLIGHT = 2
 """Calls per replica: one that it works on, one that waits so that it never idles."""
-
-
-@dataclass(frozen=True)
-class TeacherServiceSpec:
-    """What a service is made of; it restarts from this.
-
-    Attributes:
-        batch_tokens: tokens of one call.
-        lease_s: a detached service ends so long after its last user; None: it lives and dies with its driver.
-        replica: the actors' class: runs the checkpoint, sleeps for a bench, or asks a server.
-        keep_bytes: nothing is stored: rows are computed whenever they are asked for, and the newest answers are kept up
-            to so much, since several students or micro-batches may ask for them at about the same time. Of features.
-        call_timeout_s: a replica that works on one call for longer is replaced; None: never.
-    """
-
-    teacher: TeacherModel
-    cache: str
-    replicas: int
-    actor_resources: ActorResources
-    batch_tokens: int
-    lease_s: float | None = None
-    replica: type[Replica] = ModelReplica
-    keep_bytes: int | None = None
-    call_timeout_s: float | None = None
-
-    @property
-    def name(self) -> str:
-        """The actor's name: whoever wants the same teacher finds the same service."""
-        return f"teacher-{self.teacher.identity[:24]}{'' if self.keep_bytes is None else '-unstored'}"
 
 
 class TeacherService:
@@ -82,9 +51,8 @@ class TeacherService:
         self._calls: dict[int, tuple[CorpusTargets, np.ndarray]] = {}
         self._next_call = 0
         self._failure: TeacherError | None = None
-        self._leases: dict[str, float] = {}
-        self._forwards, self._seconds, self._answers = 0, 0.0, 0
-        self._born = time.monotonic()
+        self._leases, self._traffic = Leases(spec.lease_s), Traffic()
+        self._holder = ""
         self._closed = False
         self._work = threading.Event()
         threading.Thread(target=self._pump, daemon=True).start()
@@ -92,16 +60,17 @@ class TeacherService:
     def register(self, split: Split, run: str) -> bool:
         """Makes a corpus known; true when its sealed table exists already."""
         with self._lock:
-            self._renew(run)
+            self._leases.renew(run)
             if split.texts not in self._corpora:
                 spec = self.spec
                 self._corpora[split.texts] = CorpusTargets(spec.teacher, split, Path(spec.cache), spec.keep_bytes)
+            self._corpora[split.texts].users.add(run)
             return self._corpora[split.texts].sealed
 
     def announce(self, corpus: str, run: str, ids: np.ndarray) -> None:
         """A run will want these rows, in this order; replicas fill them when nobody waits for others."""
         with self._lock:
-            self._renew(run)
+            self._leases.renew(run)
             self._corpora[corpus].announce(run, ids)
             self._work.set()
             self._dispatch()
@@ -115,7 +84,7 @@ class TeacherService:
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            self._renew(run)
+            self._leases.renew(run)
             teacher, entry = self.spec.teacher, self._corpora.get(corpus)
             stamp = (teacher.identity, teacher.version, corpus)
             if entry is None:
@@ -123,12 +92,14 @@ class TeacherService:
             if entry.sealed:
                 return Reply(*stamp, sealed=True)
             ledger = entry.ledger
+            self._traffic.known += int(ledger.known[ids].sum())
             ledger.want(run, ids)
             self._dispatch()
             known = ids[ledger.known[ids]]
             under_way = ledger.call[ids]
             calls = {int(call): self._pool.ref(int(call)) for call in np.unique(under_way[under_way >= 0])}
             deferred = ids[~ledger.known[ids] & (under_way < 0)]
+            self._traffic.asked += len(ids) - len(deferred)  # those are asked for again
             return Reply(*stamp, known=known, values=ledger.values[known], calls=calls, deferred=deferred)
 
     def progress(self, run: str) -> dict[str, Any]:
@@ -140,13 +111,33 @@ class TeacherService:
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            self._renew(run)
+            self._leases.renew(run)
             return {
                 "corpora": {texts: entry.progress(run) for texts, entry in self._corpora.items()},
-                "forwards": self._forwards,
-                "seconds": self._seconds,
-                "answers": self._answers,
+                "forwards": self._traffic.forwards,
+                "seconds": self._traffic.seconds,
+                "answers": self._traffic.answers,
                 "replicas": self._pool.describe(),
+                "pid": os.getpid(),
+            }
+
+    def status(self) -> dict[str, Any]:
+        """Replicas by state, queue, users, rows and stores, of a teacher that has failed too; renews no lease."""
+        with self._lock:
+            corpora = [entry.state() for entry in self._corpora.values()]
+            return {
+                "teacher": self.spec.teacher.name,
+                "version": self.spec.teacher.version,
+                "identity": self.spec.teacher.identity,
+                "failure": None if self._failure is None else self._failure.what,
+                "size": self._pool.size,
+                "replicas": self._pool.states(),
+                "queue": sum(corpus["missing"] for corpus in corpora),
+                "in_flight": sum(len(ids) for _, ids in self._calls.values()),
+                "oldest_s": self._pool.oldest_s(),
+                "runs": [run for run in self._leases.runs() if run != self._holder],
+                "rows": self._traffic.as_dict(),
+                "corpora": corpora,
                 "pid": os.getpid(),
             }
 
@@ -156,10 +147,28 @@ class TeacherService:
             self._pool.resize(replicas)
             self._dispatch()
 
+    def hold(self, holder: str, replicas: int) -> dict[str, Any]:
+        """Keeps so many replicas ready while the holder's lease lasts, work or not; returns `status`."""
+        with self._lock:
+            self._holder = holder
+            self._leases.renew(holder)
+            if replicas != self._pool.size:
+                self.scale(replicas)
+            if self._failure is None and not self._closed:
+                self._pool.fill()
+            return self.status()
+
     def release(self, run: str) -> None:
         """A run needs this service no longer."""
         with self._lock:
-            self._leases.pop(run, None)
+            self._leases.release(run)
+
+    def forget(self, corpus: str) -> None:
+        """Drops texts that are in no file of the cache: whoever asked has its answers."""
+        with self._lock:
+            entry = self._corpora.get(corpus)
+            if entry is not None and isinstance(entry.split, TextSplit):
+                del self._corpora[corpus]
 
     def close(self) -> None:
         """Writes what is not yet on disk and ends the replicas."""
@@ -168,10 +177,6 @@ class TeacherService:
             for entry in self._corpora.values():
                 entry.write()
             self._pool.close()
-
-    def _renew(self, run: str) -> None:
-        if self.spec.lease_s is not None:
-            self._leases[run] = time.monotonic() + self.spec.lease_s
 
     def _dispatch(self) -> None:
         """Gives packs to free replicas; called with the lock held whenever there may be new work or room."""
@@ -224,9 +229,7 @@ class TeacherService:
             entry, ids = self._calls.pop(call)
             self._pool.done(call)
             entry.ledger.finish(ids, answer.values)
-            self._forwards += len(ids)
-            self._answers += 1
-            self._seconds += answer.seconds
+            self._traffic.answered(len(ids), answer.seconds)
             self._dispatch()
 
     def _lost(self, call: int, error: RayError) -> None:
@@ -235,10 +238,11 @@ class TeacherService:
             entry, ids = self._calls.pop(call)
             hung = self._pool.lost(call)
             entry.ledger.fail(ids)
+            self._traffic.lost += len(ids)
             why = f"no answer in {self.spec.call_timeout_s:g} s (call_timeout_s)" if hung else last_line(error)
             log.warning("teacher %s lost a replica: %s", self.spec.teacher.name, why)
             if int(entry.ledger.attempts[ids].max()) >= MAX_ATTEMPTS:
-                unborn = isinstance(error, RayActorError) and not self._answers and not hung
+                unborn = isinstance(error, RayActorError) and not self._traffic.answers and not hung
                 kind = "could not start" if unborn else "died"
                 self._fail(f"its replicas {kind} {MAX_ATTEMPTS} times: {why}")
             self._dispatch()
@@ -254,16 +258,24 @@ class TeacherService:
 
     def _store_and_release(self) -> None:
         """Stores what is due, ends idle replicas, and the service itself where its leases are over."""
-        now = time.monotonic()
         for entry in self._corpora.values():
             entry.store()
-        if all(entry.sealed for entry in self._corpora.values()) and not self._calls:
+        held = bool(self._holder) and self._leases.has(self._holder)
+        if not held and not self._calls and all(entry.done for entry in self._corpora.values()):
             self._pool.rest()
-        if self.spec.lease_s is not None and self._leases and max(self._leases.values()) < now:
-            self._leases.clear()
-        if self.spec.lease_s is not None and not self._leases and now - self._born > self.spec.lease_s:
+        if self.spec.lease_s is not None:
+            self._forget_unused()
+        if self._leases.over:
             self.close()
             ray.kill(ray.get_runtime_context().current_actor)
+
+    def _forget_unused(self) -> None:
+        """Drops corpora that nobody has a lease on: a service may live for weeks, and finds them on disk again."""
+        under_way = {id(entry) for entry, _ in self._calls.values()}
+        for texts, entry in list(self._corpora.items()):
+            if id(entry) not in under_way and not any(map(self._leases.has, entry.users)):
+                entry.write()
+                del self._corpora[texts]
 
 
 def find(spec: TeacherServiceSpec) -> ActorHandle:

@@ -15,15 +15,16 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
-from raykd.config import RunConfig, TeacherConfig
+from raykd.config import GivenTeacherConfig, RunConfig, TeacherConfig
 from raykd.data.splits import Split
 from raykd.errors import ConfigError, Interrupted, RaykdError
-from raykd.ray_errors import cause_of, first_line
+from raykd.ray_errors import NAMESPACE, cause_of, first_line
 from raykd.records.events import TargetsEvent
 from raykd.records.log import MetricsLog
 from raykd.teachers.serving.client import TargetSource, register
 from raykd.teachers.serving.replica import ActorResources, ModelReplica
-from raykd.teachers.serving.service import TeacherServiceSpec, connect
+from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_spec import TeacherServiceSpec, keeper_name
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class TeacherSession:
     def __enter__(self) -> TeacherSession:
         for served in self.served:
             if any(source.service is not None for source in self._sources(served)):
+                _check_ensemble(served.spec)
                 _check_resources(served.spec)
         return self
 
@@ -232,6 +234,7 @@ def service_spec(
     return TeacherServiceSpec(
         teacher, str(cache), config.replicas, actor_resources, tokens, lease_s, ModelReplica,
         call_timeout_s=config.call_timeout_s,
+        ensemble=config.ensemble if isinstance(config, GivenTeacherConfig) else None,
     )  # fmt: skip
 
 
@@ -266,6 +269,17 @@ def trainer_resources(config: RunConfig, remote: bool) -> list[ActorResources | 
         else None
         for teacher, trainable in zip(config.teachers, config.trainable_teachers, strict=True)
     ]  # fmt: skip
+
+
+def _check_ensemble(spec: TeacherServiceSpec) -> None:
+    """Refuses a teacher of a served ensemble that is not up: the run would serve it with this run's lease."""
+    if spec.ensemble is None:
+        return
+    try:
+        ray.get_actor(keeper_name(spec.ensemble), namespace=NAMESPACE)
+    except ValueError:
+        where, what = f"teacher {spec.teacher.name}", f"its ensemble {spec.ensemble} is not up on this Ray"
+        raise ConfigError(where, what, "give --address of its cluster, or start it: raykd serve up CONFIG") from None
 
 
 def _check_resources(spec: TeacherServiceSpec) -> None:

@@ -8,30 +8,26 @@ import logging
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from pydantic import BaseModel
-from pydantic_core import to_json
 from rich.console import Console
 from rich.logging import RichHandler
 
 from raykd import config as configuration
+from raykd.cli.options import Address, ConfigFile, Json, Output, Overrides, loaded_config, show
+from raykd.cli.serve import serve_app
 from raykd.config import RunConfig
 from raykd.errors import ConfigError, RaykdError, one_line
 
 HELP = "Knowledge distillation on a Ray cluster: teachers serve soft targets, students learn from them."
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="a YAML file, see workloads/")]
-Output = Annotated[Path | None, typer.Option(help="the run's folder; default runs/NAME")]
-Address = Annotated[str | None, typer.Option(help="a running Ray cluster; default a local Ray of our own")]
+app.add_typer(serve_app, name="serve")
 PLACES = {
     errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
     errno.EROFS,
 }  # fmt: skip
 """What is wrong with a path that a person has given, not with the program."""
-Json = Annotated[bool, typer.Option("--json", help="the result as one JSON object on the last line of stdout")]
 
 
 @app.command()
@@ -48,7 +44,7 @@ def check(config: ConfigFile, overrides: Overrides = None, as_json: Json = False
     from raykd.display.tables import plan_table
 
     plan = api.check(configuration.load(config, overrides or []))
-    _show(plan, as_json, plan_table)
+    show(plan, as_json, plan_table)
 
 
 @app.command()
@@ -63,7 +59,7 @@ def teach(
     from raykd import api
     from raykd.display.tables import teachers_table
 
-    _show({"teachers": api.teach(_loaded(config, overrides, address), output)}, as_json, teachers_table)
+    show({"teachers": api.teach(loaded_config(config, overrides, address), output)}, as_json, teachers_table)
 
 
 @app.command()
@@ -75,7 +71,7 @@ def distill(
     as_json: Json = False,
 ) -> None:
     """The main job: prepares teachers if needed, serves them, trains the student. Goes on where it stopped."""
-    _distilled(_loaded(config, overrides, address), output, as_json)
+    _distilled(loaded_config(config, overrides, address), output, as_json)
 
 
 @app.command()
@@ -93,10 +89,10 @@ def domains(
     from raykd import api
     from raykd.display.domains_table import domains_table
 
-    loaded = _loaded(config, overrides, address, each_domain=True)
+    loaded = loaded_config(config, overrides, address, each_domain=True)
     chosen = None if names is None else [name.strip() for name in names.split(",")]
     result = api.domains(loaded, output, chosen)
-    _show(result, as_json, domains_table)
+    show(result, as_json, domains_table)
     Console(stderr=True).print(f"report: {(output or Path('runs') / loaded.name) / 'report.html'}")
 
 
@@ -113,9 +109,9 @@ def study(
     from raykd import api
     from raykd.display.study_table import study_table
 
-    loaded = _loaded(config, overrides, address)
+    loaded = loaded_config(config, overrides, address)
     result = api.study(loaded, output, resume)
-    _show(result, as_json, study_table)
+    show(result, as_json, study_table)
     Console(stderr=True).print(f"report: {(output or Path('runs') / loaded.name) / 'report.html'}")
 
 
@@ -130,7 +126,7 @@ def evaluate(
     from raykd import api
     from raykd.display.tables import scores_table
 
-    _show(api.evaluate(checkpoint, configuration.load(config, overrides or [])), as_json, scores_table)
+    show(api.evaluate(checkpoint, configuration.load(config, overrides or [])), as_json, scores_table)
 
 
 @app.command()
@@ -145,7 +141,7 @@ def export(
     from raykd import api
 
     exported = api.export(checkpoint, kind, output, push)
-    _show(exported, as_json, lambda result: f"{result['path']}: logits agree to {result['difference']:.1e}")
+    show(exported, as_json, lambda result: f"{result['path']}: logits agree to {result['difference']:.1e}")
 
 
 @app.command()
@@ -157,7 +153,7 @@ def report(
     from raykd import api
 
     path = api.report(folder)
-    _show({"report": str(path)}, as_json, lambda result: f"report: {result['report']}")
+    show({"report": str(path)}, as_json, lambda result: f"report: {result['report']}")
 
 
 @app.command()
@@ -178,7 +174,7 @@ def compare(
     from raykd import api
     from raykd.display.compare_table import compare_table
 
-    _show(api.compare(folders, reference, arms, output, drawn=drawn or ()), as_json, compare_table)
+    show(api.compare(folders, reference, arms, output, drawn=drawn or ()), as_json, compare_table)
     if output is not None:
         Console(stderr=True).print(f"comparison: {output / 'compare.html'}")
 
@@ -209,16 +205,11 @@ def bench(context: typer.Context, name: str, as_json: Json = False) -> None:
         known = sorted(p.name[:-3] for p in (files("raykd.workloads") / "bench").iterdir() if _is_bench(p.name))
         raise ConfigError(f"bench {name}", "no such bench", f"there are {', '.join(known)}")
     result = import_module(f"raykd.workloads.bench.{name}").main(context.args)
-    _show(result, as_json, lambda measured: json.dumps(measured, indent=1))
+    show(result, as_json, lambda measured: json.dumps(measured, indent=1))
 
 
 def _is_bench(file: str) -> bool:
     return file.endswith(".py") and not file.startswith("_")
-
-
-def _loaded(path: Path, overrides: list[str] | None, address: str | None, each_domain: bool = False) -> RunConfig:
-    given = [*(overrides or []), *([f"cluster.address={address}"] if address else [])]
-    return configuration.load(path, given, each_domain)
 
 
 def _distilled(config: RunConfig, output: Path | None, as_json: bool) -> None:
@@ -226,16 +217,8 @@ def _distilled(config: RunConfig, output: Path | None, as_json: bool) -> None:
     from raykd.display.tables import final_table
 
     result = api.distill(config, output)
-    _show(result, as_json, final_table)
+    show(result, as_json, final_table)
     Console(stderr=True).print(f"report: {(output or Path('runs') / config.name) / 'report.html'}")
-
-
-def _show(result: BaseModel | dict[str, Any], as_json: bool, table: Any) -> None:
-    """One line of JSON (NaN and infinite floats as null) on stdout, or what `table` makes of the result."""
-    if as_json:
-        sys.stdout.write(to_json(result, inf_nan_mode="null", fallback=float).decode() + "\n")
-    else:
-        Console().print(table(result))
 
 
 def _end(line: str, status: int) -> NoReturn:
@@ -262,7 +245,3 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("raykd: stopped at once; the last checkpoint stands\n")
         sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()
