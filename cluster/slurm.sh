@@ -41,12 +41,13 @@ export RAY_AUTH_TOKEN RAY_AUTH_MODE=token
 # Ray's files and sockets apart from those of other jobs and users; the path must be short.
 export RAY_TMPDIR="${RAYKD_TMPDIR:-/tmp/raykd-${SLURM_JOB_ID:-0}}"
 
+# Always in a subshell, which srun takes the place of: a signal to it is then one to srun.
 step() { # NODES, comma-separated, and a command: once on each of them
     local list=$1 count
     count=$(tr ',' '\n' <<<"$list" | wc -l)
     shift
     # Slurm does not hand --cpus-per-task on to srun; one lost node must not end the others.
-    srun --export=ALL --nodelist="$list" --nodes="$count" --ntasks="$count" --ntasks-per-node=1 \
+    exec srun --export=ALL --nodelist="$list" --nodes="$count" --ntasks="$count" --ntasks-per-node=1 \
         --cpus-per-task="$cpus" --kill-on-bad-exit=0 --wait=0 "$@"
 }
 
@@ -73,6 +74,7 @@ common=(--num-cpus="$cpus" --num-gpus="$gpus" --disable-usage-stats --block)
 
 started=()
 command_pid=
+# shellcheck disable=SC2329 # called by the trap
 stop() {
     local pid
     for pid in "${started[@]}"; do
@@ -82,6 +84,7 @@ stop() {
 }
 trap stop EXIT
 # scancel, or the end of the time: the command is asked to save, and its status is waited for.
+# shellcheck disable=SC2329 # called by the trap
 interrupted() {
     [ -n "$command_pid" ] || exit 143
     kill -TERM "$command_pid" 2>/dev/null || true

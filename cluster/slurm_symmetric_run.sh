@@ -63,7 +63,8 @@ dashboard=()
 exec ray symmetric-run --address "$RAYKD_ADDRESS" --min-nodes "$RAYKD_NODES" --num-cpus="$RAYKD_CPUS" \
     --num-gpus="$RAYKD_GPUS" --labels="raykd-role=$role" --resources="{\"${role}_slot\": $slots}" \
     --disable-usage-stats "${dashboard[@]}" -- \
-    bash -c "\"\$@\"; status=\$?; echo \$status >\"\$RAYKD_STATUS_FILE\"; exit \$status" raykd-command "$@"
+    bash -c "RAY_ADDRESS=\$RAYKD_ADDRESS \"\$@\"; status=\$?; echo \$status >\"\$RAYKD_STATUS_FILE\"; exit \$status" \
+    raykd-command "$@"
 '
 srun_status=0
 srun --export=ALL --nodes="$count" --ntasks="$count" --ntasks-per-node=1 --cpus-per-task="$RAYKD_CPUS" \
