@@ -153,7 +153,9 @@ def test_rays_autoscaler_reads_the_groups_as_meant(manifests: Manifests) -> None
 def test_a_run_of_the_readme_fits_the_groups(manifests: Manifests) -> None:
     """The keys that cluster/README.md places a run by name what the groups have."""
     text = (ROOT / "cluster" / "README.md").read_text(encoding="utf-8")
-    (block,) = [part for part in re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL) if "teachers" in part]
+    (block,) = [
+        part for part in re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL) if "teachers" in part
+    ]
     config = configuration.parse(yaml.safe_load(block), where="cluster/README.md")
     group_of = {group["groupName"]: group for group in cluster(manifests)["workerGroupSpecs"]}
     for placed in config.teachers:
