@@ -218,6 +218,8 @@ def test_every_raykd_command_is_one() -> None:
     assert {words[0] for words in found} >= {"distill", "check", "study", "bench"}
     for words in found:
         parse(RAYKD, words)
+        for key in (word.partition("=")[0] for word in words if "=" in word):
+            assert reference.reference(key)
 
 
 def test_every_ray_command_is_one() -> None:

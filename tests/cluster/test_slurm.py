@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from ray.scripts import scripts as ray_cli
 from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
 from slurm_stand_ins import SCRIPTS, SlurmJob
 
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="Slurm is for Linux, and so is the bash that its scripts need"
+)
 CLASSIC, SYMMETRIC = "slurm.sh", "slurm_symmetric_run.sh"
 BOTH = pytest.mark.parametrize("script", [CLASSIC, SYMMETRIC])
 DISTILL = ("raykd", "distill", "run.yaml", "train.epochs=1")
