@@ -12,12 +12,12 @@ import yaml
 from raykd import config as configuration
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "cluster").glob("*.md")])
 SOURCES = sorted(
     path
-    for folder in ("raykd", "tests", "workloads", "docs", ".github")
+    for folder in ("raykd", "tests", "workloads", "docs", "cluster", ".github")
     for path in (ROOT / folder).rglob("*")
-    if path.suffix in (".py", ".md", ".yaml", ".yml", ".j2", ".toml") and path != Path(__file__)
+    if path.suffix in (".py", ".md", ".yaml", ".yml", ".j2", ".toml", ".sh") and path != Path(__file__)
 )
 # Documents that were beside the repository once, by the section or as a file.
 FOREIGN = re.compile(r"\b(DESIGN|METHODS|RAY|STYLE|NAMES)(\.md\b|,? (sections?|§)|§)")
