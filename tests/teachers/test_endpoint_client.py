@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_a_checkpoint_behind_each_form_answers_as_it_does_here(teacher: TeacherM
     here = replace(teacher, dtype="float32")
     split, ids = corpus.splits["train"], corpus.ids["train"][:20]
     wanted = LocalTeacher(here, torch.device("cpu")).logits(split, ids)
-    server = EndpointServer(logits_of(teacher.folder, teacher.max_length), LABELS)
+    server = EndpointServer(logits_of(Path(teacher.folder), teacher.max_length), LABELS)
     texts = corpus.rows("train").texts(ids)
     for form in FORMS:
         labels = list(LABELS) if form == "vllm" else None
