@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class EndpointReplica:
-    """Asks the servers of `teacher.endpoint`, each replica beginning with another one where there are several.
+    """Asks the servers of `teacher.endpoint` in turn, beginning with one that its process's number decides.
 
     Calls are answered one after the other, so as many requests are under way as there are replicas.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 import time
 from typing import Any
@@ -47,7 +48,7 @@ def ask(url: str, body: Any, token: str | None, timeout_s: float, most_bytes: in
 
     Args:
         token: sent as a bearer token; it stands in no error.
-        timeout_s: for the whole request.
+        timeout_s: for a connection, then for the answer to begin; and from the start until the answer is whole.
         most_bytes: a longer answer is not read.
 
     Raises:
@@ -60,6 +61,8 @@ def ask(url: str, body: Any, token: str | None, timeout_s: float, most_bytes: in
         raise Refused(f"its certificate is not accepted: {one_line(error, EXCERPT)}") from None
     except TimeoutError:
         raise Unavailable(f"no answer in {timeout_s:g} s") from None
+    except UnicodeError:
+        raise Refused("its host cannot be a name") from None
     except http.client.IncompleteRead:
         raise Unavailable("its answer was cut") from None
     except (OSError, http.client.HTTPException) as error:
@@ -87,20 +90,28 @@ def _exchange(
         payload = json.dumps(body).encode()
         headers["Content-Type"] = "application/json"
     try:
+        connection.connect()
+        read_from = connection.sock  # which the connection forgets once the answer has begun
         connection.request("GET" if body is None else "POST", parts.path or "/", payload, headers)
         response = connection.getresponse()
         whole = 200 <= response.status < 300
-        content = _read(response, deadline, most_bytes if whole else MOST_ERROR_BYTES, whole)
+        content = _read(response, read_from, deadline, most_bytes if whole else MOST_ERROR_BYTES, whole)
         return response.status, response.headers, content
     finally:
         connection.close()
 
 
-def _read(response: http.client.HTTPResponse, deadline: float, most_bytes: int, whole: bool) -> bytes:
+def _read(
+    response: http.client.HTTPResponse, read_from: socket.socket, deadline: float, most_bytes: int, whole: bool
+) -> bytes:
     """The body; of an error (not `whole`) as much of it as there is, at most so many bytes."""
     expected, content = response.length, bytearray()
     while expected is None or len(content) < expected:
         # read1 returns what has come: a server that sends a byte now and then is not waited for beyond the deadline.
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        read_from.settimeout(left)
         chunk = response.read1(CHUNK)
         if not chunk:
             break
@@ -109,8 +120,6 @@ def _read(response: http.client.HTTPResponse, deadline: float, most_bytes: int, 
             if whole:
                 raise Refused(f"its answer is longer than {most_bytes:,} bytes")
             break
-        if time.monotonic() > deadline:
-            raise TimeoutError
     if whole and expected is not None and len(content) < expected:
         raise Unavailable(f"its answer was cut after {len(content):,} of {expected:,} bytes")
     return bytes(content)
