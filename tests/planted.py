@@ -16,7 +16,7 @@ from stand_ins import TASK
 
 from raykd import config as configuration
 from raykd import models
-from raykd.config import ModelConfig, RunConfig
+from raykd.config import GivenTeacherConfig, ModelConfig, RunConfig
 from raykd.data.batch import Batch
 from raykd.data.rows import Rows
 from raykd.run.context import open_corpus
@@ -105,7 +105,9 @@ def held_out_choices(config: RunConfig, run: Path, answers: dict[str, Answers]) 
 
 def sentence_vectors(config: RunConfig, split: Any, ids: np.ndarray) -> np.ndarray:
     """The pooled state of the first teacher, by id."""
-    folder = Path(str(config.teachers[0].model.from_))
+    teacher = config.teachers[0]
+    assert isinstance(teacher, GivenTeacherConfig)
+    folder = Path(str(teacher.model.from_))
     width = models.describe(folder)["hidden_size"]
     encoder = TeacherModel(
         name="sentences", folder=str(folder), columns=tuple(range(width)), labels=(),

@@ -166,7 +166,7 @@ def _labels(arm: Arm) -> int | None:
     return max(budgets, default=None)
 
 
-def _cost(run: ComparedRun, model: str) -> tuple[float, int | None, int]:
+def _cost(run: ComparedRun, model: str) -> tuple[float, int | None, int | None]:
     """Seconds, rows computed by teachers, parameters of a run's student, baseline or teacher."""
     result = run.result
     if model == STUDENT:

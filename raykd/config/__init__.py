@@ -35,9 +35,11 @@ from raykd.config.search import (
 from raykd.config.study import RangeConfig, RepeatConfig, StudyConfig
 from raykd.config.task import TaskConfig
 from raykd.config.teachers import (
+    EndpointTeacherConfig,
     FinetunedTeacherConfig,
     GivenTeacherConfig,
     MetaTeacherConfig,
+    ModelTeacherConfig,
     MultiTaskTeacherConfig,
     TeacherConfig,
     TrainedTeacherConfig,
@@ -62,6 +64,7 @@ __all__ = [
     "DISTConfig",
     "DKDConfig",
     "DataConfig",
+    "EndpointTeacherConfig",
     "FeatureTermConfig",
     "FeaturesConfig",
     "FeedbackConfig",
@@ -80,6 +83,7 @@ __all__ = [
     "MetaDistilConfig",
     "MetaTeacherConfig",
     "ModelConfig",
+    "ModelTeacherConfig",
     "MultiTaskTeacherConfig",
     "NoFeedbackConfig",
     "NoSchedulerConfig",

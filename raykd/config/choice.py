@@ -45,8 +45,13 @@ class Choice(Section):
         """The mapping that a bare value stands for, with its type."""
         value = super().expand(value)
         if isinstance(value, dict) and cls.discriminator not in value:
-            return {cls.discriminator: cls.type_name() or cls.default_type, **value}
+            return {cls.discriminator: cls.type_name() or cls.type_of(value), **value}
         return value
+
+    @classmethod
+    def type_of(cls, section: dict[str, Any]) -> str:
+        """The type that a mapping of this family names, else the one that it means."""
+        return str(section.get(cls.discriminator, cls.default_type))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

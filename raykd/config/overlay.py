@@ -64,7 +64,7 @@ def merge(top: Raw, base: Raw, place: Place = ()) -> Raw:
 def with_type(family: type[Choice], section: Raw, kind: str) -> Raw:
     """A section with another type: what only its old type has is dropped, what both have stays."""
     types, name = family.types(), family.discriminator
-    old, new = types.get(str(section.get(name, family.default_type))), types.get(kind)
+    old, new = types.get(family.type_of(section)), types.get(kind)
     gone = set(names_in(old)) - set(names_in(new)) if old is not None and new is not None else set()
     return {key: value for key, value in section.items() if key not in gone} | {name: kind}
 
@@ -87,7 +87,7 @@ def has_key(raw: Raw, key: str) -> bool:
         here = below if isinstance(below, dict) else expanded(below, place)
         family = family_at(RunConfig, place)
         if family is not None:
-            section = family.types().get(str(here.get(family.discriminator, family.default_type)))
+            section = family.types().get(family.type_of(here))
         else:
             section = next(iter(sections_at(RunConfig, place)), None)
     return True

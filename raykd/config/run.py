@@ -11,6 +11,7 @@ from raykd.config.base import Mark, Name, Section, Seed
 from raykd.config.cluster import ClusterConfig
 from raykd.config.coupling import coupling_refusal
 from raykd.config.data import DataConfig
+from raykd.config.endpoint_refusal import endpoint_refusal
 from raykd.config.ensemble import with_served_teachers
 from raykd.config.feedback import AnyFeedback, CotangentFeedbackConfig, MetaDistilConfig, NoFeedbackConfig
 from raykd.config.keys import nearest_of
@@ -107,6 +108,8 @@ class RunConfig(Section):
         self._check_weighting()
         self._check_feedback()
         self._check_features()
+        if (refusal := endpoint_refusal(self)) is not None:
+            raise ValueError(refusal)
         if self.data.train is None:
             self._check_without_labels()
         check_study(self)

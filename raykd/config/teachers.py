@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from raykd.config.base import Mark, Name
+from raykd.config.base import Mark, Name, Section
 from raykd.config.choice import Choice, OneOf
+from raykd.config.endpoint import EndpointKeys
 from raykd.config.model import ModelConfig
 from raykd.config.training import FinetuneConfig, MetaFinetuneConfig, Precision
 
@@ -17,7 +18,7 @@ TARGET = "target"
 
 
 class TeacherConfig(Choice):
-    """A model, how it is prepared, and where its replicas run."""
+    """A teacher, and where its replicas run."""
 
     shorthand = "model"
     discriminator = "prepare"
@@ -25,25 +26,13 @@ class TeacherConfig(Choice):
 
     prepare: str
     name: Name | None = Field(None, description="default: teacher0, teacher1, …")
-    model: ModelConfig = Field(description="a hub name or folder, or a mapping as for `student`")
-    max_length: int | None = Field(None, ge=4, description="tokens of a row for this teacher; default data.max_length")
-    precision: Precision = Field(
-        "auto", description="of the forward pass; auto: bfloat16 on GPUs that have it, float32 else"
-    )
     replicas: Annotated[int, Mark.PLACEMENT] = Field(1, ge=1, description="copies that answer side by side")
     num_cpus: Annotated[float, Mark.PLACEMENT] = Field(1, ge=0, description="logical CPUs of a replica")
-    num_gpus: Annotated[float, Mark.PLACEMENT] = Field(
-        0, ge=0, description="GPUs of a replica; a fraction shares one", examples=[0.25]
-    )
     resources: Annotated[dict[str, float], Mark.PLACEMENT] = Field(
         {}, description="custom resources that place replicas", examples=[{"teacher_slot": 1}]
     )
     node_labels: Annotated[dict[str, str], Mark.PLACEMENT] = Field(
         {}, description="labels of the nodes that may run replicas", examples=[{"raykd-role": "teacher"}]
-    )
-    threads: int | None = Field(None, ge=1, description="torch threads of a replica; null: chosen and logged")
-    batch_tokens: Annotated[int | None, Mark.PLACEMENT] = Field(
-        None, ge=16, description="tokens of one call; null: 2048 on a CPU, 32768 on a GPU"
     )
     call_timeout_s: Annotated[float | None, Mark.PLACEMENT] = Field(
         600,
@@ -51,8 +40,54 @@ class TeacherConfig(Choice):
         description="a replica that works longer on one call is replaced, and its rows go to another; null: never",
     )
 
+    @classmethod
+    def type_of(cls, section: dict[str, Any]) -> str:
+        """The type that an item of `teachers` names; else `endpoint` where it has that key."""
+        return "endpoint" if cls.discriminator not in section and "endpoint" in section else super().type_of(section)
 
-class GivenTeacherConfig(TeacherConfig):
+    @property
+    def gpus(self) -> float:
+        """GPUs that a replica needs."""
+        return 0
+
+    @property
+    def uses_cores(self) -> bool:
+        """Whether its replicas compute on the cores of the nodes that they are on."""
+        return False
+
+
+class ModelKeys(Section):
+    """A checkpoint that replicas of a teacher run."""
+
+    model: ModelConfig = Field(description="a hub name or folder, or a mapping as for `student`")
+    max_length: int | None = Field(None, ge=4, description="tokens of a row for this teacher; default data.max_length")
+    precision: Precision = Field(
+        "auto", description="of the forward pass; auto: bfloat16 on GPUs that have it, float32 else"
+    )
+    num_gpus: Annotated[float, Mark.PLACEMENT] = Field(
+        0, ge=0, description="GPUs of a replica; a fraction shares one", examples=[0.25]
+    )
+    threads: int | None = Field(None, ge=1, description="torch threads of a replica; null: chosen and logged")
+    batch_tokens: Annotated[int | None, Mark.PLACEMENT] = Field(
+        None, ge=16, description="tokens of one call; null: 2048 on a CPU, 32768 on a GPU"
+    )
+
+
+class ModelTeacherConfig(TeacherConfig, ModelKeys):
+    """Base of those whose replicas run a checkpoint."""
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of a replica: `num_gpus`."""
+        return self.num_gpus
+
+    @property
+    def uses_cores(self) -> bool:
+        """Whether it has no GPU."""
+        return not self.num_gpus
+
+
+class GivenTeacherConfig(ModelTeacherConfig):
     """A classifier (or regressor) of this task already."""
 
     title = "used as given"
@@ -84,7 +119,7 @@ class GivenTeacherConfig(TeacherConfig):
         return self
 
 
-class TrainedTeacherConfig(TeacherConfig):
+class TrainedTeacherConfig(ModelTeacherConfig):
     """Base of those that are trained on the training rows first, and kept in the cache.
 
     Attributes:
@@ -171,6 +206,17 @@ class MultiTaskTeacherConfig(TrainedTeacherConfig):
     domain: str | None = Field(
         None,
         description="whose classifier is served; null: that of data.target_domain where it was trained, else the mean",
+    )
+
+
+class EndpointTeacherConfig(TeacherConfig, EndpointKeys):
+    """A server of text classification that is asked over HTTP: docs/endpoints.md."""
+
+    title = "asked at an endpoint"
+
+    prepare: Literal["endpoint"] = "endpoint"
+    num_cpus: Annotated[float, Mark.PLACEMENT] = Field(
+        0.1, ge=0, description="logical CPUs of a replica, which only waits for the server"
     )
 
 

@@ -80,7 +80,8 @@ def plan_table(plan: dict[str, Any]) -> Table:
             teacher = {**teacher, "parameters": None, "memory_mb": None}
         replicas, resources = plural(teacher["replicas"], "replica"), _resources(teacher["resources"])
         cells = (count(teacher.get("parameters")), "-", replicas, resources, _memory(teacher.get("memory_mb")))
-        table.add_row(Text(f"{name}, {teacher['rows']:,} rows requested"), *cells)
+        served = f", {_endpoint(teacher['endpoint'])}" if "endpoint" in teacher else ""
+        table.add_row(Text(f"{name}{served}, {teacher['rows']:,} rows requested"), *cells)
     if plan.get("weighting"):
         table.add_row(*_policy_row(plan["weighting"]))
     if plan.get("feedback"):
@@ -143,11 +144,17 @@ def _tuned_row(baseline: str, tuned: dict[str, Any]) -> tuple[str | Text, ...]:
     )
 
 
+def _endpoint(served: dict[str, Any]) -> str:
+    """`MODEL at an endpoint (form tei, logits)`, as its server says."""
+    revision = "" if served["revision"] is None else f", revision {served['revision']}"
+    return f"{served['model']} at an endpoint (form {served['form']}, {served['outputs']}{revision})"
+
+
 def teachers_table(result: dict[str, Any]) -> Table:
     """The teachers that `raykd teach` has prepared, and their folders."""
     table = Table("teacher", "parameters", "folder")
     for teacher in result["teachers"]:
-        folder = Text(str(teacher["folder"]), overflow="fold")
+        folder = Text(str(teacher["folder"]) or "a server has it", overflow="fold")
         table.add_row(Text(teacher["name"]), count(teacher["parameters"]), folder)
     return table
 

@@ -91,7 +91,7 @@ def beside_of(config: RunConfig) -> dict[str, float]:
     for teacher, learns in zip(config.teachers, config.trainable_teachers, strict=True):
         processes = config.trainer_ranks * learns + teacher.replicas * serves
         needed["CPU"] += processes * teacher.num_cpus
-        needed["GPU"] += processes * teacher.num_gpus
+        needed["GPU"] += processes * teacher.gpus
     return needed
 
 

@@ -41,7 +41,7 @@ class ArmResult(Record):
     deviation: float | None
     seconds: float
     rows_computed: int | None
-    parameters: int
+    parameters: int | None
     labels: int | None = None
 
 

@@ -56,7 +56,7 @@ class SharedTeacherResult(Record):
 
     name: str
     domains: list[str]
-    parameters: int
+    parameters: int | None
     forwards: int
     rows_computed: int
     rows_reused: int

@@ -16,6 +16,22 @@ ScoredSplit = Literal["validation", "test"]
 """A split that every model of a run is scored on."""
 
 
+class EndpointResult(Record):
+    """What a server has said that it serves, and how it was asked.
+
+    Attributes:
+        form: of requests and answers.
+        outputs: what the numbers of its answers are, logits or probabilities.
+        labels: its names of the columns in its order; None where it tells none.
+    """
+
+    form: str
+    model: str
+    revision: str | None
+    outputs: str
+    labels: list[str] | None
+
+
 class TeacherResult(Record):
     """A teacher as served at the beginning, and what its soft targets cost this run.
 
@@ -25,8 +41,10 @@ class TeacherResult(Record):
         version: 0 for a frozen teacher.
         forwards: rows that its replicas forwarded for anybody; `rows_computed` those for this run.
         seconds: of forward passes.
+        parameters: None of an endpoint, which does not tell them.
         address: content address of its soft targets.
         prototypes: of a meta-teacher, how its domains lie to one another.
+        endpoint: of a server that was asked, what it serves.
     """
 
     name: str
@@ -38,9 +56,10 @@ class TeacherResult(Record):
     rows_computed: int
     rows_reused: int
     seconds: float
-    parameters: int
+    parameters: int | None
     address: str
     prototypes: PrototypeResult | None = None
+    endpoint: EndpointResult | None = None
 
 
 class Gap(Record):

@@ -26,7 +26,7 @@ from raykd.display.text import (
     verdict,
 )
 from raykd.records.events import Scores
-from raykd.records.run_result import RunResult, TeacherResult
+from raykd.records.run_result import EndpointResult, RunResult, TeacherResult
 
 Config = dict[str, Any]
 
@@ -161,11 +161,14 @@ def _teacher_lines(result: RunResult, config: Config) -> list[str]:
     lines = []
     for k, teacher in enumerate(config["teachers"]):
         name = teacher["name"] or f"teacher{k}"
-        size = f", {count(known[name].parameters)} parameters" if name in known else ""
+        sized = name in known and known[name].parameters is not None
+        size = f", {count(known[name].parameters)} parameters" if sized else ""
         fitted = ", ".join(result.seen.get(name, [])) if result.data.target_domain else "the training rows"
         how = TRAINED.get(teacher["prepare"])
         prepared = f", {how} on {_inline(fitted)}" if how else ""
-        lines.append(f"Teacher `{_inline(name)}`: {_model(teacher['model'])}{size}{prepared}")
+        endpoint = known[name].endpoint if name in known else None
+        what = _model(teacher["model"]) if "model" in teacher else _endpoint(endpoint)
+        lines.append(f"Teacher `{_inline(name)}`: {what}{size}{prepared}")
     return lines
 
 
@@ -185,6 +188,14 @@ def _weighting(result: RunResult, config: Config) -> str:
     if rule != "policy" or weighting is None or weighting.updates is None:
         return _inline(described("weighting", config["weighting"]))
     return f"row by row by a policy (RL-KD, {plural(weighting.updates, 'update')}, reward {weighting.reward})"
+
+
+def _endpoint(endpoint: EndpointResult | None) -> str:
+    """What a server serves; its address is nobody else's business."""
+    if endpoint is None:
+        return "a server that was asked over HTTP"
+    revision = f", revision `{_inline(endpoint.revision)}`" if endpoint.revision is not None else ""
+    return f"`{_inline(endpoint.model)}`{revision}, a server that was asked over HTTP for {endpoint.outputs}"
 
 
 def _model(spec: Config) -> str:

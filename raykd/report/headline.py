@@ -101,7 +101,7 @@ def _gap_tile(result: RunResult) -> list[Tile]:
 
 def _size_tile(result: RunResult) -> Tile:
     student = result.student
-    largest = max((teacher.parameters for teacher in result.teachers), default=0)
+    largest = max((teacher.parameters or 0 for teacher in result.teachers), default=0)
     ratio = f"its largest teacher has {largest / student.parameters:.1f} times as many" if largest else ""
     shape = layers(student.layers, student.hidden_size)
     return Tile("parameters", count(student.parameters), "; ".join(part for part in (shape, ratio) if part))

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from raykd.config import GivenTeacherConfig, PolicyConfig, RunConfig, TrainedTeacherConfig
+from raykd.config import EndpointTeacherConfig, GivenTeacherConfig, PolicyConfig, RunConfig, TrainedTeacherConfig
 from raykd.data.corpus import Corpus
 from raykd.records.run_result import LabelBudget
 from raykd.run.arms import baseline_signals, baseline_weighting, rows_of, student_signals
 from raykd.teachers.rows import domain_names, teacher_rows
 
 UNKNOWN = "unknown"
-"""What a teacher that was given has been fitted on."""
+"""What a teacher that was made elsewhere has been fitted on."""
 
 
 def label_budgets(config: RunConfig, corpus: Corpus, arms: Iterable[str]) -> dict[str, LabelBudget]:
@@ -22,14 +22,14 @@ def label_budgets(config: RunConfig, corpus: Corpus, arms: Iterable[str]) -> dic
 
 
 def teachers_seen(config: RunConfig, corpus: Corpus) -> dict[str, list[str]]:
-    """By teacher's name the splits that it was fitted on; `unknown` of one that was given and says nothing. Those that
-    `quiz_teacher` trains have entries of their own, `NAME of quiz_teacher`."""
+    """By teacher's name the splits that it was fitted on; `unknown` of one that was made elsewhere and says nothing.
+    Those that `quiz_teacher` trains have entries of their own, `NAME of quiz_teacher`."""
     seen = {}
     for name, teacher in zip(config.teacher_names, config.teachers, strict=True):
         if isinstance(teacher, TrainedTeacherConfig):
             own = ", a budget of its own" if teacher.finetune.max_train_rows is not None else ""
             seen[name] = [f"train{_domains(teacher, corpus)}{own}"]
-        elif isinstance(teacher, GivenTeacherConfig):
+        elif isinstance(teacher, (GivenTeacherConfig, EndpointTeacherConfig)):
             seen[name] = teacher.seen or [UNKNOWN]
     if "quiz_teacher" in config.baselines:
         seen |= {f"{name} of quiz_teacher": [*seen.get(name, []), "quiz"] for name in config.learning_teachers}

@@ -10,7 +10,14 @@ import numpy as np
 import torch
 
 from raykd import models
-from raykd.config import GivenTeacherConfig, MetaTeacherConfig, ModelConfig, RunConfig, TeacherConfig
+from raykd.config import (
+    GivenTeacherConfig,
+    MetaTeacherConfig,
+    ModelConfig,
+    ModelTeacherConfig,
+    RunConfig,
+    TeacherConfig,
+)
 from raykd.data.corpus import Corpus
 from raykd.errors import ConfigError
 from raykd.models import CheckpointInfo
@@ -40,6 +47,7 @@ def feature_plan(config: RunConfig, corpus: Corpus, inspect: Callable[[str], Che
         return None
     k = features_teacher(config, settings)
     teacher, length = config.teachers[k], config.data.max_length
+    assert isinstance(teacher, ModelTeacherConfig)  # RunConfig refuses others
     if settings.expertise or settings.knowledge is not None:
         _check_meta(config.teacher_names[k], teacher, settings.knowledge is not None)
     own, theirs = (_shape(model, inspect, length) for model in (config.student, teacher.model))

@@ -13,8 +13,10 @@ from transformers import PreTrainedModel
 from raykd import models
 from raykd.config import (
     CotangentFeedbackConfig,
+    EndpointTeacherConfig,
     GivenTeacherConfig,
     ModelConfig,
+    ModelTeacherConfig,
     OptimConfig,
     OracleConfig,
     PBTConfig,
@@ -35,6 +37,7 @@ from raykd.run.quiz_teacher import quiz_tuning
 from raykd.run.result import group_result
 from raykd.run.weighting_inputs import folds_of
 from raykd.teachers import finetune
+from raykd.teachers.endpoints import prepare_endpoint
 from raykd.teachers.rows import teacher_rows
 from raykd.training.optim import steps_per_epoch, total_steps
 from raykd.weighting.policy.model import Policy, StateSpec, load_for
@@ -52,10 +55,10 @@ Inspect = Callable[[str], CheckpointInfo]
 
 
 def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
-    """Looks at the checkpoints without loading their weights; trains and serves nothing.
+    """Looks at the checkpoints without loading their weights, and asks endpoints what they serve; trains nothing.
 
     Raises:
-        ConfigError, DataError, ModelError: what the run would stop at.
+        ConfigError, DataError, ModelError, TeacherError: what the run would stop at.
     """
     for choice in (config.objective, config.weighting, config.feedback, *config.baseline_weightings.values()):
         check_methods(choice)
@@ -75,7 +78,10 @@ def make_plan(config: RunConfig, corpus: Corpus, task: Task) -> dict[str, Any]:
         if isinstance(teacher, TrainedTeacherConfig):
             finetune.recipe_of(name, teacher, task, corpus, config.data.max_length)
         count_of["served"] = len(target_rows(config, corpus))
-        entry, doubts = _teacher(name, teacher, config, task.labels, corpus.named, count_of, inspect)
+        if isinstance(teacher, EndpointTeacherConfig):
+            entry, doubts = _endpoint(name, teacher, corpus, task, count_of)
+        else:
+            entry, doubts = _teacher(name, teacher, config, task.labels, corpus.named, count_of, inspect)
         teachers.append(entry)
         warnings += doubts
     groups = group_result(corpus)
@@ -103,9 +109,10 @@ def _policy(config: RunConfig, task: Task, rows: int, inspect: Inspect) -> dict[
     settings = config.weighting
     if not isinstance(settings, PolicyConfig):
         return None
-    seen = config.teachers[config.teacher_names.index(settings.sentence_teacher or config.teacher_names[0])].model
-    encoder = settings.sentence_encoder or seen.from_
-    hidden = seen.hidden_size or 0
+    teacher = config.teachers[config.teacher_names.index(settings.sentence_teacher or config.teacher_names[0])]
+    seen = teacher.model if isinstance(teacher, ModelTeacherConfig) else None
+    encoder = settings.sentence_encoder or (seen.from_ if seen is not None else None)
+    hidden = (seen.hidden_size if seen is not None else None) or 0
     if encoder is not None:
         info = inspect(encoder)
         info.check_length(config.data.max_length)
@@ -182,13 +189,8 @@ def _teacher(
         rows: of the training file, how many it is `served` for, to the student or a baseline, and, where it is
             fine-tuned, learns from (`train`); and how many of the validation choose its checkpoint (`validation`).
     """
-    entry: dict[str, Any] = {
-        "name": name,
-        "prepare": teacher.prepare,
-        "replicas": teacher.replicas,
-        "resources": {"CPU": teacher.num_cpus, "GPU": teacher.num_gpus, **teacher.resources},
-        "rows": rows["served"],
-    }
+    assert isinstance(teacher, ModelTeacherConfig)
+    entry = _placed(name, teacher, rows)
     max_length = teacher.max_length or config.data.max_length
     if isinstance(teacher, TrainedTeacherConfig):
         section = f"teachers.{name}.finetune"
@@ -205,8 +207,29 @@ def _teacher(
     return entry, [warning] if warning else []
 
 
+def _placed(name: str, teacher: TeacherConfig, rows: dict[str, int]) -> dict[str, Any]:
+    """What the plan has of every teacher."""
+    return {
+        "name": name,
+        "prepare": teacher.prepare,
+        "replicas": teacher.replicas,
+        "resources": {"CPU": teacher.num_cpus, "GPU": teacher.gpus, **teacher.resources},
+        "rows": rows["served"],
+    }
+
+
+def _endpoint(
+    name: str, teacher: EndpointTeacherConfig, corpus: Corpus, task: Task, rows: dict[str, int]
+) -> tuple[dict[str, Any], list[str]]:
+    """A server's part of the plan, from its own answer, and what a person should know of it."""
+    prepared, warnings = prepare_endpoint(name, teacher, corpus, task.labels)
+    assert prepared.endpoint is not None
+    return _placed(name, teacher, rows) | {"endpoint": prepared.endpoint.summary}, warnings
+
+
 def _teacher_layout(teacher: TeacherConfig, config: RunConfig, inspect: Inspect) -> PreTrainedModel:
     """The teacher as it will learn from feedback: names and shapes, no values."""
+    assert isinstance(teacher, ModelTeacherConfig)  # RunConfig refuses others
     info = inspect(teacher.model.from_) if teacher.model.from_ is not None else None
     if isinstance(teacher, GivenTeacherConfig) and info is not None:
         return info.layout

@@ -23,6 +23,7 @@ from raykd.records.run_result import (
     BaselineResult,
     DataResult,
     Efficiency,
+    EndpointResult,
     FeedbackResult,
     Gap,
     GroupResult,
@@ -75,6 +76,7 @@ def teacher_result(
         scores: on validation, and on test where the result has that.
     """
     cost, texts = served.cost, session.requests["validation"].split.texts
+    endpoint = served.teacher.endpoint
     return TeacherResult(
         name=served.teacher.name,
         metric=scores["validation"][task.best_by],
@@ -87,7 +89,8 @@ def teacher_result(
         seconds=cost.seconds,
         parameters=served.teacher.parameters,
         address=served.teacher.address(texts).digest,
-        prototypes=load_prototype_report(Path(served.teacher.folder)),
+        prototypes=None if endpoint is not None else load_prototype_report(Path(served.teacher.folder)),
+        endpoint=None if endpoint is None else EndpointResult(**endpoint.summary),
     )
 
 

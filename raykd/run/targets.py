@@ -55,10 +55,11 @@ def stored_sources(context: RunContext, teachers: Sequence[TeacherModel], ids: n
 def choose_overlap(context: RunContext) -> bool:
     """Whether the student trains while its teachers still compute, logged with the reason.
 
-    On one machine without GPUs both would share the cores, and neither would be done sooner: the pass comes first then.
+    On one machine without GPUs and endpoints both would share the cores, and neither would be done sooner: the pass
+    comes first then.
     """
     configured, config = context.config.train.overlap, context.config
-    apart = context.remote or any(teacher.num_gpus for teacher in config.teachers)
+    apart = context.remote or any(not teacher.uses_cores for teacher in config.teachers)
     chosen = apart if configured is None else configured
     reason = "as configured" if configured is not None else "they run elsewhere" if apart else "all share these cores"
     log.info("teachers compute %s the student trains: %s", "while" if chosen else "before", reason)
@@ -81,7 +82,9 @@ def compute_targets(context: RunContext, session: TeacherSession, wait: bool, ph
     served = [source for source in session.sources("train") if source.service is not None]
     if served:
         context.phase(phase)
-        for source in served if context.config.parity_rows else []:
+        # Of an endpoint there is no checkpoint here to compare with.
+        compared = [source for source in served if source.teacher.endpoint is None]
+        for source in compared if context.config.parity_rows else []:
             gap = parity.probe(source, context.config.parity_rows)
             log.info("teacher %s: parity probe differs by %.1e", source.teacher.name, gap)
     if wait:

@@ -8,7 +8,7 @@ import shutil
 import time
 from typing import Any
 
-from raykd.config import RunConfig
+from raykd.config import ModelTeacherConfig, RunConfig
 from raykd.errors import ConfigError
 from raykd.files import replacing_folder
 from raykd.records.events import StudyPlanEvent, TrialEndedEvent, TrialStartedEvent
@@ -102,6 +102,8 @@ def _setup(context: RunContext, shared: Shared, at_once: int) -> Setup:
     threads = max(1, int(train.worker_cpus)) if context.remote else max(1, cores // (at_once * train.workers))
     teachers = [
         teacher.model_copy(update={"threads": teacher.threads or (None if context.remote else threads)})
+        if isinstance(teacher, ModelTeacherConfig)
+        else teacher
         for teacher in config.teachers
     ]
     config = config.model_copy(

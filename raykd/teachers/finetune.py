@@ -15,7 +15,14 @@ import torch
 from filelock import FileLock
 
 from raykd import models
-from raykd.config import GivenTeacherConfig, TeacherConfig, TrainedTeacherConfig, load_implementation
+from raykd.config import (
+    EndpointTeacherConfig,
+    GivenTeacherConfig,
+    ModelTeacherConfig,
+    TeacherConfig,
+    TrainedTeacherConfig,
+    load_implementation,
+)
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
 from raykd.errors import Interrupted
@@ -24,6 +31,7 @@ from raykd.models import forward
 from raykd.models.checkpoint import read_config
 from raykd.records.events import PhaseEvent
 from raykd.records.log import MetricsLog
+from raykd.teachers.endpoints import prepare_endpoint
 from raykd.teachers.recipe import Recipe
 from raykd.teachers.rows import teacher_rows
 from raykd.teachers.served import check_served
@@ -55,8 +63,12 @@ def prepare(name: str, config: TeacherConfig, prep: TeacherPrepContext) -> tuple
 
     Raises:
         ModelError: the checkpoint cannot be used for this task.
+        TeacherError: an endpoint does not answer, or serves another model than is asked for.
         Interrupted: stopped in mid-training; the same command resumes.
     """
+    if isinstance(config, EndpointTeacherConfig):
+        return prepare_endpoint(name, config, prep.corpus, prep.task.labels)
+    assert isinstance(config, ModelTeacherConfig)
     max_length = config.max_length or prep.max_length
     if isinstance(config, TrainedTeacherConfig):
         recipe = recipe_of(name, config, prep.task, prep.corpus, max_length)
@@ -85,7 +97,9 @@ def prepare(name: str, config: TeacherConfig, prep: TeacherPrepContext) -> tuple
     return prepared, warnings
 
 
-def _columns(name: str, config: TeacherConfig, folder: Path, prep: TeacherPrepContext) -> tuple[list[int], list[str]]:
+def _columns(
+    name: str, config: ModelTeacherConfig, folder: Path, prep: TeacherPrepContext
+) -> tuple[list[int], list[str]]:
     """The permutation of its logit columns, and what a person should know about it."""
     theirs = models.model_labels(read_config(folder, name))
     labels = config.labels if isinstance(config, GivenTeacherConfig) else None

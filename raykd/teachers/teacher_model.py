@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from raykd.models.columns import Column
+from raykd.teachers.serving.endpoint import Endpoint
 from raykd.teachers.serving.store import Address, Store
 from raykd.teachers.serving.values import RaggedRows
 
@@ -18,16 +19,17 @@ class TeacherModel:
     """A classifier or regressor of the task, ready to serve; or a model whose inner outputs are served.
 
     Attributes:
-        folder: its checkpoint, on storage that all nodes share.
+        folder: its checkpoint, on storage that all nodes share; empty where a server has it.
         columns: the permutation that puts its logit columns in the task's order; 0, 1, … of a vector that is no
             logits; empty where answers have no fixed width.
         labels: the task's class names in that order; empty in a regression.
         dtype: of the forward pass: float32, bfloat16 or float64.
-        weights: fingerprint of its weights and architecture.
+        weights: fingerprint of its weights and architecture; of an endpoint, of what it says that it serves.
         tokenizer: fingerprint of its tokenizer.
         version: 0 for a frozen teacher; one more after each step of one that learns.
         output: logits; pooled: the mean of the last hidden states; or features. All are stored and served alike.
         features: with output features, what a row's answer holds, one after the other.
+        endpoint: the servers that are asked in place of a checkpoint.
     """
 
     name: str
@@ -38,10 +40,11 @@ class TeacherModel:
     dtype: str
     weights: str
     tokenizer: str
-    parameters: int
+    parameters: int | None
     version: int = 0
     output: Literal["logits", "pooled", "features"] = "logits"
     features: tuple[Column, ...] = ()
+    endpoint: Endpoint | None = None
 
     @property
     def classes(self) -> int:

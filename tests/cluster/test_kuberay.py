@@ -160,7 +160,7 @@ def test_a_run_of_the_readme_fits_the_groups(manifests: Manifests) -> None:
     group_of = {group["groupName"]: group for group in cluster(manifests)["workerGroupSpecs"]}
     for placed in config.teachers:
         assert placed.node_labels == group_of["teacher"]["labels"]
-        wanted = {"CPU": placed.num_cpus, "GPU": placed.num_gpus, **placed.resources}
+        wanted = {"CPU": placed.num_cpus, "GPU": placed.gpus, **placed.resources}
         assert all(amount <= float(group_of["teacher"]["resources"][name]) for name, amount in wanted.items())
     wanted = {"CPU": config.train.worker_cpus, **config.train.worker_resources}
     assert wanted["student_slot"] == 1

@@ -15,6 +15,7 @@ from raykd import config as configuration
 from raykd.config import (
     CotangentFeedbackConfig,
     FeedbackConfig,
+    GivenTeacherConfig,
     KLConfig,
     ObjectiveConfig,
     RunConfig,
@@ -116,6 +117,7 @@ def test_a_bare_name_or_no_type_is_the_mapping_with_one() -> None:
     assert parsed({"weighting": "uniform"}).weighting == parsed({"weighting": {}}).weighting == UniformConfig()
     assert parsed({"objective": {"temperature": 4}}).objective == KLConfig(temperature=4)
     (teacher,) = parsed({"teachers": ["some/model"]}).teachers
+    assert isinstance(teacher, GivenTeacherConfig)
     assert (teacher.prepare, teacher.model.from_) == ("given", "some/model")
     with pytest.raises(TypeError, match=r"use WeightingConfig\.of"):
         WeightingConfig(type="uniform")
@@ -169,7 +171,7 @@ def test_a_key_of_before_is_refused_with_its_new_name(old: str) -> None:
         ("baselines=[pseudo]", "baselines: pseudo is about rows without labels: set data.unlabeled"),
         ("train.labeled_share=0.5", "train.labeled_share: all rows have labels"),
         ("data.limit=100", "data.limit: has another name now (write data.max_train_rows"),
-        ("teachers.0.labels=[a, b]", "`labels` belongs to prepare given (this is prepare: finetune)"),
+        ("teachers.0.labels=[a, b]", "`labels` belongs to prepare given, endpoint (this is prepare: finetune)"),
         ("study={space: {seed: {chioce: [1]}}}", "study.space.seed.chioce: unknown key (did you mean choice?)"),
         ("study={space: {weighting.type: {choice: [polcy]}}}", "there is no type 'polcy': did you mean policy?"),
         ("study={space: {weighting: {choice: [polcy]}}}", "there is no type 'polcy': did you mean policy?"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from raykd import config as configuration
+from raykd.config import ModelTeacherConfig
 from raykd.errors import ConfigError
 
 WORKLOADS = sorted((Path(__file__).parents[2] / "workloads").glob("*.yaml"))
@@ -34,6 +35,7 @@ def test_overrides_reach_sections_lists_and_shorthands() -> None:
         ["student.layers=2", "teachers.0.replicas=3", "train.lr=1e-4", "objective=mse", "train.max_grad_norm=null"],
     )
     assert (config.student.from_, config.student.layers) == ("some/model", 2)
+    assert isinstance(config.teachers[0], ModelTeacherConfig)
     assert config.teachers[0].model.from_ == "some/model"
     assert (config.teachers[0].replicas, config.train.lr, config.objective.type) == (3, 1e-4, "mse")
     assert config.train.max_grad_norm is None
@@ -125,7 +127,7 @@ def test_a_file_lays_its_keys_over_the_one_that_it_extends(tmp_path: Path) -> No
     config = configuration.load(tmp_path / "top.yaml", ["train.lr=0.1"])
     assert (config.name, config.weighting.type, config.train.lr) == ("below", "oracle", 0.1)
     assert (config.data.source, config.data.max_length) == ("generated", 32)
-    assert [teacher.model.from_ for teacher in config.teachers] == ["third/model"]
+    assert [t.model.from_ for t in config.teachers if isinstance(t, ModelTeacherConfig)] == ["third/model"]
 
 
 @pytest.mark.parametrize(

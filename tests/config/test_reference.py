@@ -38,7 +38,7 @@ def test_a_union_has_all_its_types() -> None:
     [
         ("weighting.lr", ["lr: number > 0; default 0.02", "learning rate of the policy"]),
         ("teachers.0.num_gpus", ["num_gpus: number ≥ 0; default 0", "Example: 0.25"]),
-        ("teachers[].prepare", ["given | finetune | meta | multi_task; default given"]),
+        ("teachers[].prepare", ["given | finetune | meta | multi_task | endpoint; default given"]),
         ("feedback.teacher_ce", ["(type: metadistil)", "default 0.0", "(type: ikd)", "default 1.0"]),
         ("objective.alpha", ["alpha: number ≥ 0, ≤ 1; default 0.5"]),
         ("data.source", ["source: text; required"]),

@@ -19,7 +19,7 @@ import torch
 
 from raykd import config as configuration
 from raykd import models
-from raykd.config import GeneratorConfig, ModelConfig, RunConfig
+from raykd.config import GeneratorConfig, ModelConfig, ModelTeacherConfig, RunConfig
 from raykd.data.corpus import Corpus
 from raykd.data.generated import generator
 from raykd.data.tasks import Task
@@ -153,7 +153,9 @@ def fresh(shape: ModelConfig, folder: Path, train: Subset, task: Task) -> Path:
 
 def untaught_teacher(stage: Stage) -> TeacherModel:
     """A teacher of the configuration's shape, as fine-tuning would leave it."""
-    folder = fresh(stage.config.teachers[0].model, stage.folder / "teacher", stage.subset("train"), stage.task)
+    teacher = stage.config.teachers[0]
+    assert isinstance(teacher, ModelTeacherConfig)
+    folder = fresh(teacher.model, stage.folder / "teacher", stage.subset("train"), stage.task)
     return TeacherModel(
         name="teacher",
         folder=str(folder),

@@ -15,13 +15,14 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
-from raykd.config import GivenTeacherConfig, RunConfig, TeacherConfig
+from raykd.config import EndpointTeacherConfig, GivenTeacherConfig, ModelTeacherConfig, RunConfig, TeacherConfig
 from raykd.data.splits import Split
 from raykd.errors import ConfigError, Interrupted, RaykdError
 from raykd.ray_errors import NAMESPACE, cause_of, first_line
 from raykd.records.events import TargetsEvent
 from raykd.records.log import MetricsLog
 from raykd.teachers.serving.client import TargetSource, register
+from raykd.teachers.serving.endpoint_replica import EndpointReplica
 from raykd.teachers.serving.replica import ActorResources, ModelReplica
 from raykd.teachers.serving.service import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec, keeper_name
@@ -228,14 +229,21 @@ class TeacherSession:
 def service_spec(
     teacher: TeacherModel, config: TeacherConfig, cache: Path, threads: int, lease_s: float | None
 ) -> TeacherServiceSpec:
-    """A service as the configuration asks for it."""
-    actor_resources = ActorResources(config.num_cpus, config.num_gpus, threads, config.resources, config.node_labels)
-    tokens = config.batch_tokens or (GPU_TOKENS if config.num_gpus else CPU_TOKENS)
+    """A service as the configuration asks for it; its replicas run the teacher's checkpoint or ask its endpoint."""
+    actor_resources = ActorResources(config.num_cpus, config.gpus, threads, config.resources, config.node_labels)
     return TeacherServiceSpec(
-        teacher, str(cache), config.replicas, actor_resources, tokens, lease_s, ModelReplica,
-        call_timeout_s=config.call_timeout_s,
+        teacher, str(cache), config.replicas, actor_resources, _call_tokens(config), lease_s,
+        ModelReplica if teacher.endpoint is None else EndpointReplica, call_timeout_s=config.call_timeout_s,
         ensemble=config.ensemble if isinstance(config, GivenTeacherConfig) else None,
     )  # fmt: skip
+
+
+def _call_tokens(config: TeacherConfig) -> int:
+    """Tokens of one call; of an endpoint rows, each of which counts as one token (`TeacherModel.max_length` is 1)."""
+    if isinstance(config, EndpointTeacherConfig):
+        return config.batch_rows
+    own = config.batch_tokens if isinstance(config, ModelTeacherConfig) else None
+    return own or (GPU_TOKENS if config.gpus else CPU_TOKENS)
 
 
 def choose_threads(configs: Sequence[TeacherConfig], students: int, remote: bool, overlap: bool) -> list[int]:
@@ -245,11 +253,16 @@ def choose_threads(configs: Sequence[TeacherConfig], students: int, remote: bool
     students too where they run at the same time: Ray alone would give each of them a single thread.
     """
     cores = os.cpu_count() or 1
-    at_once = sum(config.replicas for config in configs if not config.num_gpus) + (students if overlap else 0)
+    at_once = sum(config.replicas for config in configs if config.uses_cores) + (students if overlap else 0)
     shared = max(1, cores // max(1, at_once))
-    chosen = [config.threads or (max(1, int(config.num_cpus)) if remote else shared) for config in configs]
+    chosen = [_own_threads(config) or (max(1, int(config.num_cpus)) if remote else shared) for config in configs]
     log.info("teacher threads %s: %d cores, %d processes at once", chosen, cores, at_once)
     return chosen
+
+
+def _own_threads(config: TeacherConfig) -> int | None:
+    """As configured; one where a server computes."""
+    return config.threads if isinstance(config, ModelTeacherConfig) else 1
 
 
 def trainer_resources(config: RunConfig, remote: bool) -> list[ActorResources | None]:
@@ -261,8 +274,8 @@ def trainer_resources(config: RunConfig, remote: bool) -> list[ActorResources | 
     cores = max(1, (os.cpu_count() or 1) // max(1, ranks))
     return [
         ActorResources(
-            teacher.num_cpus, teacher.num_gpus,
-            teacher.threads or (max(1, int(teacher.num_cpus)) if remote else cores),
+            teacher.num_cpus, teacher.gpus,
+            _own_threads(teacher) or (max(1, int(teacher.num_cpus)) if remote else cores),
             teacher.resources, teacher.node_labels,
         )
         if trainable
