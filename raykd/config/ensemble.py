@@ -18,7 +18,8 @@ class ServedTeacher(BaseModel):
     Attributes:
         entry: an item of `teachers`, prepared: as a given checkpoint, with everything that decides its answers.
         identity: of its service, `TeacherModel.identity`.
-        replicas: how many there are to be.
+        replicas: how many there are to be, or at least, where there is a largest number.
+        max_replicas: as many are added while students wait; None: none are.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -27,6 +28,7 @@ class ServedTeacher(BaseModel):
     entry: dict[str, Any]
     identity: str
     replicas: int
+    max_replicas: int | None = None
 
 
 class EnsembleRecord(BaseModel):

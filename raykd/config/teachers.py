@@ -27,6 +27,11 @@ class TeacherConfig(Choice):
     prepare: str
     name: Name | None = Field(None, description="default: teacher0, teacher1, …")
     replicas: Annotated[int, Mark.PLACEMENT] = Field(1, ge=1, description="copies that answer side by side")
+    max_replicas: Annotated[int | None, Mark.PLACEMENT] = Field(
+        None,
+        ge=1,
+        description="of a served ensemble: copies are added up to so many while students wait; null: never",
+    )
     num_cpus: Annotated[float, Mark.PLACEMENT] = Field(1, ge=0, description="logical CPUs of a replica")
     resources: Annotated[dict[str, float], Mark.PLACEMENT] = Field(
         {}, description="custom resources that place replicas", examples=[{"teacher_slot": 1}]
@@ -44,6 +49,12 @@ class TeacherConfig(Choice):
     def type_of(cls, section: dict[str, Any]) -> str:
         """The type that an item of `teachers` names; else `endpoint` where it has that key."""
         return "endpoint" if cls.discriminator not in section and "endpoint" in section else super().type_of(section)
+
+    @model_validator(mode="after")
+    def _bounds(self) -> TeacherConfig:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(f"max_replicas: {self.max_replicas} are fewer than replicas, {self.replicas}")
+        return self
 
     @property
     def gpus(self) -> float:

@@ -13,7 +13,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from raykd.config import TeacherConfig
+from raykd.config import ModelTeacherConfig, TeacherConfig
 from raykd.config.ensemble import EnsembleRecord, ServedTeacher
 from raykd.data.splits import TextSplit
 from raykd.errors import ConfigError, RunError, TeacherError
@@ -160,6 +160,9 @@ def probe(context: RunContext, name: str) -> None:
 
 def _served(teacher: TeacherModel, config: TeacherConfig, spec: TeacherServiceSpec) -> ServedTeacher:
     """A prepared teacher as an item of `teachers` that others can use: a given checkpoint, nothing left open."""
+    if not isinstance(config, ModelTeacherConfig):
+        what = "is an endpoint, which is a server already"
+        raise ConfigError(f"teacher {teacher.name}", what, "leave it out here, and name it in the runs that use it")
     placed = config.model_dump(
         mode="json", include={"num_cpus", "num_gpus", "resources", "node_labels", "call_timeout_s"}
     )
@@ -175,7 +178,10 @@ def _served(teacher: TeacherModel, config: TeacherConfig, spec: TeacherServiceSp
     }
     if teacher.labels:  # in the checkpoint's order
         entry["labels"] = [label for _, label in sorted(zip(teacher.columns, teacher.labels, strict=True))]
-    return ServedTeacher(name=teacher.name, entry=entry, identity=teacher.identity, replicas=config.replicas)
+    return ServedTeacher(
+        name=teacher.name, entry=entry, identity=teacher.identity,
+        replicas=config.replicas, max_replicas=config.max_replicas,
+    )  # fmt: skip
 
 
 def _running(name: str) -> ActorHandle | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from ray.exceptions import RayError
 from raykd.config.ensemble import EnsembleRecord, read_record, record_path
 from raykd.errors import ConfigError
 from raykd.ray_errors import first_line
+from raykd.serve.autoscale import Autoscaler, Load
 from raykd.teachers.serving.service import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 ANSWER_S = 10.0
 """A service that does not answer for so long is shown as unreachable; it is asked again."""
+DECISIONS = 100
+"""So many changes of the number of replicas are remembered."""
 LONGEST_PAUSE_S = 60.0
 """Between two starts of a service whose teacher fails again and again."""
 
@@ -36,6 +40,7 @@ class _Kept:
     """A teacher's service as the keeper last saw it.
 
     Attributes:
+        scaler: how many replicas it should have.
         status: of the service; None before its first answer.
         unreachable: why it does not answer; None while it does.
         failures: how often the teacher has failed and was started again.
@@ -44,6 +49,7 @@ class _Kept:
     """
 
     spec: TeacherServiceSpec
+    scaler: Autoscaler
     status: dict[str, Any] | None = None
     unreachable: str | None = None
     failures: int = 0
@@ -62,7 +68,9 @@ class EnsembleKeeper:
     def __init__(self, name: str, cache: str, specs: Sequence[TeacherServiceSpec]) -> None:
         self._name, self._cache = name, Path(cache)
         self._record = read_record(self._cache, name)
-        self._kept = {spec.teacher.name: _Kept(spec) for spec in specs}
+        self._kept = {spec.teacher.name: _Kept(spec, Autoscaler(1, 1)) for spec in specs}
+        self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISIONS)
+        self._bound()
         self._lock, self._looking = threading.Lock(), threading.Lock()
         self._born = self._used = time.monotonic()
         self._ended = threading.Event()
@@ -78,7 +86,7 @@ class EnsembleKeeper:
         return self._record
 
     def scale(self, teacher: str, replicas: int) -> None:
-        """Another number of replicas; surplus ones finish their calls first.
+        """Another number of replicas, or of the least where there is a largest; surplus ones finish their calls first.
 
         Raises:
             ConfigError: the ensemble has no such teacher.
@@ -90,7 +98,10 @@ class EnsembleKeeper:
                     f"ensemble {self._name}", f"has no teacher {teacher}", f"it has {', '.join(self._kept)}"
                 )
             chosen.replicas = replicas
+            if chosen.max_replicas is not None:
+                chosen.max_replicas = max(chosen.max_replicas, replicas)
             self._record.write(self._cache)
+            self._bound()
 
     def status(self) -> dict[str, Any]:
         """The ensemble and each teacher's service as they are now; see `TeacherService.status`."""
@@ -103,9 +114,12 @@ class EnsembleKeeper:
                 "cache": str(self._cache),
                 "up_s": time.monotonic() - self._born,
                 "idle_timeout_s": self._record.idle_timeout_s,
+                "decisions": list(self._decisions),
                 "teachers": {
                     served.name: {
-                        "wanted": served.replicas,
+                        "wanted": self._kept[served.name].scaler.wanted,
+                        "least": served.replicas,
+                        "most": served.max_replicas,
                         "failures": self._kept[served.name].failures,
                         "last_failure": self._kept[served.name].last_failure,
                         "unreachable": self._kept[served.name].unreachable,
@@ -156,16 +170,36 @@ class EnsembleKeeper:
 
     def _hold_all(self) -> None:
         with self._looking:
-            for served in self._record.teachers:
-                self._hold(self._kept[served.name], served.replicas)
+            for kept in self._kept.values():
+                self._hold(kept)
+                self._scale(kept)
 
-    def _hold(self, kept: _Kept, replicas: int) -> None:
+    def _bound(self) -> None:
+        """Takes the numbers of the record."""
+        for served in self._record.teachers:
+            scaler = self._kept[served.name].scaler
+            scaler.least, scaler.most = served.replicas, served.max_replicas or served.replicas
+            scaler.wanted = min(max(scaler.wanted, scaler.least), scaler.most)
+
+    def _scale(self, kept: _Kept) -> None:
+        """Another number of replicas, at the next look, where the load has asked for it for some time."""
+        if kept.status is None or kept.unreachable is not None:
+            return
+        before, scaler = kept.scaler.wanted, kept.scaler
+        if scaler.decide(_load(kept.status)) != before:
+            decision = {"teacher": kept.spec.teacher.name, "from": before, "to": scaler.wanted, "reason": scaler.reason}
+            self._decisions.append({"time": time.time(), **decision})
+            log.warning("teacher %(teacher)s: %(from)d to %(to)d replicas: %(reason)s", decision)
+
+    def _hold(self, kept: _Kept) -> None:
         """One look at one service: its lease, its size, its failure."""
         if time.monotonic() < kept.not_before:
             return
         try:
             service = connect(kept.spec)
-            status = cast(dict[str, Any], ray.get(service.hold.remote(self._holder, replicas), timeout=ANSWER_S))
+            status = cast(
+                dict[str, Any], ray.get(service.hold.remote(self._holder, kept.scaler.wanted), timeout=ANSWER_S)
+            )
         except RayError as error:
             kept.unreachable = first_line(error)
             return
@@ -191,3 +225,13 @@ class EnsembleKeeper:
     def _end(self) -> None:
         self.close()
         ray.kill(ray.get_runtime_context().current_actor)
+
+
+def _load(status: dict[str, Any]) -> Load:
+    """What a service's status says of its load.
+
+    Rows that are missing while no client asks are those of a run that waits for its whole pass.
+    """
+    rows, ready = status["rows"], sum(each["state"] in ("working", "idle") for each in status["replicas"])
+    waiting = 1.0 if rows["wait_share"] is None and status["queue"] else rows["wait_share"]
+    return Load(waiting, rows["busy"] / max(1, ready), status["queue"], ready)

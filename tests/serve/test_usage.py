@@ -57,3 +57,16 @@ def test_rows_per_second_are_those_of_the_last_seconds() -> None:
     assert (traffic.forwards, traffic.seconds, traffic.answers) == (120, 3.0, 2)
     traffic.asked, traffic.known = 40, 10
     assert traffic.as_dict()["hit_rate"] == 0.25
+
+
+def test_shares_of_the_last_seconds() -> None:
+    clock = Clock()
+    traffic = Traffic(clock=clock)
+    assert traffic.wait_share() is None
+    traffic.answered(10, WINDOW_S / 2)
+    traffic.answered(10, WINDOW_S)
+    traffic.waited(1.0, 2.0)
+    traffic.waited(0.0, 2.0)
+    assert (traffic.busy(), traffic.wait_share()) == (1.5, 0.25)
+    clock.now += WINDOW_S + 1
+    assert (traffic.busy(), traffic.wait_share()) == (0.0, None)

@@ -12,7 +12,7 @@ import pytest
 from raykd.student.step import DistillStep
 from raykd.teachers.feedback.ensemble import TrainableEnsemble
 from raykd.weighting.policy.weighting import PolicyWeighting
-from raykd.workloads.bench import _rounds, colocated, features, feedback, selector, serving, study
+from raykd.workloads.bench import _rounds, colocated, features, feedback, recovery, scale, selector, serving, study
 from raykd.workloads.bench._measure import Blocks
 from raykd.workloads.bench._stage import Shape
 
@@ -142,3 +142,27 @@ def test_an_unknown_argument_is_refused(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         serving.main(["--warm"])
     assert "--warm" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_scale_measures_clients_and_replicas_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "FEWEST_STEPS", 1)
+    said = scale.measure(scale.Sizes(rows=600, clients=(1, 3), processes=2, replicas=(1, 2), part_s=0.5, seconds=0))
+    assert set(said) >= {"bench", "ratios", "goals", "holds", "requests_per_s", "computed_rows_per_s"}
+    rates, computed = said["requests_per_s"], said["computed_rows_per_s"]
+    assert min(*rates.values(), *computed.values()) > 0
+    assert said["ratios"]["clients"] == pytest.approx(rates[3] / max(rates.values()), abs=1e-4)
+    assert said["ratios"]["replicas"] == pytest.approx(min(1.0, computed[2] / (2 * computed[1])), abs=1e-4)
+    json.dumps(said)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_recovery_kills_a_replica_and_a_service() -> None:
+    said = recovery.measure(recovery.Sizes(rows=600, worker_rows=0, fewest=1, seconds=0))
+    for kind in ("replica", "service"):
+        assert said[kind]["kills"] == 1
+        assert said[kind]["next_step_s"] > 0
+        assert said[kind]["longest_step_s"] > 0
+    json.dumps(said)

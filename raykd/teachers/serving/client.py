@@ -91,6 +91,7 @@ class TeacherClient:
         self._replies: dict[ray.ObjectRef, np.ndarray] = {}
         self._calls: dict[ray.ObjectRef, np.ndarray] = {}
         self._service: ActorHandle | None = None
+        self._waited_s, self._asked_at = 0.0, time.monotonic()
         if source.service is None:
             self._open_table()
         else:
@@ -123,7 +124,7 @@ class TeacherClient:
         """
         deadline, pause = time.monotonic() + PATIENCE_S, POLL_S / 10
         while self._table is None and not self._known[ids].all():
-            before = self._known.sum()
+            before, begun = self._known.sum(), time.monotonic()
             self._ask(ids)
             self._drain(pause if not (self._replies or self._calls) else 1.0)
             if self._known.sum() > before:
@@ -134,6 +135,7 @@ class TeacherClient:
             if time.monotonic() > deadline:
                 what = f"answered nothing for {PATIENCE_S:.0f} s"
                 raise TeacherError(f"teacher {self.source.teacher.name}", what, "are its resources available?")
+            self._waited_s += time.monotonic() - begun
         if self._table is not None:
             return self._table.take(ids)
         values = self._values[ids]
@@ -169,7 +171,11 @@ class TeacherClient:
         ids = ids[~self._known[ids] & ~self._asked[ids]]
         if len(ids) and self._service is not None:
             self._asked[ids] = True
-            ref: ray.ObjectRef = self._service.route.remote(self.source.split.texts, self.source.run, ids)
+            now, waited_s = time.monotonic(), self._waited_s
+            ref: ray.ObjectRef = self._service.route.remote(
+                self.source.split.texts, self.source.run, ids, waited_s, now - self._asked_at
+            )
+            self._waited_s, self._asked_at = 0.0, now
             self._replies[ref] = ids
 
     def _drain(self, timeout: float) -> None:

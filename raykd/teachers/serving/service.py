@@ -75,8 +75,12 @@ class TeacherService:
             self._work.set()
             self._dispatch()
 
-    def route(self, corpus: str, run: str, ids: np.ndarray) -> Reply:
+    def route(self, corpus: str, run: str, ids: np.ndarray, waited_s: float = 0.0, of_s: float = 0.0) -> Reply:
         """What is known of these rows, and calls for the rest; see `Reply`.
+
+        Args:
+            waited_s: seconds that the client has waited for this teacher since it last asked.
+            of_s: seconds since then.
 
         Raises:
             TeacherError: this teacher cannot answer.
@@ -85,6 +89,7 @@ class TeacherService:
             if self._failure is not None:
                 raise self._failure
             self._leases.renew(run)
+            self._traffic.waited(waited_s, of_s)
             teacher, entry = self.spec.teacher, self._corpora.get(corpus)
             stamp = (teacher.identity, teacher.version, corpus)
             if entry is None:

@@ -48,6 +48,25 @@ class Leases:
         return self._lease_s is not None and not self.runs() and self._clock() - self._born > self._lease_s
 
 
+class _Recent:
+    """Pairs of numbers with the time that they came, and their sums over the last `WINDOW_S`."""
+
+    def __init__(self) -> None:
+        self._items: deque[tuple[float, float, float]] = deque()
+
+    def add(self, now: float, first: float, second: float) -> None:
+        self._items.append((now, first, second))
+        self._trim(now)
+
+    def sums(self, now: float) -> tuple[float, float]:
+        self._trim(now)
+        return sum(first for _, first, _ in self._items), sum(second for _, _, second in self._items)
+
+    def _trim(self, now: float) -> None:
+        while self._items and self._items[0][0] < now - WINDOW_S:
+            self._items.popleft()
+
+
 @dataclass
 class Traffic:
     """Rows of one service since its process began.
@@ -68,25 +87,34 @@ class Traffic:
     answers: int = 0
     lost: int = 0
     clock: Clock = time.monotonic
-    _recent: deque[tuple[float, int]] = field(default_factory=deque)
+    _answered: _Recent = field(default_factory=lambda: _Recent())
+    _waited: _Recent = field(default_factory=lambda: _Recent())
 
     def answered(self, rows: int, seconds: float) -> None:
         """A replica has answered a call."""
         self.forwards, self.seconds, self.answers = self.forwards + rows, self.seconds + seconds, self.answers + 1
-        self._recent.append((self.clock(), rows))
-        self._trim()
+        self._answered.add(self.clock(), rows, seconds)
+
+    def waited(self, seconds: float, of_seconds: float) -> None:
+        """A client says how long it has waited since it last said so."""
+        self._waited.add(self.clock(), seconds, of_seconds)
 
     def rows_per_s(self) -> float:
         """Rows answered per second of the last `WINDOW_S`."""
-        self._trim()
-        return sum(rows for _, rows in self._recent) / WINDOW_S
+        return self._answered.sums(self.clock())[0] / WINDOW_S
+
+    def busy(self) -> float:
+        """Replicas that were answering, on average over the last `WINDOW_S`."""
+        return self._answered.sums(self.clock())[1] / WINDOW_S
+
+    def wait_share(self) -> float | None:
+        """Of the time of the clients that asked in the last `WINDOW_S`, what they spent waiting; None without any."""
+        waited, of_seconds = self._waited.sums(self.clock())
+        return min(1.0, waited / of_seconds) if of_seconds else None
 
     def as_dict(self) -> dict[str, Any]:
-        """The counters, the rate and the share of asked rows that were known at once (None before the first)."""
+        """The counters, the rates, and the share of asked rows that were known at once (None before the first)."""
         hit_rate = self.known / self.asked if self.asked else None
         names = ("asked", "known", "forwards", "seconds", "lost")
-        return {name: getattr(self, name) for name in names} | {"rows_per_s": self.rows_per_s(), "hit_rate": hit_rate}
-
-    def _trim(self) -> None:
-        while self._recent and self._recent[0][0] < self.clock() - WINDOW_S:
-            self._recent.popleft()
+        rates = {"rows_per_s": self.rows_per_s(), "busy": self.busy(), "wait_share": self.wait_share()}
+        return {name: getattr(self, name) for name in names} | rates | {"hit_rate": hit_rate}
