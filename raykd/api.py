@@ -34,6 +34,7 @@ from raykd.run.context import RunContext, open_corpus
 from raykd.run.folder import RunFolder
 from raykd.run.plan import make_plan
 from raykd.run.publish import publish
+from raykd.run.targets import store_targets
 from raykd.training.interrupt import interruptible
 from raykd.training.job import Subset
 
@@ -157,18 +158,27 @@ def study(config: RunConfig, output: Path | None = None, resume: bool = False) -
     return result
 
 
-def teach(config: RunConfig, output: Path | None = None) -> list[dict[str, Any]]:
+def teach(config: RunConfig, output: Path | None = None, store: bool = False) -> list[dict[str, Any]]:
     """Prepares the teachers; those whose fingerprint is in the cache are skipped. Errors as for `distill`.
 
+    Args:
+        store: compute and store the soft targets too of all rows that `distill` would ask for. Interrupted or killed,
+            the same command goes on: rows that are in a segment are not computed again.
+
     Returns:
-        Name, folder and parameters of each teacher.
+        Name, folder and parameters of each teacher; with `store` the rows that are stored, those that were computed for
+        it now, and the replicas' seconds.
     """
     folder = _folder(config, output)
     with folder.claimed(config), _run_context(config, folder) as context:
         teachers, warnings = trainer.prepare_teachers(context)
-    for warning in warnings:
-        log.warning("%s", warning)
-    return [{"name": t.name, "folder": t.folder, "parameters": t.parameters} for t in teachers]
+        for warning in warnings:
+            log.warning("%s", warning)
+        stored = store_targets(context, teachers) if store else [{} for _ in teachers]
+    return [
+        {"name": teacher.name, "folder": teacher.folder, "parameters": teacher.parameters, **cost}
+        for teacher, cost in zip(teachers, stored, strict=True)
+    ]
 
 
 def serve_up(config: RunConfig, output: Path | None = None, idle_timeout_s: float | None = None) -> dict[str, Any]:

@@ -53,13 +53,14 @@ def teach(
     overrides: Overrides = None,
     output: Output = None,
     address: Address = None,
+    store: Annotated[bool, typer.Option("--store", help="compute and store their soft targets too")] = False,
     as_json: Json = False,
 ) -> None:
-    """Prepares the teachers; skips those that the cache has."""
+    """Prepares the teachers; skips those that the cache has. With --store their pass over the rows as well."""
     from raykd import api
     from raykd.display.tables import teachers_table
 
-    show({"teachers": api.teach(loaded_config(config, overrides, address), output)}, as_json, teachers_table)
+    show({"teachers": api.teach(loaded_config(config, overrides, address), output, store)}, as_json, teachers_table)
 
 
 @app.command()

@@ -151,11 +151,13 @@ def _endpoint(served: dict[str, Any]) -> str:
 
 
 def teachers_table(result: dict[str, Any]) -> Table:
-    """The teachers that `raykd teach` has prepared, and their folders."""
-    table = Table("teacher", "parameters", "folder")
+    """The teachers that `raykd teach` has prepared, their folders, and what was stored of them."""
+    stored = any("rows" in teacher for teacher in result["teachers"])
+    table = Table("teacher", "parameters", "folder", *(["soft targets"] if stored else []))
     for teacher in result["teachers"]:
         folder = Text(str(teacher["folder"]) or "a server has it", overflow="fold")
-        table.add_row(Text(teacher["name"]), count(teacher["parameters"]), folder)
+        rows = [f"{teacher['rows']:,} rows, {teacher['rows_computed']:,} computed now"] if stored else []
+        table.add_row(Text(teacher["name"]), count(teacher["parameters"]), folder, *rows)
     return table
 
 

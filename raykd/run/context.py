@@ -16,8 +16,8 @@ from raykd.records.events import PhaseEvent
 from raykd.records.log import MetricsLog
 from raykd.run.folder import RunFolder
 from raykd.teachers.finetune import TeacherPrepContext
+from raykd.teachers.serving.placement import choose_threads, service_spec
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
-from raykd.teachers.serving.session import choose_threads, service_spec
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from raykd.run.context import RunContext
 from raykd.run.targets import compute_targets, teacher_session
 from raykd.teachers.feedback.quiz_tuning import QuizTuning, tune
 from raykd.teachers.serving.client import TargetSource
-from raykd.teachers.serving.session import trainer_resources
+from raykd.teachers.serving.placement import trainer_resources
 from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.optim import steps_per_epoch, total_steps
 

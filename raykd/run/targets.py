@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from raykd.run.answers import SPLITS
-from raykd.run.arms import rows_of, student_signals
+from raykd.run.arms import rows_of, student_signals, target_rows
 from raykd.run.context import RunContext
 from raykd.teachers.serving import parity
 from raykd.teachers.serving.client import TargetSource
@@ -39,6 +40,19 @@ def teacher_session(
         subset = Subset.of(context.corpus, name)
         requests[name] = TargetRequest(subset.split, subset.ids)
     return TeacherSession(specs, requests, context.run)
+
+
+def store_targets(context: RunContext, teachers: Sequence[TeacherModel]) -> list[dict[str, Any]]:
+    """The teachers' whole pass over the rows of a run, without its student; errors as for `compute_targets`.
+
+    Returns:
+        For each teacher the rows that are stored, those that were computed for this, and the replicas' seconds.
+    """
+    with teacher_session(context, teachers, target_rows(context.config, context.corpus)) as session:
+        compute_targets(context, session, wait=True)
+        rows = session.rows_wanted()
+        costs = [served.cost for served in session.served]
+    return [{"rows": rows, "rows_computed": cost.rows_computed, "seconds": cost.seconds} for cost in costs]
 
 
 def rows_of_trials(context: RunContext) -> np.ndarray:

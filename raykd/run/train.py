@@ -22,7 +22,7 @@ from raykd.run.result import Arm, run_result
 from raykd.student.factory import DistillStepFactory, FeedbackSetup, WeightingSources
 from raykd.student.features import FeatureSource
 from raykd.teachers.serving.client import TargetSource
-from raykd.teachers.serving.session import trainer_resources
+from raykd.teachers.serving.placement import trainer_resources
 from raykd.training.job import Job, Outcome, StepFactory, Subset
 from raykd.training.launch import launch
 from raykd.training.loop import Report

@@ -152,3 +152,13 @@ def test_a_teacher_that_knows_nothing_is_a_warning(configure: Configure, tmp_pat
     models.save(model, tokenizer, tmp_path / "blank")
     result = api.distill(configure(teachers=[str(tmp_path / "blank")]), tmp_path / "run")
     assert any("no better than always answering the commonest" in warning for warning in result.warnings)
+
+
+def test_teach_with_store_makes_the_pass_of_a_later_run(configure: Configure, tmp_path: Path) -> None:
+    config = configure(cache=tmp_path / "cache")
+    (taught,) = api.teach(config, tmp_path / "teach", store=True)
+    assert (taught["rows"], taught["rows_computed"]) == (240 + 80, 240 + 80)
+    result = api.distill(config, tmp_path / "run")
+    assert (result.teachers[0].rows_computed, result.teachers[0].rows_reused) == (0, 240 + 80)
+    (again,) = api.teach(config, tmp_path / "again", store=True)
+    assert (again["rows"], again["rows_computed"]) == (240 + 80, 0)

@@ -20,10 +20,10 @@ from raykd.errors import TeacherError
 from raykd.teachers.endpoints import prepare_endpoint
 from raykd.teachers.serving.client import TargetSource, TeacherClient
 from raykd.teachers.serving.endpoint_replica import EndpointReplica
+from raykd.teachers.serving.placement import service_spec
 from raykd.teachers.serving.replica import ActorResources, Replica
 from raykd.teachers.serving.service import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
-from raykd.teachers.serving.session import service_spec
 
 LABELS = ("negative", "positive")
 KIND: type[Replica] = EndpointReplica  # mypy holds it against the protocol

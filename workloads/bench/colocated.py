@@ -24,7 +24,7 @@ from raykd import runtime
 from raykd.data import order
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TargetSource
-from raykd.teachers.serving.session import service_spec
+from raykd.teachers.serving.placement import service_spec
 from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.supervised import SupervisedStepFactory
 

@@ -37,8 +37,9 @@ from raykd.student.factory import DistillStepFactory
 from raykd.student.features import FeatureSource
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TargetSource
+from raykd.teachers.serving.placement import service_spec
 from raykd.teachers.serving.service import connect
-from raykd.teachers.serving.session import NO_IDS, service_spec
+from raykd.teachers.serving.session import NO_IDS
 from raykd.teachers.serving.values import concatenate
 from raykd.teachers.teacher_model import TeacherModel
 

@@ -29,11 +29,11 @@ import ray
 
 from raykd import runtime
 from raykd.data.splits import Split
+from raykd.teachers.serving.placement import service_spec
 from raykd.teachers.serving.replica import Answer
 from raykd.teachers.serving.reply import Reply
 from raykd.teachers.serving.service import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
-from raykd.teachers.serving.session import service_spec
 
 from ._measure import median
 from ._rounds import FEWEST_STEPS, SECONDS, Rounds, add_options, summary

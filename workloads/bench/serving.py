@@ -24,8 +24,9 @@ from typing import Any
 
 from raykd import runtime
 from raykd.records.log import MetricsLog
+from raykd.teachers.serving.placement import service_spec
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
-from raykd.teachers.serving.session import TeacherSession, service_spec
+from raykd.teachers.serving.session import TeacherSession
 from raykd.training.job import Job, Step, StepFactory, WorkerContext
 from raykd.training.supervised import SupervisedStepFactory
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,25 +15,23 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
-from raykd.config import EndpointTeacherConfig, GivenTeacherConfig, ModelTeacherConfig, RunConfig, TeacherConfig
 from raykd.data.splits import Split
-from raykd.errors import ConfigError, Interrupted, RaykdError
-from raykd.ray_errors import NAMESPACE, cause_of, first_line
+from raykd.errors import Interrupted, RaykdError
+from raykd.ray_errors import cause_of, first_line
 from raykd.records.events import TargetsEvent
 from raykd.records.log import MetricsLog
 from raykd.teachers.serving.client import TargetSource, register
-from raykd.teachers.serving.endpoint_replica import EndpointReplica
-from raykd.teachers.serving.replica import ActorResources, ModelReplica
+from raykd.teachers.serving.placement import check_ensemble, check_resources
 from raykd.teachers.serving.service import connect
-from raykd.teachers.serving.service_spec import TeacherServiceSpec, keeper_name
+from raykd.teachers.serving.service_spec import TeacherServiceSpec
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
 POLL_S = 0.1
+STALL_S = 60.0
+"""A pass in which nothing has come for so long is told of."""
 NO_IDS = np.empty(0, np.int64)
 """What is announced to a service that stores nothing: it computes rows when they are asked for."""
-CPU_TOKENS, GPU_TOKENS = 2048, 32768
-"""Tokens of a call: on a CPU larger ones leave its caches (measured 20 % slower at 4096, 6 layers of 384)."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,7 @@ class TeacherStatus:
         service: the actor's handle; None where all rows are stored.
         pid: of the service's process; another one means that it was restarted and counts from 0.
         logged_rows: answered rows in the newest `targets` event.
+        moved_at: when there were more of them, or when it was last said that there were not.
         cost_before: of the service's earlier processes.
         cost_now: of its present process.
     """
@@ -70,6 +69,7 @@ class TeacherStatus:
     service: ActorHandle | None = None
     pid: int = 0
     logged_rows: int = -1
+    moved_at: float = field(default_factory=time.monotonic)
     cost_before: Counters = field(default_factory=Counters)
     cost_now: Counters = field(default_factory=Counters)
 
@@ -78,6 +78,19 @@ class TeacherStatus:
         """What this run's pass took, over restarts of the service."""
         pairs = zip(vars(self.cost_before).values(), vars(self.cost_now).values(), strict=True)
         return Counters(*(before + now for before, now in pairs))
+
+    def warn_of_stall(self, missing: int, calls: Sequence[int]) -> None:
+        """Says once a minute that no row has come: a cluster that has no place for replicas is else silent.
+
+        Args:
+            calls: under way, of each replica.
+        """
+        if missing and time.monotonic() - self.moved_at > STALL_S:
+            self.moved_at = time.monotonic()
+            what = "no row in the last %g s, %d are missing; replicas started: %d of %d, calls under way: %d"
+            log.warning(
+                f"teacher %s: {what}", self.teacher.name, STALL_S, missing, len(calls), self.spec.replicas, sum(calls)
+            )
 
 
 class TeacherSession:
@@ -100,8 +113,8 @@ class TeacherSession:
     def __enter__(self) -> TeacherSession:
         for served in self.served:
             if any(source.service is not None for source in self._sources(served)):
-                _check_ensemble(served.spec)
-                _check_resources(served.spec)
+                check_ensemble(served.spec)
+                check_resources(served.spec)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -203,8 +216,10 @@ class TeacherSession:
             return self._again(served)
         total = sum(corpora[corpus]["announced"] for corpus in needed)
         missing = sum(corpora[corpus]["missing"] for corpus in needed)
-        if total - missing != served.logged_rows:
-            served.logged_rows = total - missing
+        if total - missing == served.logged_rows:
+            served.warn_of_stall(missing, state["replicas"])
+        else:
+            served.logged_rows, served.moved_at = total - missing, time.monotonic()
             metrics.write(TargetsEvent(teacher=served.teacher.name, rows=served.logged_rows, of=total))
         return all(corpora[corpus]["sealed"] for corpus in needed)
 
@@ -224,89 +239,3 @@ class TeacherSession:
 
     def _sources(self, served: TeacherStatus) -> list[TargetSource]:
         return [self.source(served, split) for split in self.requests]
-
-
-def service_spec(
-    teacher: TeacherModel, config: TeacherConfig, cache: Path, threads: int, lease_s: float | None
-) -> TeacherServiceSpec:
-    """A service as the configuration asks for it; its replicas run the teacher's checkpoint or ask its endpoint."""
-    actor_resources = ActorResources(config.num_cpus, config.gpus, threads, config.resources, config.node_labels)
-    return TeacherServiceSpec(
-        teacher, str(cache), config.replicas, actor_resources, _call_tokens(config), lease_s,
-        ModelReplica if teacher.endpoint is None else EndpointReplica, call_timeout_s=config.call_timeout_s,
-        ensemble=config.ensemble if isinstance(config, GivenTeacherConfig) else None,
-    )  # fmt: skip
-
-
-def _call_tokens(config: TeacherConfig) -> int:
-    """Tokens of one call; of an endpoint rows, each of which counts as one token (`TeacherModel.max_length` is 1)."""
-    if isinstance(config, EndpointTeacherConfig):
-        return config.batch_rows
-    own = config.batch_tokens if isinstance(config, ModelTeacherConfig) else None
-    return own or (GPU_TOKENS if config.gpus else CPU_TOKENS)
-
-
-def choose_threads(configs: Sequence[TeacherConfig], students: int, remote: bool, overlap: bool) -> list[int]:
-    """Torch threads of each teacher's replicas, logged with their reason.
-
-    On a cluster a replica has the cores that it asked for. On one machine the replicas share the cores, with the
-    students too where they run at the same time: Ray alone would give each of them a single thread.
-    """
-    cores = os.cpu_count() or 1
-    at_once = sum(config.replicas for config in configs if config.uses_cores) + (students if overlap else 0)
-    shared = max(1, cores // max(1, at_once))
-    chosen = [_own_threads(config) or (max(1, int(config.num_cpus)) if remote else shared) for config in configs]
-    log.info("teacher threads %s: %d cores, %d processes at once", chosen, cores, at_once)
-    return chosen
-
-
-def _own_threads(config: TeacherConfig) -> int | None:
-    """As configured; one where a server computes."""
-    return config.threads if isinstance(config, ModelTeacherConfig) else 1
-
-
-def trainer_resources(config: RunConfig, remote: bool) -> list[ActorResources | None]:
-    """What the ranks of each teacher that learns run on, None for the others; as `choose_threads` decides threads.
-
-    Student and teachers take turns within a round, so on one machine the ranks share all its cores.
-    """
-    ranks = sum(config.trainable_teachers) * config.trainer_ranks
-    cores = max(1, (os.cpu_count() or 1) // max(1, ranks))
-    return [
-        ActorResources(
-            teacher.num_cpus, teacher.gpus,
-            _own_threads(teacher) or (max(1, int(teacher.num_cpus)) if remote else cores),
-            teacher.resources, teacher.node_labels,
-        )
-        if trainable
-        else None
-        for teacher, trainable in zip(config.teachers, config.trainable_teachers, strict=True)
-    ]  # fmt: skip
-
-
-def _check_ensemble(spec: TeacherServiceSpec) -> None:
-    """Refuses a teacher of a served ensemble that is not up: the run would serve it with this run's lease."""
-    if spec.ensemble is None:
-        return
-    try:
-        ray.get_actor(keeper_name(spec.ensemble), namespace=NAMESPACE)
-    except ValueError:
-        where, what = f"teacher {spec.teacher.name}", f"its ensemble {spec.ensemble} is not up on this Ray"
-        raise ConfigError(where, what, "give --address of its cluster, or start it: raykd serve up CONFIG") from None
-
-
-def _check_resources(spec: TeacherServiceSpec) -> None:
-    """Refuses what this Ray can never have; a cluster may still grow into it, so there it only warns."""
-    available = ray.cluster_resources()
-    needed = {
-        "CPU": spec.actor_resources.num_cpus,
-        "GPU": spec.actor_resources.num_gpus,
-        **spec.actor_resources.resources,
-    }
-    for name, amount in needed.items():
-        if amount > available.get(name, 0):
-            what = f"asks for {amount:g} {name}, this Ray has {available.get(name, 0):g}"
-            if spec.lease_s is None:
-                mend = "lower num_cpus, num_gpus or resources, or raise cluster.num_cpus"
-                raise ConfigError(f"teacher {spec.teacher.name}", what, mend)
-            log.warning("teacher %s %s; waiting for the cluster to grow", spec.teacher.name, what)
