@@ -133,6 +133,15 @@ def handler_of(server: EndpointServer) -> type[BaseHTTPRequestHandler]:
                     content = json.dumps(server.post(self.path, body)).encode()
                     self._head(200, {"Content-Length": str(len(content))})
                     self.wfile.write(content[: len(content) // 2])
+                case "chunked" | "chunked cut" as fault:
+                    self.protocol_version = "HTTP/1.1"
+                    content = json.dumps(server.post(self.path, body)).encode()
+                    self._head(200, {"Transfer-Encoding": "chunked", "Connection": "close"})
+                    for part in (content[:50], content[50:]):
+                        self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+                        if fault == "chunked cut":
+                            return
+                    self.wfile.write(b"0\r\n\r\n")
                 case "redirect":
                     self._head(307, {"Location": "http://elsewhere.example/raykd"})
                 case "echo":

@@ -117,7 +117,8 @@ def _round(
         except Unavailable as error:
             silent[url] = error.what
         except Refused as error:
-            raise TeacherError(where, f"{url}: {error.what}") from None
+            mend = "mend the server, or the keys of this teacher"
+            raise TeacherError(where, f"{url}: {error.what}", mend) from None
         else:
             found = found or identity
     return found, silent

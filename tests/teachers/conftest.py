@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from endpoint_server import EndpointServer
+from endpoint_teachers import LABELS, fixed_logits
 from stand_ins import TASK, prepared
 from tiny import generated_corpus
 
 from raykd import models
 from raykd.config import ModelConfig
 from raykd.data.corpus import Corpus
+from raykd.teachers.serving import endpoint_client
 from raykd.teachers.teacher_model import TeacherModel
 
 SHAPE = ModelConfig(layers=1, hidden_size=32, heads=2, vocab_size=400, dropout=0.0)
@@ -27,3 +32,13 @@ def teacher(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Teacher
     model, tokenizer = models.build(SHAPE, TASK, texts, 0, 32)
     models.save(model, tokenizer, folder)
     return prepared(folder)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EndpointServer]:
+    """Two classes, the second column first in the task's order; little is waited after a failure."""
+    monkeypatch.setattr(endpoint_client, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("raykd.teachers.endpoints.PAUSES_S", (0.01,))
+    server = EndpointServer(lambda texts, pairs: fixed_logits(texts, pairs)[:, :2], LABELS[::-1])
+    yield server
+    server.close()
