@@ -114,6 +114,7 @@ def without_slots(raw: dict[str, Any]) -> dict[str, Any]:
     return raw | {"teachers": [plain], "train": {**raw["train"], "worker_resources": {}}}
 
 
+@pytest.mark.nightly
 def test_a_study_and_a_plain_torch_student_at_once(cluster: Cluster, tmp_path: Path) -> None:
     """Trials of Ray Tune and a loop that is not raykd's ask the same ensemble; every row is computed once."""
     cluster.add_node(num_cpus=4, resources={"teacher_slot": 1})

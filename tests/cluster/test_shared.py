@@ -61,6 +61,7 @@ def test_two_workers_on_nodes_of_their_own(cluster: Cluster, tmp_path: Path) -> 
     assert len(losses(tmp_path / "run")) == 16
 
 
+@pytest.mark.nightly
 def test_two_drivers_feed_one_policy_at_once(cluster: Cluster, tmp_path: Path) -> None:
     """Both of their rewarded steps make it, and both use the states' scaling of the first: they train on other rows."""
     config = slotted(tmp_path, teachers=TOKENIZER_TEACHERS, weighting=SHARED_POLICY)

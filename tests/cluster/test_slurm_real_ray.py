@@ -17,7 +17,7 @@ from slurm_stand_ins import SlurmJob
 from tiny import tiny_config
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.nightly,
     pytest.mark.timeout(480),
     pytest.mark.skipif(sys.platform != "linux", reason="Slurm is for Linux, and so is the bash that its scripts need"),
 ]

@@ -66,7 +66,7 @@ def test_kill_9_in_the_middle_and_the_same_command_goes_on(tmp_path: Path) -> No
     assert [entry["rows_computed"] for entry in undisturbed["teachers"]] == [360 + 120]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_all_running_domains(tmp_path: Path, number: signal.Signals) -> None:
     config, out = three_domains(tmp_path), tmp_path / "out"

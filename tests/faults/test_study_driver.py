@@ -69,7 +69,7 @@ def test_kill_9_in_the_middle_and_resume(tmp_path: Path) -> None:
     assert result["sharing"]["rows_computed"] == 0  # the first study of this test had them computed
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ctrl_c_saves_all_trials_and_resume_goes_on(tmp_path: Path) -> None:
     config = tiny_study(tmp_path)
     process = start("study", config, tmp_path / "study")

@@ -33,7 +33,7 @@ from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.service import connect as connect_service
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 
-pytestmark = pytest.mark.usefixtures("ray_local")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_local")]
 TEXTS = ["a good film", "the plot is bad and the end is worse", "a"]
 
 

@@ -110,7 +110,7 @@ def test_exchangeable_teachers_leave_the_policy_undecided(tmp_path: Path) -> Non
         assert weighting.ended.entropy > weighting.entropy_uniform / 2
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_poisoned_teacher_is_dropped(tmp_path: Path) -> None:
     """Its mean weight is less than half of that of either good one, on rows that nobody has seen."""
     answers = {"good": guesser(1, right=0.9), "poisoned": noise(3), "fair": guesser(2, right=0.9)}
