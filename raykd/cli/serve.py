@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Annotated, Any
 
@@ -90,6 +91,27 @@ def down(
     with runtime.joined(address, "raykd serve"):
         using = ensembles.down(name, force)
     show({"ensemble": name, "force": force, "in_use": using}, as_json, down_text)
+
+
+@serve_app.command()
+def http(
+    name: Ensemble,
+    address: Address = None,
+    host: Annotated[str, typer.Option(help="where to listen; default this machine alone")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one")] = 8080,
+    token_variable: Annotated[
+        str, typer.Option(metavar="NAME", help="environment variable with the token that requests must have")
+    ] = "RAYKD_HTTP_TOKEN",
+) -> None:
+    """Answers texts over HTTP until Ctrl-C, for jobs without Ray; each teacher as an endpoint in raykd's form."""
+    import raykd
+    from raykd.serve.http_front import HttpFront, token_of
+
+    token = token_of(token_variable)
+    with raykd.connect(name, address) as ensemble, HttpFront(ensemble, (host, port), token) as front:
+        Console(stderr=True).print(f"ensemble {name} at {front.url}, teachers: /{', /'.join(ensemble.teachers)}")
+        with contextlib.suppress(KeyboardInterrupt):
+            front.serve_forever()
 
 
 def _watch(name: str, read: Any, table: Any) -> None:

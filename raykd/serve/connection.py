@@ -38,12 +38,32 @@ class ServedEnsemble:
     """
 
     def __init__(self, record: EnsembleRecord, specs: Sequence[TeacherServiceSpec], held: contextlib.ExitStack) -> None:
+        self._record = record
         self.name, self.labels = record.name, list(record.labels)
         self.teachers = [served.name for served in record.teachers]
         self._specs, self._held = list(specs), held
         self._run = f"client-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._corpus: Ensemble | None = None
         self._rows = 0
+
+    @property
+    def identities(self) -> list[str]:
+        """Of each teacher, what its answers are stored under: another one wherever the answers could differ."""
+        return [served.identity for served in self._record.teachers]
+
+    def only(self, teacher: str) -> ServedEnsemble:
+        """One of its teachers, K = 1; it is closed apart from this, and before it.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        if teacher not in self.teachers:
+            raise ConfigError(
+                f"ensemble {self.name}", f"has no teacher {teacher}", f"it has {', '.join(self.teachers)}"
+            )
+        k = self.teachers.index(teacher)
+        record = self._record.model_copy(update={"teachers": [self._record.teachers[k]]})
+        return ServedEnsemble(record, [self._specs[k]], contextlib.ExitStack())
 
     def register(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> np.ndarray:
         """Tells the ensemble the rows of a training: it fills them ahead of time and stores the answers in its cache.
