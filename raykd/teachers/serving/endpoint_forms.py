@@ -122,8 +122,9 @@ class VllmForm:
     def scores(
         self, ask: Ask, url: str, texts: Sequence[str], pairs: Sequence[str] | None, model: str, outputs: Outputs
     ) -> Scores:
-        """Rows by their `index`. `truncate_prompt_tokens: -1` cuts texts at the model's own length."""
-        body: dict[str, Any] = {"model": model, "input": list(texts), "truncate_prompt_tokens": -1}
+        """Rows by their `index`. Texts are cut at the model's own length (−1), their beginning is kept."""
+        cut = {"truncate_prompt_tokens": -1, "truncation_side": "right"}
+        body: dict[str, Any] = {"model": model, "input": list(texts), **cut}
         if outputs == "logits":
             body["use_activation"] = False
         answer = _mapping(ask(f"{url.removesuffix('/classify')}/classify", body), "answer")
