@@ -20,6 +20,7 @@ from ray.exceptions import RayError
 from raykd.config.ensemble import EnsembleRecord, read_record, record_path
 from raykd.errors import ConfigError
 from raykd.ray_errors import first_line
+from raykd.teachers.serving.recording import record_teacher_failure
 from raykd.teachers.serving.service import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 
@@ -178,6 +179,7 @@ class EnsembleKeeper:
     def _start_again(self, kept: _Kept, failure: str) -> None:
         """A teacher that has failed answers nobody any more: the next tick starts it anew, a little later each time."""
         kept.failures, kept.last_failure = kept.failures + 1, failure
+        record_teacher_failure(kept.spec)
         log.warning("teacher %s has failed and is started again: %s", kept.spec.teacher.name, failure)
         kept.not_before = time.monotonic() + min(2.0**kept.failures, LONGEST_PAUSE_S)
         ray.kill(connect(kept.spec))
