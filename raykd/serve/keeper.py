@@ -22,6 +22,7 @@ from raykd.config.ensemble import EnsembleRecord, read_record, record_path
 from raykd.errors import ConfigError
 from raykd.ray_errors import first_line
 from raykd.serve.autoscale import Autoscaler, Load
+from raykd.teachers.serving.recording import record_scaling, record_teacher_failure
 from raykd.teachers.serving.service import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 
@@ -188,6 +189,7 @@ class EnsembleKeeper:
         before, scaler = kept.scaler.wanted, kept.scaler
         if scaler.decide(_load(kept.status)) != before:
             decision = {"teacher": kept.spec.teacher.name, "from": before, "to": scaler.wanted, "reason": scaler.reason}
+            record_scaling(kept.spec, scaler.wanted - before)
             self._decisions.append({"time": time.time(), **decision})
             log.warning("teacher %(teacher)s: %(from)d to %(to)d replicas: %(reason)s", decision)
 
@@ -212,6 +214,7 @@ class EnsembleKeeper:
     def _start_again(self, kept: _Kept, failure: str) -> None:
         """A teacher that has failed answers nobody any more: the next tick starts it anew, a little later each time."""
         kept.failures, kept.last_failure = kept.failures + 1, failure
+        record_teacher_failure(kept.spec)
         log.warning("teacher %s has failed and is started again: %s", kept.spec.teacher.name, failure)
         kept.not_before = time.monotonic() + min(2.0**kept.failures, LONGEST_PAUSE_S)
         ray.kill(connect(kept.spec))

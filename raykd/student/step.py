@@ -24,6 +24,7 @@ from raykd.models.capture import capture
 from raykd.models.columns import Column
 from raykd.objective import Objective, WholeBatch
 from raykd.student.features import FeatureMatching
+from raykd.teachers.serving.recording import WaitShare
 from raykd.training.dropout import DropoutKey, DropoutReplay, dropout_seed
 from raykd.training.job import Step, StepLoss
 from raykd.weighting import Stepped, Stepping, Weighting, check_weights
@@ -127,11 +128,11 @@ class DistillStep(Step):
         self._now: dict[int, _BatchState] = {}
         self._model: PreTrainedModel | None = None
         self._round: Round | None = None
-        self._weights_checked = False
+        self._weights_checked, self._wait_share = False, WaitShare()
 
     def prefetch(self, step: int, batches: list[np.ndarray]) -> None:
         """Asks for the soft targets of the next batches."""
-        begun = time.perf_counter()
+        begun = self._wait_share.begin(self.timers.wait_s)
         self.targets.prefetch(batches)
         if self.features is not None:
             self.features.prefetch([ids for k, ids in enumerate(batches) if self.features.matches(step + k)])
@@ -210,6 +211,7 @@ class DistillStep(Step):
         self.feedback.after(self._round, optimizer)
         self.timers.feedback_s += self.feedback.seconds - spent
         self._round = None
+        self._wait_share.end(self.timers.wait_s)
 
     def evaluated(self, step: int, epoch: float) -> None:
         """Teachers that learn are scored along with the student."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from raykd.data.splits import Split, TextSplit
 from raykd.teachers.serving.ledger import Ledger
+from raykd.teachers.serving.usage import Traffic
 from raykd.teachers.teacher_model import TeacherModel
 
 SEGMENT_ROWS = 4096
@@ -26,6 +27,7 @@ class CorpusTargets:
     Of texts that are in no file of the cache nothing is stored: they are forgotten once whoever asked has the answers.
 
     Args:
+        traffic: counts the files that are written.
         keep_bytes: nothing is stored, and so much of the newest answers is remembered; see `Ledger`.
 
     Attributes:
@@ -33,8 +35,10 @@ class CorpusTargets:
         users: the runs that have registered it.
     """
 
-    def __init__(self, teacher: TeacherModel, split: Split, cache: Path, keep_bytes: int | None = None) -> None:
-        self.split, self.sealed = split, False
+    def __init__(
+        self, teacher: TeacherModel, split: Split, cache: Path, traffic: Traffic, keep_bytes: int | None = None
+    ) -> None:
+        self.split, self.sealed, self._traffic = split, False, traffic
         self.users: set[str] = set()
         self._store = teacher.store(cache, split.texts)
         self._stores = keep_bytes is None and not isinstance(split, TextSplit)
@@ -91,6 +95,7 @@ class CorpusTargets:
             ids = np.flatnonzero(ledger.known)
             self._store.seal(ids, ledger.values[ids])
             self.sealed = True
+            self._traffic.tables += 1
         elif ledger.unwritten_rows >= SEGMENT_ROWS or time.monotonic() - self._written > SEGMENT_SECONDS:
             self.write()
 
@@ -100,3 +105,4 @@ class CorpusTargets:
         ids = self.ledger.unwritten()
         if len(ids):
             self._store.append(ids, self.ledger.values[ids])
+            self._traffic.segments += 1

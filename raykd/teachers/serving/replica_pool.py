@@ -27,6 +27,7 @@ class _Member:
         ready: whether that is known.
         since: when it began on the oldest of its calls, which it answers one after the other.
         hung: it was ended for want of an answer.
+        lost: a call of it is known to be lost.
     """
 
     actor: ActorHandle
@@ -36,6 +37,7 @@ class _Member:
     leaving: bool = False
     since: float = 0.0
     hung: bool = False
+    lost: bool = False
 
 
 class ReplicaPool:
@@ -43,13 +45,14 @@ class ReplicaPool:
 
     Attributes:
         size: how many there are to be.
+        losses: replicas that died or hung with calls under way.
     """
 
     def __init__(
         self, replica: type[Replica], teacher: TeacherModel, actor_resources: ActorResources, size: int, in_flight: int
     ) -> None:
         self._class, self._teacher, self._resources = replica, teacher, actor_resources
-        self.size, self._in_flight = size, in_flight
+        self.size, self.losses, self._in_flight = size, 0, in_flight
         self._members: list[_Member] = []
         self._calls: dict[int, tuple[_Member, ray.ObjectRef]] = {}
 
@@ -92,7 +95,8 @@ class ReplicaPool:
         """A call's replica is dead: another is started in its place when there is work; returns whether it had hung."""
         member, _ = self._calls.pop(call)
         member.calls.discard(call)
-        member.leaving = True  # its other calls fail one by one
+        self.losses += not member.lost
+        member.leaving = member.lost = True  # its other calls fail one by one
         if not member.calls:
             self._end(member)
         return member.hung

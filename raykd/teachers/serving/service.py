@@ -24,6 +24,7 @@ from raykd.data.splits import Split, TextSplit
 from raykd.errors import TeacherError
 from raykd.ray_errors import NAMESPACE, last_line
 from raykd.teachers.serving.corpus_targets import CorpusTargets
+from raykd.teachers.serving.recording import ServiceRecorder
 from raykd.teachers.serving.replica_pool import ReplicaPool
 from raykd.teachers.serving.reply import Reply
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
@@ -52,6 +53,7 @@ class TeacherService:
         self._next_call = 0
         self._failure: TeacherError | None = None
         self._leases, self._traffic = Leases(spec.lease_s), Traffic()
+        self._recorder = ServiceRecorder(spec, self._traffic, self._pool)
         self._holder = ""
         self._closed = False
         self._work = threading.Event()
@@ -63,7 +65,8 @@ class TeacherService:
             self._leases.renew(run)
             if split.texts not in self._corpora:
                 spec = self.spec
-                self._corpora[split.texts] = CorpusTargets(spec.teacher, split, Path(spec.cache), spec.keep_bytes)
+                entry = CorpusTargets(spec.teacher, split, Path(spec.cache), self._traffic, spec.keep_bytes)
+                self._corpora[split.texts] = entry
             self._corpora[split.texts].users.add(run)
             return self._corpora[split.texts].sealed
 
@@ -216,6 +219,7 @@ class TeacherService:
                 self._work.clear()
                 with self._lock:
                     self._store_and_release()
+                    self._recorder.report(len(self._calls), self._failure is not None, self._corpora.values())
             except Exception as error:  # nothing else would see it: the thread must say why it ends
                 log.exception("the service of teacher %s fails", self.spec.teacher.name)
                 self._fail(f"its service failed: {error}")
@@ -235,6 +239,7 @@ class TeacherService:
             self._pool.done(call)
             entry.ledger.finish(ids, answer.values)
             self._traffic.answered(len(ids), answer.seconds)
+            self._traffic.recoveries.answered(entry.split.texts, ids)
             self._dispatch()
 
     def _lost(self, call: int, error: RayError) -> None:
@@ -244,6 +249,7 @@ class TeacherService:
             hung = self._pool.lost(call)
             entry.ledger.fail(ids)
             self._traffic.lost += len(ids)
+            self._traffic.recoveries.lost(entry.split.texts, ids)
             why = f"no answer in {self.spec.call_timeout_s:g} s (call_timeout_s)" if hung else last_line(error)
             log.warning("teacher %s lost a replica: %s", self.spec.teacher.name, why)
             if int(entry.ledger.attempts[ids].max()) >= MAX_ATTEMPTS:

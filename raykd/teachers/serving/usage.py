@@ -1,4 +1,4 @@
-"""Who uses a teacher's service and how much: leases, and counters of rows; no Ray."""
+"""Who uses a teacher's service and how much: leases, counters of rows and files, recoveries; no Ray."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 WINDOW_S = 30.0
 """Rows per second are those of the last so many seconds."""
+MOST_LOSSES = 64
+"""Lost calls whose recovery is waited for; an older one was of rows that nobody wants any more."""
 Clock = Callable[[], float]
 
 
@@ -67,6 +71,32 @@ class _Recent:
             self._items.popleft()
 
 
+class Recoveries:
+    """How long it takes from a lost call to the next answer with any of its rows."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._open: deque[tuple[float, str, np.ndarray]] = deque(maxlen=MOST_LOSSES)
+        self._seconds: list[float] = []
+
+    def lost(self, corpus: str, ids: np.ndarray) -> None:
+        """A call for these rows of a corpus was lost with its replica."""
+        self._open.append((self._clock(), corpus, ids))
+
+    def answered(self, corpus: str, ids: np.ndarray) -> None:
+        """A call for these rows has been answered."""
+        for loss in list(self._open):
+            since, lost_corpus, lost_ids = loss
+            if lost_corpus == corpus and np.isin(lost_ids, ids).any():
+                self._seconds.append(self._clock() - since)
+                self._open = deque((other for other in self._open if other is not loss), MOST_LOSSES)
+
+    def take(self) -> list[float]:
+        """Seconds of the recoveries since the last call of this."""
+        seconds, self._seconds = self._seconds, []
+        return seconds
+
+
 @dataclass
 class Traffic:
     """Rows of one service since its process began.
@@ -78,6 +108,7 @@ class Traffic:
         seconds: of their forwards, added over replicas.
         answers: calls that were answered.
         lost: rows whose replica died with them, and that were asked for again.
+        segments, tables: files written: segments, and whole tables.
     """
 
     asked: int = 0
@@ -86,9 +117,12 @@ class Traffic:
     seconds: float = 0.0
     answers: int = 0
     lost: int = 0
+    segments: int = 0
+    tables: int = 0
     clock: Clock = time.monotonic
     _answered: _Recent = field(default_factory=lambda: _Recent())
     _waited: _Recent = field(default_factory=lambda: _Recent())
+    recoveries: Recoveries = field(default_factory=Recoveries)
 
     def answered(self, rows: int, seconds: float) -> None:
         """A replica has answered a call."""
