@@ -50,7 +50,7 @@ class EnsembleRecord(BaseModel):
     teachers: list[ServedTeacher]
 
     def write(self, cache: Path) -> None:
-        """Writes the record whole."""
+        """Writes the record into its place in the cache."""
         path = record_path(cache, self.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, self.model_dump_json(indent=1))

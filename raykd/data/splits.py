@@ -65,7 +65,7 @@ class TextSplit(Split):
         return cls("texts", "", digest, digest, len(texts), table)
 
     def open(self) -> Rows:
-        """Its rows, from memory."""
+        """Its rows, which are in memory."""
         return Rows("", self.fingerprint, self.sentences)
 
 

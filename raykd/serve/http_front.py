@@ -52,7 +52,7 @@ class HttpFront(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address that it listens on."""
         host, port = self.server_address[:2]
         return f"http://{host!s}:{port}"
 

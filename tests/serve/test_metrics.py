@@ -88,7 +88,7 @@ def test_a_metric_is_one_that_prometheus_and_ray_take(metric: MetricSpec) -> Non
     assert re.fullmatch(r"raykd_[a-z][a-z_]*", metric.name)
     assert not metric.name.endswith(("_total", "_bucket", "_sum", "_count"))
     assert metric.description
-    assert set(metric.tags) <= {"teacher", "service", "state", "kind"}  # never rows, versions, runs, texts
+    assert set(metric.tags) <= {"teacher", "service", "state", "kind", "direction"}  # never rows, versions, runs, texts
     assert (metric.kind == "histogram") == bool(metric.boundaries)
     assert list(metric.boundaries) == sorted(set(metric.boundaries))
     assert recording._of_ray(metric).info["tag_keys"] == metric.tags
