@@ -7,13 +7,15 @@ Command:
 The rows of all splits of the configuration are divided into folds, by domain and label; each fold is the test once, so
 every row is. In a setting and fold each domain has a student for each arm:
 
-  meta          the configuration: the meta-teacher, features weighed by its expertise, its domain knowledge
-  meta_logits   the same teacher, logits alone
-  multi_task    one encoder with a classifier for each domain
-  mixed         one teacher of all domains' rows
-  single        a teacher of the domain's own rows
-  several       all domains' single teachers, blended evenly
-  alone         no teacher
+  meta               the configuration: the meta-teacher, features weighed by its expertise, its domain knowledge
+  meta_features      the same teacher and features, without expertise and knowledge
+  meta_logits        the same teacher, logits alone
+  multi_task         one encoder with a classifier for each domain
+  multi_task_logits  the same teacher, logits alone
+  mixed              one teacher of all domains' rows
+  single             a teacher of the domain's own rows
+  several            all domains' single teachers, blended evenly
+  alone              no teacher
 
 and `plain`, one student of all domains and the mixed teacher. Arms other than `meta` match the same features, without
 expertise and knowledge; all arms make as many steps. Settings: `all` labels; a share of the target domain's labels,
@@ -47,7 +49,10 @@ from raykd.records.predictions import STUDENT, read_predictions
 from .draws import best, named_tables, program, run, write_table
 
 log = logging.getLogger(__name__)
-ARMS = ("meta", "meta_logits", "multi_task", "mixed", "single", "several", "alone")
+LOGITS_ALONE = ("meta_logits", "multi_task_logits", "alone")
+ARMS = (
+    "meta", "meta_features", "meta_logits", "multi_task", "multi_task_logits", "mixed", "single", "several", "alone",
+)  # fmt: skip
 PLAIN, REFERENCE = "plain", "meta"
 RESAMPLES = 10_000
 LONGER = 3
@@ -101,15 +106,16 @@ def overrides_of(cell: Cell, config: RunConfig, domains: Sequence[str]) -> list[
     singles = [{**longer, "prepare": "finetune", "name": f"single_{d}", "domains": [d]} for d in others]
     teachers: dict[str, list[dict[str, Any]]] = {
         "meta": [{**teacher, **left}],
-        "meta_logits": [{**teacher, **left}],
         "multi_task": [{**common, "prepare": "multi_task", "name": "multi_task", **left}],
         "mixed": [{**common, "prepare": "finetune", "name": "mixed", **left}],
         "single": [each for each in singles if each["name"] == f"single_{cell.domain}"],
         "several": singles,
     }
+    teachers |= dict.fromkeys(("meta_features", "meta_logits"), teachers["meta"])
+    teachers |= {"multi_task_logits": teachers["multi_task"]}
     teachers |= {"alone": teachers["mixed"], PLAIN: teachers["mixed"]}
     written = [f"teachers={yaml.safe_dump(teachers[cell.arm], default_flow_style=True, width=10**6).strip()}"]
-    if cell.arm in ("meta_logits", "alone"):
+    if cell.arm in LOGITS_ALONE:
         written.append("objective.features=null")
     elif cell.arm != "meta" and config.objective.features is not None:
         written += ["objective.features.expertise=false", "objective.features.knowledge=null"]

@@ -49,7 +49,8 @@ def test_every_row_is_tested_once_and_in_no_fold_trained_and_tested(tmp_path: Pa
 def test_each_arm_has_the_teacher_and_the_rows_that_it_says(tmp_path: Path, setting: str) -> None:
     base = plain(tmp_path)
     raw = base.model_dump(mode="json", by_alias=True)
-    kinds = {"meta": MetaTeacherConfig, "meta_logits": MetaTeacherConfig, "multi_task": MultiTaskTeacherConfig}
+    kinds: dict[str, type] = dict.fromkeys(["meta", "meta_features", "meta_logits"], MetaTeacherConfig)
+    kinds |= dict.fromkeys(["multi_task", "multi_task_logits"], MultiTaskTeacherConfig)
     for arm in (*ARMS, PLAIN):
         if (setting == "leave_out" and arm == "single") or (arm == PLAIN and setting != "all"):
             continue
@@ -58,7 +59,7 @@ def test_each_arm_has_the_teacher_and_the_rows_that_it_says(tmp_path: Path, sett
         assert config.data.target_domain == (None if arm == PLAIN else "dvd")
         assert (config.seed, config.data.seed) == (1, 1)
         features = config.objective.features
-        assert (features is None) == (arm in ("meta_logits", "alone"))
+        assert (features is None) == (arm in ("meta_logits", "multi_task_logits", "alone"))
         assert features is None or features.expertise == (arm == "meta")
         for teacher in config.teachers:
             assert isinstance(teacher, MetaTeacherConfig | MultiTaskTeacherConfig | FinetunedTeacherConfig)
@@ -75,8 +76,8 @@ def test_each_arm_has_the_teacher_and_the_rows_that_it_says(tmp_path: Path, sett
 
 def test_cells_end_with_whole_folds_and_plain_is_trained_once() -> None:
     every = list(cells(["all", "leave_out"], 2, DOMAINS, [*ARMS, PLAIN]))
-    assert len(every) == len(set(every)) == 2 * (3 * 7 + 1) + 2 * 3 * 6
-    assert [cell.fold for cell in every if cell.setting == "all"] == [0] * 22 + [1] * 22
+    assert len(every) == len(set(every)) == 2 * (3 * 9 + 1) + 2 * 3 * 8
+    assert [cell.fold for cell in every if cell.setting == "all"] == [0] * 28 + [1] * 28
 
 
 @pytest.mark.parametrize(
