@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import finish, write_config
 from tiny import TOKENIZER_TEACHERS, tiny_config
 
 import raykd
@@ -68,11 +69,11 @@ def test_logits_are_those_of_a_forward_pass(front: HttpFront) -> None:
 def test_a_run_elsewhere_has_it_as_an_endpoint(
     front: HttpFront, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In a Ray of its own, whose processes have the token."""
     monkeypatch.setenv("OVERHTTP", TOKEN)
     teacher = {"name": "far", "endpoint": f"{front.url}/bpe", "token_variable": "OVERHTTP"}
-    raw = tiny_config({"teachers": [teacher]}, tmp_path / "cache")
-    result = api.distill(configuration.parse(raw), tmp_path / "run")
-    assert result.teachers[0].rows_computed == 240 + 80
+    result = finish("distill", write_config(tmp_path, teachers=[teacher]), tmp_path / "run")
+    assert result["teachers"][0]["rows_computed"] == 240 + 80
     assert TOKEN not in "".join(path.read_text(errors="ignore") for path in tmp_path.rglob("*") if path.is_file())
 
 
@@ -108,7 +109,7 @@ def test_without_the_token_nothing_is_answered(front: HttpFront, token: str | No
 
 
 def test_a_token_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="NOBODYS is not set"):
+    with pytest.raises(ConfigError, match="NOBODYS: is not set"):
         token_of("NOBODYS")
     monkeypatch.setenv("SHORT", "abc")
     with pytest.raises(ConfigError, match="less than 16 signs") as error:
