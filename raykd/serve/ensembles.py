@@ -153,6 +153,7 @@ def probe(context: RunContext, name: str) -> None:
             else:
                 TeacherClient(source).get(places)
             connect(spec).release.remote(context.run)
+        ask(find(name).opened.remote())
     except TeacherError:
         down(name, force=True)
         raise

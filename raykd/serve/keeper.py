@@ -73,7 +73,8 @@ class EnsembleKeeper:
         self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISIONS)
         self._bound()
         self._lock, self._looking = threading.Lock(), threading.Lock()
-        self._born = self._used = time.monotonic()
+        self._born = time.monotonic()
+        self._used: float | None = None  # its idle time does not begin before somebody can use it
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True)
         self._thread.start()
@@ -85,6 +86,10 @@ class EnsembleKeeper:
     def record(self) -> EnsembleRecord:
         """What was served, with the present numbers of replicas."""
         return self._record
+
+    def opened(self) -> None:
+        """Every teacher has answered: from now on the ensemble may be idle."""
+        self._used = time.monotonic()
 
     def scale(self, teacher: str, replicas: int) -> None:
         """Another number of replicas, or of the least where there is a largest; surplus ones finish their calls first.
@@ -221,7 +226,7 @@ class EnsembleKeeper:
 
     def _end_idle(self) -> None:
         limit = self._record.idle_timeout_s
-        if limit is not None and time.monotonic() - self._used > limit:
+        if limit is not None and self._used is not None and time.monotonic() - self._used > limit:
             log.warning("ensemble %s ends: nobody has used it for %g s", self._name, limit)
             threading.Thread(target=self._end, daemon=True).start()
 

@@ -271,7 +271,7 @@ def small() -> dict[str, Any]:
 
 def test_an_ensemble_that_nobody_uses_ends_after_its_time(cache: Path, tmp_path: Path, ray_local: None) -> None:
     config = config_of(cache, "short", teachers=[dict(TOKENIZER_TEACHERS[0])], data=small())
-    api.serve_up(config, tmp_path / "up", idle_timeout_s=1.0)
+    api.serve_up(config, tmp_path / "up", idle_timeout_s=4.0)
     (spec,) = specs_of("short")
     wait_until(lambda: "short" not in ensembles.names())
     assert not record_path(cache, "short").exists()
