@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from logs import losses
 from processes import finish, write_config
 from tiny import TINY_TEACHER
 
-LOST = {
-    "requests": "CoreWorkerService.grpc_client.PushTask=12:25:0",
-    "replies": "CoreWorkerService.grpc_client.PushTask=12:0:25",
-}
-"""For Ray's own fault injection: each process loses so many calls of actors at most, each with this chance in per cent.
-A lost request never reaches the actor; of a lost reply the actor has done what was asked."""
+CHANCES = {"requests": "req_failure_prob", "replies": "resp_failure_prob"}
+"""For Ray's own fault injection, by what is lost: a lost request never reaches the actor; of a lost reply the actor has
+done what was asked."""
+
+
+def injected(lost: str) -> str:
+    """Each process loses at most twelve calls of actors, each with a chance of 25 %."""
+    return json.dumps({"CoreWorkerService.grpc_client.PushTask": {"num_failures": 12, CHANCES[lost]: 25}})
 
 
 def exact_run(folder: Path) -> Path:
@@ -28,10 +31,10 @@ def exact_run(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", LOST)
+@pytest.mark.parametrize("lost", CHANCES)
 def test_what_is_lost_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str) -> None:
     calm = finish("distill", exact_run(tmp_path / "calm"), tmp_path / "calm" / "run")
-    monkeypatch.setenv("RAY_testing_rpc_failure", LOST[lost])
+    monkeypatch.setenv("RAY_testing_rpc_failure", injected(lost))
     shaken = finish("distill", exact_run(tmp_path / "shaken"), tmp_path / "shaken" / "run", seconds=200)
     assert calm["teachers"][0]["rows_computed"] == shaken["teachers"][0]["rows_computed"] == 240 + 80
     assert shaken["teachers"][0]["forwards"] == 240 + 80
