@@ -33,11 +33,11 @@ def record(metric: MetricSpec, value: float, tags: Tags | None = None) -> None:
     match _of_ray(metric):
         case ray_metrics.Counter() as counter:
             if value > 0:  # Ray refuses 0
-                counter.inc(value, tags)
+                counter.inc(value, tags or {})
         case ray_metrics.Gauge() as gauge:
-            gauge.set(value, tags)
+            gauge.set(value, tags or {})
         case ray_metrics.Histogram() as histogram:
-            histogram.observe(value, tags)
+            histogram.observe(value, tags or {})
 
 
 def tags_of(spec: TeacherServiceSpec) -> Tags:
