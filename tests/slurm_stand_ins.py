@@ -95,12 +95,14 @@ class SlurmJob:
     Attributes:
         folder: of this job; `folder / "state"` is what the stand-ins share.
         variables: of the environment, beside those that Slurm sets.
+        started: the scripts' processes.
     """
 
     folder: Path
     nodes: int
     real_ray: bool = False
     variables: dict[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         programs = {"scontrol": SCONTROL, "srun": SRUN, "hostname": HOSTNAME}
@@ -140,12 +142,21 @@ class SlurmJob:
         }  # fmt: skip
 
     def start(self, script: str, *command: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ["bash", str(SCRIPTS / script), *command], env=self.environment(), stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
+        self.started.append(process)
+        return process
 
-    def run(self, script: str, *command: str, seconds: float = 15) -> tuple[int, str]:
+    def end(self) -> None:
+        """Ends what a test that has failed has left running."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+
+    def run(self, script: str, *command: str, seconds: float = 60) -> tuple[int, str]:
         """The script's status and stderr; ends what it has started where it takes too long."""
         process = self.start(script, *command)
         try:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,11 @@ DISTILL = ("raykd", "distill", "run.yaml", "train.epochs=1")
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> SlurmJob:
+def job(tmp_path: Path) -> Iterator[SlurmJob]:
     """Two nodes: a head that is the teachers' too, and one for students."""
-    return SlurmJob(tmp_path, nodes=2)
+    made = SlurmJob(tmp_path, nodes=2)
+    yield made
+    made.end()
 
 
 @pytest.fixture(scope="module", params=[CLASSIC, SYMMETRIC])
@@ -46,7 +49,7 @@ def option(command: str, name: str) -> str:
     return found[1]
 
 
-def wait_for(path: Path, seconds: float = 10) -> None:
+def wait_for(path: Path, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < deadline, f"no {path.name}"
