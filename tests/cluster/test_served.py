@@ -21,7 +21,7 @@ from ray.cluster_utils import Cluster
 from tiny import TINY_TEACHER, tiny_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-ROWS, VALIDATION_ROWS = 3000, 100
+ROWS, VALIDATION_ROWS = 12_000, 100
 CALL_TOKENS = 96
 """Some 8 rows: at two calls in flight a replica that is lost takes as many as 16 rows with it."""
 
@@ -53,7 +53,7 @@ def served_config(folder: Path, **changes: Any) -> dict[str, Any]:
         "threads": 1,
     }
     raw = tiny_config({"name": "shared", "data": data, "teachers": [teacher]}, folder / "cache")
-    raw["train"] |= {"precision": "float64", "worker_resources": {"student_slot": 1}, "overlap": True}
+    raw["train"] |= {"precision": "float64", "worker_resources": {"student_slot": 1}, "overlap": True, "epochs": 1}
     raw["cluster"] |= {"lease_s": 30}
     return raw | changes
 

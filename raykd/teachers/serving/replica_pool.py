@@ -24,7 +24,7 @@ class _Member:
 
     Attributes:
         started: the answer to a first call of `health`: there when it has a place and its model is loaded.
-        ready: whether that is known.
+        ready: whether that is known; one that could not start is ready too, and its first call says why.
         since: when it began on the oldest of its calls, which it answers one after the other.
         hung: it was ended for want of an answer.
         lost: a call of it is known to be lost.
@@ -57,10 +57,14 @@ class ReplicaPool:
         self._calls: dict[int, tuple[_Member, ray.ObjectRef]] = {}
 
     def has_room(self, work: bool) -> bool:
-        """Whether a call can be sent; replicas are started where there is work for them."""
+        """Whether a call can be sent; replicas are started where there is work for them.
+
+        Only replicas that are ready get calls: one that finds no place in the cluster, as after a node was lost, would
+        keep its rows from the others.
+        """
         if work:
             self.fill()
-        return any(not member.leaving and len(member.calls) < self._in_flight for member in self._members)
+        return any(len(member.calls) < self._in_flight for member in self._ready())
 
     def fill(self) -> None:
         """Starts the replicas that are missing."""
@@ -69,7 +73,7 @@ class ReplicaPool:
 
     def send(self, call: int, split: Split, ids: np.ndarray) -> None:
         """Sends a call to the replica with the fewest under way."""
-        member = min((m for m in self._members if not m.leaving), key=lambda m: len(m.calls))
+        member = min(self._ready(), key=lambda m: len(m.calls))
         if not member.calls:
             member.since = time.monotonic()
         member.calls.add(call)
@@ -118,7 +122,8 @@ class ReplicaPool:
     def resize(self, size: int) -> None:
         """Sets the number of replicas; surplus ones finish their calls first."""
         self.size = size
-        staying = [member for member in self._members if not member.leaving]
+        # Those that still start go first: the others have work in them.
+        staying = sorted((m for m in self._members if not m.leaving), key=lambda m: not m.ready)
         for member in staying[size:]:
             member.leaving = True
             if not member.calls:
@@ -148,6 +153,12 @@ class ReplicaPool:
         """For how long the longest call is being worked on, in seconds; 0 without any."""
         working = [member.since for member in self._members if member.ready and member.calls]
         return time.monotonic() - min(working) if working else 0.0
+
+    def _ready(self) -> list[_Member]:
+        """Those that can be given a call."""
+        for member in self._members:
+            self._look(member)
+        return [member for member in self._members if member.ready and not member.leaving]
 
     def _look(self, member: _Member) -> None:
         if not member.ready and ray.wait([member.started], timeout=0)[0]:
