@@ -1,11 +1,12 @@
 """A process that joins a cluster, waits until a served ensemble has answered some rows, scales it and says so.
 
 `python -m ensemble_watcher NAME ADDRESS TEACHER ROWS REPLICAS FOLDER`: FOLDER/scaled is made once so many replicas are
-ready; then, once the pass is over, the service's state is written to FOLDER/state.json, until FOLDER/stop is there.
+ready; then the service's state is written to FOLDER/state.json again and again, until FOLDER/stop is there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from raykd import runtime
+from raykd.errors import RaykdError
 from raykd.files import write_text
 from raykd.serve import ensembles
 
@@ -32,7 +34,8 @@ def main() -> None:
             time.sleep(0.02)
         (Path(folder) / "scaled").touch()
         while not (Path(folder) / "stop").exists():
-            write_text(Path(folder) / "state.json", json.dumps(service()))
+            with contextlib.suppress(RaykdError):  # the keeper was on the lost node and starts again
+                write_text(Path(folder) / "state.json", json.dumps(service()))
             time.sleep(0.1)
 
 

@@ -20,7 +20,7 @@ from processes import finish, result_of, start, wait_for
 from ray.cluster_utils import Cluster
 from tiny import TINY_TEACHER, tiny_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 ROWS, VALIDATION_ROWS = 12_000, 100
 CALL_TOKENS = 96
 """Some 8 rows: at two calls in flight a replica that is lost takes as many as 16 rows with it."""
@@ -114,7 +114,6 @@ def without_slots(raw: dict[str, Any]) -> dict[str, Any]:
     return raw | {"teachers": [plain], "train": {**raw["train"], "worker_resources": {}}}
 
 
-@pytest.mark.nightly
 def test_a_study_and_a_plain_torch_student_at_once(cluster: Cluster, tmp_path: Path) -> None:
     """Trials of Ray Tune and a loop that is not raykd's ask the same ensemble; every row is computed once."""
     cluster.add_node(num_cpus=4, resources={"teacher_slot": 1})

@@ -30,7 +30,7 @@ def exact_run(folder: Path) -> Path:
     return write_config(folder, teachers=[teacher], train=train | {"overlap": True})
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("lost", CHANCES)
 def test_what_is_lost_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str) -> None:
     calm = finish("distill", exact_run(tmp_path / "calm"), tmp_path / "calm" / "run")
