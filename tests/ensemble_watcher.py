@@ -1,7 +1,7 @@
 """A process that joins a cluster, waits until a served ensemble has answered some rows, scales it and says so.
 
 `python -m ensemble_watcher NAME ADDRESS TEACHER ROWS REPLICAS FOLDER`: FOLDER/scaled is made once so many replicas are
-ready; then the service's state is written to FOLDER/state.json again and again, until FOLDER/stop is there.
+ready; then the service's counters of rows, by its process, are written to FOLDER/rows.json, until FOLDER/stop is there.
 """
 
 from __future__ import annotations
@@ -33,9 +33,12 @@ def main() -> None:
         while sum(each["state"] in ("working", "idle") for each in service()["replicas"]) < int(replicas):
             time.sleep(0.02)
         (Path(folder) / "scaled").touch()
+        seen: dict[int, dict[str, Any]] = {}
         while not (Path(folder) / "stop").exists():
             with contextlib.suppress(RaykdError):  # the keeper was on the lost node and starts again
-                write_text(Path(folder) / "state.json", json.dumps(service()))
+                state = service()
+                seen[state["pid"]] = state["rows"]
+                write_text(Path(folder) / "rows.json", json.dumps(seen))
             time.sleep(0.1)
 
 
