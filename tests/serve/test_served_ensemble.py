@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_local")]
 TEXTS = ["a good film", "the plot is bad and the end is worse", "a"]
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 150) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -223,6 +223,7 @@ def wanted(teacher: str) -> int:
     return number
 
 
+@pytest.mark.nightly
 def test_a_teacher_that_has_failed_is_started_again(
     served: dict[str, Any], cache: Path, client: ServedEnsemble
 ) -> None:
