@@ -35,6 +35,7 @@ from raykd.run.folder import RunFolder
 from raykd.run.plan import make_plan
 from raykd.run.publish import publish
 from raykd.run.targets import store_targets
+from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.interrupt import interruptible
 from raykd.training.job import Subset
 
@@ -171,9 +172,7 @@ def teach(config: RunConfig, output: Path | None = None, store: bool = False) ->
     """
     folder = _folder(config, output)
     with folder.claimed(config), _run_context(config, folder) as context:
-        teachers, warnings = trainer.prepare_teachers(context)
-        for warning in warnings:
-            log.warning("%s", warning)
+        teachers = _prepared(context)
         stored = store_targets(context, teachers) if store else [{} for _ in teachers]
     return [
         {"name": teacher.name, "folder": teacher.folder, "parameters": teacher.parameters, **cost}
@@ -200,10 +199,7 @@ def serve_up(config: RunConfig, output: Path | None = None, idle_timeout_s: floa
 
     folder, where = _folder(config, output), f"ensemble {config.name}"
     with runtime.joined(config.cluster.address, where), folder.claimed(config), _run_context(config, folder) as context:
-        teachers, warnings = trainer.prepare_teachers(context)
-        for warning in warnings:
-            log.warning("%s", warning)
-        ensembles.up(context, teachers, idle_timeout_s)
+        ensembles.up(context, _prepared(context), idle_timeout_s)
         context.phase("wait for the replicas")
         ensembles.probe(context, config.name)
         return ensembles.status(config.name)
@@ -289,6 +285,14 @@ def compare(
         write_text(output / "compare.json", result.model_dump_json(indent=1))
         compare_page.render(result, output)
     return result
+
+
+def _prepared(context: RunContext) -> list[TeacherModel]:
+    """The teachers of a configuration; what a person should know of their labels is logged."""
+    teachers, warnings = trainer.prepare_teachers(context)
+    for warning in warnings:
+        log.warning("%s", warning)
+    return teachers
 
 
 @contextlib.contextmanager

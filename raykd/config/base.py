@@ -25,7 +25,6 @@ def _address(value: str) -> str:
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """Of a random generator: 32 bits, since NumPy's older generators and Optuna's samplers take no more."""
-NAME = re.compile(r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$")
 Name = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
 """What files and folders are named after: 255 bytes are allowed, and suffixes and hashes follow it."""
 Address = Annotated[str, AfterValidator(_address)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from raykd.config.base import NAME
+from raykd.config.base import Name
 from raykd.errors import ConfigError, one_line
 from raykd.files import write_text
 
@@ -49,6 +49,18 @@ class EnsembleRecord(BaseModel):
     idle_timeout_s: float | None
     teachers: list[ServedTeacher]
 
+    def teacher(self, name: str) -> ServedTeacher:
+        """Its teacher of this name.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        found = next((served for served in self.teachers if served.name == name), None)
+        if found is None:
+            known = ", ".join(served.name for served in self.teachers)
+            raise ConfigError(f"ensemble {self.name}", f"has no teacher {name}", f"it has {known}")
+        return found
+
     def write(self, cache: Path) -> None:
         """Writes the record into its place in the cache."""
         path = record_path(cache, self.name)
@@ -62,8 +74,11 @@ def record_path(cache: Path, name: str) -> Path:
     Raises:
         ConfigError: the name is none of a file.
     """
-    if not NAME.fullmatch(name):
-        raise ConfigError(f"ensemble {name!r:.100}", "is no name", "take letters, digits, '.', '_' and '-'")
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError:
+        mend = "take letters, digits, '.', '_' and '-'"
+        raise ConfigError(f"ensemble {name!r:.100}", "is no name", mend) from None
     return cache / "ensembles" / f"{name}.json"
 
 

@@ -6,9 +6,9 @@ import hashlib
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from raykd.config import GivenTeacherConfig, RunConfig, TeacherConfig
+from raykd.config import RunConfig, TeacherConfig
 from raykd.data import corpus as corpora
 from raykd.data.corpus import Corpus
 from raykd.data.tasks import Task
@@ -61,20 +61,18 @@ class RunContext:
         """The services of these models; with `overlap` the students train at the same time."""
         config = self.config
         threads = choose_threads(settings, config.train.workers, self.remote, overlap)
-        return [
-            service_spec(teacher, setting, config.cache_folder, count, self._lease_on(setting))
+        specs = [
+            service_spec(teacher, setting, config.cache_folder, count, self.lease)
             for teacher, setting, count in zip(teachers, settings, threads, strict=True)
         ]
+        # A served ensemble's services are others' too, wherever the run is.
+        shared = config.cluster.lease_s
+        return [spec if spec.ensemble is None else replace(spec, lease_s=shared) for spec in specs]
 
     @property
     def run(self) -> str:
         """The run's name among those that share a service or a selector: the same when it resumes."""
         return hashlib.sha256(str(self.folder.path).encode()).hexdigest()[:16]
-
-    def _lease_on(self, setting: TeacherConfig) -> float | None:
-        """A served ensemble's services are others' too, wherever the run is."""
-        served = isinstance(setting, GivenTeacherConfig) and setting.ensemble is not None
-        return self.config.cluster.lease_s if served else self.lease
 
     @property
     def lease(self) -> float | None:

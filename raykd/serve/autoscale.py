@@ -60,9 +60,13 @@ class Autoscaler:
     def __post_init__(self) -> None:
         self.wanted = self.least
 
+    def bound(self, least: int, most: int) -> None:
+        """Other bounds; what is wanted moves into them."""
+        self.least, self.most = least, most
+        self.wanted = min(max(self.wanted, least), most)
+
     def decide(self, load: Load) -> int:
         """How many replicas there should be now; a change of one has its reason in `reason`."""
-        self.wanted = min(max(self.wanted, self.least), self.most)
         step, reason = self._step(load)
         now = self.clock()
         self._since = {step: self._since.get(step, now)}

@@ -24,7 +24,9 @@ from raykd.teachers.serving.service_spec import TeacherServiceSpec
 
 
 class ServedEnsemble:
-    """A client of a served ensemble; not thread-safe, one for each process of a training.
+    """A client of a served ensemble, one for each process of a training.
+
+    `soft_targets(texts=…)` may be called from several threads at once; all else is not thread-safe.
 
     Args:
         record: of the ensemble.
@@ -57,13 +59,8 @@ class ServedEnsemble:
         Raises:
             ConfigError: there is none of that name.
         """
-        if teacher not in self.teachers:
-            raise ConfigError(
-                f"ensemble {self.name}", f"has no teacher {teacher}", f"it has {', '.join(self.teachers)}"
-            )
-        k = self.teachers.index(teacher)
-        record = self._record.model_copy(update={"teachers": [self._record.teachers[k]]})
-        return ServedEnsemble(record, [self._specs[k]], contextlib.ExitStack())
+        record = self._record.model_copy(update={"teachers": [self._record.teacher(teacher)]})
+        return ServedEnsemble(record, [self._specs[self.teachers.index(teacher)]], contextlib.ExitStack())
 
     def register(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> np.ndarray:
         """Tells the ensemble the rows of a training: it fills them ahead of time and stores the answers in its cache.
@@ -169,15 +166,7 @@ class ServedEnsemble:
 
 
 def connect(name: str, address: str | None = None) -> ServedEnsemble:
-    """A client of the ensemble that `raykd serve up` has started under this name.
-
-    Args:
-        address: of the Ray cluster; default RAY_ADDRESS, or the cluster that this process has joined already.
-
-    Raises:
-        ConfigError: no cluster is named, or no such ensemble is up there.
-        RunError: the cluster or the ensemble does not answer.
-    """
+    """What `raykd.connect` returns, and raises; see there."""
     with contextlib.ExitStack() as held:
         held.enter_context(runtime.joined(address, f"ensemble {name}"))
         keeper = ensembles.find(name)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from raykd.config import ModelTeacherConfig, TeacherConfig
 from raykd.config.ensemble import EnsembleRecord, ServedTeacher
@@ -22,6 +22,7 @@ from raykd.run.context import RunContext
 from raykd.serve.keeper import EnsembleKeeper
 from raykd.teachers.serving import parity
 from raykd.teachers.serving.client import TargetSource, TeacherClient
+from raykd.teachers.serving.placement import keeper_of
 from raykd.teachers.serving.service import connect
 from raykd.teachers.serving.service_spec import KEEPER, TeacherServiceSpec, keeper_name
 from raykd.teachers.teacher_model import TeacherModel
@@ -53,7 +54,7 @@ def up(context: RunContext, teachers: Sequence[TeacherModel], idle_timeout_s: fl
             for teacher, settings, spec in zip(teachers, config.teachers, specs, strict=True)
         ],
     )
-    running = _running(config.name)
+    running = keeper_of(config.name)
     if running is not None:
         before: EnsembleRecord = ask(running.record.remote())
         if [each.identity for each in before.teachers] != [each.identity for each in record.teachers]:
@@ -75,7 +76,7 @@ def find(name: str) -> ActorHandle:
     Raises:
         ConfigError: there is none of that name.
     """
-    keeper = _running(name)
+    keeper = keeper_of(name)
     if keeper is None:
         known = ", ".join(names()) or "none is"
         raise ConfigError(f"ensemble {name}", f"is not up on this cluster; up: {known}", "raykd serve up CONFIG")
@@ -106,15 +107,10 @@ def scale(name: str, replicas: dict[str, int]) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such ensemble or teacher, or a number is less than one.
     """
-    keeper = find(name)
-    known = [served.name for served in ask(keeper.record.remote()).teachers]
     for teacher, number in replicas.items():
-        if teacher not in known:
-            raise ConfigError(f"ensemble {name}", f"has no teacher {teacher}", f"it has {', '.join(known)}")
         if number < 1:
             raise ConfigError(f"--replicas {teacher}={number}", "is less than one", f"raykd serve down {name} ends it")
-    for teacher, number in replicas.items():
-        ask(keeper.scale.remote(teacher, number))
+    ask(find(name).scale.remote(replicas))
     return status(name)
 
 
@@ -128,7 +124,7 @@ def down(name: str, force: bool = False) -> dict[str, list[str]]:
     using: dict[str, list[str]] = ask(keeper.close.remote(force), 60 + ANSWER_S)
     ray.kill(keeper)
     deadline = time.monotonic() + ANSWER_S
-    while _running(name) is not None and time.monotonic() < deadline:  # its name is not free at once
+    while keeper_of(name) is not None and time.monotonic() < deadline:  # its name is not free at once
         time.sleep(0.1)
     return using
 
@@ -185,14 +181,6 @@ def _served(teacher: TeacherModel, config: TeacherConfig, spec: TeacherServiceSp
     )  # fmt: skip
 
 
-def _running(name: str) -> ActorHandle | None:
-    try:
-        keeper: ActorHandle = ray.get_actor(keeper_name(name), namespace=NAMESPACE)
-    except ValueError:
-        return None
-    return keeper
-
-
 def ask(ref: ray.ObjectRef, seconds: float = ANSWER_S) -> Any:
     """A keeper's answer.
 
@@ -203,5 +191,5 @@ def ask(ref: ray.ObjectRef, seconds: float = ANSWER_S) -> Any:
         return ray.get(ref, timeout=seconds)
     except RayTaskError as error:
         raise cause_of(error) from None
-    except (RayActorError, RayError) as error:
+    except RayError as error:
         raise RunError("the ensemble's keeper", f"does not answer: {first_line(error)}", "try again") from None

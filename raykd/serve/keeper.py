@@ -11,15 +11,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import ray
 from ray.exceptions import RayError
 
-from raykd.config.ensemble import EnsembleRecord, read_record, record_path
-from raykd.errors import ConfigError
+from raykd.config.ensemble import EnsembleRecord, ServedTeacher, read_record, record_path
 from raykd.ray_errors import first_line
 from raykd.serve.autoscale import Autoscaler, Load
 from raykd.teachers.serving.recording import record_scaling, record_teacher_failure
@@ -55,7 +54,7 @@ class _Kept:
     unreachable: str | None = None
     failures: int = 0
     last_failure: str | None = None
-    not_before: float = field(default=0.0)
+    not_before: float = 0.0
 
 
 class EnsembleKeeper:
@@ -69,9 +68,11 @@ class EnsembleKeeper:
     def __init__(self, name: str, cache: str, specs: Sequence[TeacherServiceSpec]) -> None:
         self._name, self._cache = name, Path(cache)
         self._record = read_record(self._cache, name)
-        self._kept = {spec.teacher.name: _Kept(spec, Autoscaler(1, 1)) for spec in specs}
+        self._kept = {
+            spec.teacher.name: _Kept(spec, Autoscaler(*_bounds(self._record.teacher(spec.teacher.name))))
+            for spec in specs
+        }
         self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISIONS)
-        self._bound()
         self._lock, self._looking = threading.Lock(), threading.Lock()
         self._born = time.monotonic()
         self._used: float | None = None  # its idle time does not begin before somebody can use it
@@ -91,23 +92,20 @@ class EnsembleKeeper:
         """Every teacher has answered: from now on the ensemble may be idle."""
         self._used = time.monotonic()
 
-    def scale(self, teacher: str, replicas: int) -> None:
-        """Another number of replicas, or of the least where there is a largest; surplus ones finish their calls first.
+    def scale(self, replicas: dict[str, int]) -> None:
+        """Other numbers of replicas by teacher, or of the least where there is a largest; surplus ones finish first.
 
         Raises:
-            ConfigError: the ensemble has no such teacher.
+            ConfigError: the ensemble has no such teacher; nothing is changed.
         """
         with self._lock:
-            chosen = next((served for served in self._record.teachers if served.name == teacher), None)
-            if chosen is None:
-                raise ConfigError(
-                    f"ensemble {self._name}", f"has no teacher {teacher}", f"it has {', '.join(self._kept)}"
-                )
-            chosen.replicas = replicas
-            if chosen.max_replicas is not None:
-                chosen.max_replicas = max(chosen.max_replicas, replicas)
+            chosen = [(self._record.teacher(name), number) for name, number in replicas.items()]
+            for served, number in chosen:
+                served.replicas = number
+                if served.max_replicas is not None:
+                    served.max_replicas = max(served.max_replicas, number)
+                self._kept[served.name].scaler.bound(*_bounds(served))
             self._record.write(self._cache)
-            self._bound()
 
     def status(self) -> dict[str, Any]:
         """The ensemble and each teacher's service as they are now; see `TeacherService.status`."""
@@ -180,13 +178,6 @@ class EnsembleKeeper:
                 self._hold(kept)
                 self._scale(kept)
 
-    def _bound(self) -> None:
-        """Takes the numbers of the record."""
-        for served in self._record.teachers:
-            scaler = self._kept[served.name].scaler
-            scaler.least, scaler.most = served.replicas, served.max_replicas or served.replicas
-            scaler.wanted = min(max(scaler.wanted, scaler.least), scaler.most)
-
     def _scale(self, kept: _Kept) -> None:
         """Another number of replicas, at the next look, where the load has asked for it for some time."""
         if kept.status is None or kept.unreachable is not None:
@@ -233,6 +224,11 @@ class EnsembleKeeper:
     def _end(self) -> None:
         self.close()
         ray.kill(ray.get_runtime_context().current_actor)
+
+
+def _bounds(served: ServedTeacher) -> tuple[int, int]:
+    """The least and the most replicas of a teacher."""
+    return served.replicas, served.max_replicas or served.replicas
 
 
 def _load(status: dict[str, Any]) -> Load:

@@ -17,9 +17,7 @@ def check_served(teacher: TeacherModel, ensemble: str, cache: Path) -> None:
     """
     record = read_record(cache, ensemble)
     where = f"teacher {teacher.name} of ensemble {ensemble}"
-    served = next((each for each in record.teachers if each.name == teacher.name), None)
-    if served is None:
-        raise ConfigError(where, "is not served", f"served are {', '.join(each.name for each in record.teachers)}")
+    served = record.teacher(teacher.name)
     if served.identity == teacher.identity:
         return
     if list(teacher.labels) != record.labels:

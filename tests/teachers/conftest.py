@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import ray
 from endpoint_server import EndpointServer
 from endpoint_teachers import LABELS, fixed_logits
 from stand_ins import TASK, prepared
@@ -42,3 +45,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EndpointServer]:
     server = EndpointServer(lambda texts, pairs: fixed_logits(texts, pairs)[:, :2], LABELS[::-1])
     yield server
     server.close()
+
+
+@pytest.fixture
+def served() -> Iterator[list[Any]]:
+    """Services that a test starts and this ends."""
+    handles: list[Any] = []
+    yield handles
+    for handle in handles:
+        ray.kill(handle)
+    time.sleep(0.2)  # the name is free again

@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,6 @@ from raykd.teachers.teacher_model import TeacherModel
 pytestmark = [pytest.mark.usefixtures("ray_local"), pytest.mark.slow]
 REPORT_S = 60.0
 """Processes report to their node's agent every 10 s; the rest is patience with a busy machine."""
-
-
-@pytest.fixture
-def served() -> Iterator[list[Any]]:
-    """Services that a test starts and this ends."""
-    handles: list[Any] = []
-    yield handles
-    for handle in handles:
-        ray.kill(handle)
 
 
 def scraped(teacher: str | None) -> dict[tuple[str, ...], float]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ray
+from ray.actor import ActorHandle
 
 from raykd.config import EndpointTeacherConfig, GivenTeacherConfig, ModelTeacherConfig, RunConfig, TeacherConfig
 from raykd.errors import ConfigError
@@ -82,13 +83,18 @@ def trainer_resources(config: RunConfig, remote: bool) -> list[ActorResources | 
 
 def check_ensemble(spec: TeacherServiceSpec) -> None:
     """Refuses a teacher of a served ensemble that is not up: the run would serve it with this run's lease."""
-    if spec.ensemble is None:
-        return
-    try:
-        ray.get_actor(keeper_name(spec.ensemble), namespace=NAMESPACE)
-    except ValueError:
+    if spec.ensemble is not None and keeper_of(spec.ensemble) is None:
         where, what = f"teacher {spec.teacher.name}", f"its ensemble {spec.ensemble} is not up on this Ray"
-        raise ConfigError(where, what, "give --address of its cluster, or start it: raykd serve up CONFIG") from None
+        raise ConfigError(where, what, "give --address of its cluster, or start it: raykd serve up CONFIG")
+
+
+def keeper_of(ensemble: str) -> ActorHandle | None:
+    """The actor that keeps a served ensemble; None where it is not up on this Ray."""
+    try:
+        keeper: ActorHandle = ray.get_actor(keeper_name(ensemble), namespace=NAMESPACE)
+    except ValueError:
+        return None
+    return keeper
 
 
 def check_resources(spec: TeacherServiceSpec) -> None:
