@@ -26,7 +26,7 @@ LEVELS = (
     {"cli"},
 )
 """From the ground up: a room imports from lower levels, and from its own where that makes no circle."""
-GROUND = {"config", "errors", "records", "display", "files", "ray_errors"}
+GROUND = {"config", "errors", "records", "display", "files", "columns", "ray_errors"}
 """Seen by all; see one another alone."""
 APART = {"report": GROUND, "runtime": GROUND - {"display", "records"}}
 """Rooms beside the levels, and all that they may see."""
@@ -164,6 +164,14 @@ def test_configuration_and_records_load_neither_torch_nor_ray() -> None:
     names = [f"raykd.config.{path.stem}" for path in (ROOT / "config").glob("*.py") if path.stem != "__init__"]
     names += [f"raykd.records.{path.stem}" for path in (ROOT / "records").glob("*.py") if path.stem != "__init__"]
     program = f"import sys, {', '.join(names)}\nprint(*sorted({{'torch', 'ray', 'transformers'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT.parent, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+def test_services_load_no_torch() -> None:
+    """A service only routes and stores: its actor is there in a second, and takes no memory for what it never calls."""
+    program = "import sys, raykd.teachers.serving.service\nprint(*sorted({'torch', 'transformers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT.parent, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []

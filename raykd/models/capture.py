@@ -20,9 +20,9 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedC
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from raykd.columns import Column
 from raykd.errors import ModelError
 from raykd.models import forward
-from raykd.models.columns import Column
 
 NAME = "raykd_capture"
 """Of the attention function, while a forward pass is captured."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from raykd.columns import DOMAIN, Column, ColumnKind
 from raykd.config import FeaturesConfig, LayerTermConfig, RelationTermConfig
-from raykd.models.columns import DOMAIN, Column, ColumnKind
 from raykd.objective.layer_map import Pairs, layer_pairs
 
 RELATIONS: tuple[ColumnKind, ...] = ("query", "key", "value")

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from raykd.columns import Column
 from raykd.config import FeaturesConfig
-from raykd.models.columns import Column
 from raykd.objective.feature_plan import RELATIONS, FeaturePlan
 from raykd.objective.layer_map import Pairs
 

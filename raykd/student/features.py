@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from raykd.columns import DOMAIN, Column
 from raykd.config import FeaturesConfig
 from raykd.data.batch import Batch
-from raykd.models.columns import DOMAIN, Column
 from raykd.objective.feature_plan import FeaturePlan
 from raykd.objective.features import FeatureLosses
 from raykd.student.expertise import Expertise, Knowledge

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from raykd.columns import Column
 from raykd.data.batch import Batch
 from raykd.data.tasks import Task
 from raykd.feedback import Feedback, NoFeedback, Round
 from raykd.models import forward
 from raykd.models.capture import capture
-from raykd.models.columns import Column
 from raykd.objective import Objective, WholeBatch
 from raykd.student.features import FeatureMatching
 from raykd.teachers.serving.recording import WaitShare

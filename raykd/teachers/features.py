@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from raykd.columns import Column
 from raykd.errors import TeacherError
-from raykd.models.columns import Column
 from raykd.teachers.serving.values import Ragged, Values
 from raykd.teachers.teacher_model import TeacherModel
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from raykd import models
+from raykd.columns import DOMAIN, Column
 from raykd.data.encoding import Encoder
 from raykd.data.splits import Split, TextSplit
 from raykd.models import forward
 from raykd.models.capture import capture, capture_shape
-from raykd.models.columns import DOMAIN, Column
 from raykd.models.domain_head import DomainHead, load_domain_head
 from raykd.teachers.features import pack
 from raykd.teachers.serving.values import Values

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel
 
 from raykd import models
+from raykd.columns import Column
 from raykd.config import MetaTeacherConfig
 from raykd.data.batch import Batch
 from raykd.data.rows import Rows
@@ -24,7 +25,6 @@ from raykd.files import replacing
 from raykd.models import forward
 from raykd.models.capture import capture, capture_shape
 from raykd.models.checkpoint import read_config
-from raykd.models.columns import Column
 from raykd.models.domain_head import FOLDER, DomainHead, other_domains
 from raykd.teachers.prototype_report import prototype_report, save_prototype_report
 from raykd.teachers.prototypes import ENCODER, Prototypes, pooled_rows

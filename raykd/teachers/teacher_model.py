@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from raykd.models.columns import Column
+from raykd.columns import Column
 from raykd.teachers.serving.endpoint import Endpoint
 from raykd.teachers.serving.store import Address, Store
 from raykd.teachers.serving.values import RaggedRows

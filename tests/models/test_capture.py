@@ -23,10 +23,10 @@ from transformers import (
     XLNetConfig,
 )
 
+from raykd.columns import Column
 from raykd.errors import ModelError
 from raykd.models import load, logits
 from raykd.models.capture import NAME, capture, capture_shape
-from raykd.models.columns import Column
 
 Checkpoint = Callable[..., Path]
 Encoded = dict[str, torch.Tensor]

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from raykd import models
+from raykd.columns import Column
 from raykd.errors import ModelError
 from raykd.models import forward
 from raykd.models.capture import capture, capture_shape
-from raykd.models.columns import Column
 from raykd.models.domain_head import (
     DESCRIPTION,
     FOLDER,

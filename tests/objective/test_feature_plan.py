@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from raykd.columns import Column
 from raykd.config import FeaturesConfig
-from raykd.models.columns import Column
 from raykd.objective.feature_plan import EncoderShape, FeaturePlan, plan_features
 
 SMALL, LARGE = EncoderShape(2, 8, 2), EncoderShape(6, 12, 4)

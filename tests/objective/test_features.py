@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from raykd.columns import Column
 from raykd.config import FeaturesConfig
-from raykd.models.columns import Column
 from raykd.objective.feature_plan import EncoderShape, plan_features
 from raykd.objective.features import FeatureLosses
 

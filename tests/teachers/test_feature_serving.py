@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ import torch
 from stand_ins import DyingReplica, ids_of, spec_of
 
 from raykd import models
+from raykd.columns import Column
 from raykd.data.corpus import Corpus
 from raykd.data.encoding import Encoder
 from raykd.errors import TeacherError
 from raykd.models.capture import capture
-from raykd.models.columns import Column
 from raykd.teachers.features import pack, row_bytes, unpack
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TargetSource, TeacherClient
@@ -35,15 +34,6 @@ COLUMNS = (Column("first", 1), Column("hidden", 0), Column("hidden", 1), Column(
 @pytest.fixture
 def inner(teacher: TeacherModel) -> TeacherModel:
     return replace(teacher, output="features", features=COLUMNS, columns=(), labels=())
-
-
-@pytest.fixture
-def served() -> Iterator[list[Any]]:
-    handles: list[Any] = []
-    yield handles
-    for handle in handles:
-        ray.kill(handle)
-    time.sleep(0.2)
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

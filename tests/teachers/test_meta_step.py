@@ -15,12 +15,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from raykd import models
+from raykd.columns import Column
 from raykd.config import MetaTeacherConfig, ModelConfig, TeacherConfig
 from raykd.data.batch import Batch
 from raykd.data.corpus import Corpus
 from raykd.data.encoding import Encoder
 from raykd.data.tasks import Task
-from raykd.models.columns import Column
 from raykd.models.domain_head import FOLDER, DomainHead, load_domain_head, other_domains
 from raykd.teachers.meta_teacher import MetaStep
 
