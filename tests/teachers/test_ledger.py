@@ -81,6 +81,15 @@ def test_a_lost_call_is_given_again_and_the_first_answer_stands() -> None:
     assert len(book.unwritten()) == 0
 
 
+def test_only_replicas_that_are_lost_count_as_attempts() -> None:
+    book = ledger()
+    book.announce("a", np.arange(20))
+    for k in range(6):
+        (ids,) = drain(book, 10_000)
+        book.fail(ids, by_replica=k % 2 == 0)
+    assert book.attempts[:20].tolist() == [3] * 20
+
+
 def test_rows_are_counted_for_the_run_that_asked_first() -> None:
     book = ledger()
     book.announce("a", np.arange(10))

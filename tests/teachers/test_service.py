@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -31,22 +32,12 @@ from raykd.errors import TeacherError
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TargetSource, TeacherClient, register
 from raykd.teachers.serving.replica import ModelReplica, Replica
-from raykd.teachers.serving.replica_pool import ReplicaPool
+from raykd.teachers.serving.replica_pool import MOST_UNANSWERED, ReplicaPool
 from raykd.teachers.serving.service import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 from raykd.teachers.teacher_model import TeacherModel
 
 pytestmark = pytest.mark.usefixtures("ray_local")
-
-
-@pytest.fixture
-def served(request: pytest.FixtureRequest) -> Iterator[list[Any]]:
-    """Services that a test starts and this ends."""
-    handles: list[Any] = []
-    yield handles
-    for handle in handles:
-        ray.kill(handle)
-    time.sleep(0.2)  # the name is free again
 
 
 def local(teacher: TeacherModel, corpus: Corpus, ids: np.ndarray) -> np.ndarray:
@@ -148,12 +139,7 @@ def test_a_replica_without_a_place_keeps_no_rows(
 
 def test_an_answer_that_was_not_yet_fetched_is_no_hanging(teacher: TeacherModel, corpus: Corpus) -> None:
     """The service may be late, by a write to a slow disk: its replicas are not ended for that."""
-    pool = ReplicaPool(ModelReplica, teacher, SEAT, size=1, in_flight=2)
-    try:
-        deadline = time.monotonic() + 60
-        while not pool.has_room(work=True):  # it loads
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with loaded_pool(teacher) as pool:
         pool.send(0, corpus.splits["train"], ids_of(corpus)[:8])
         answered, _ = ray.wait([pool.ref(0)], timeout=60)
         assert answered
@@ -162,6 +148,36 @@ def test_an_answer_that_was_not_yet_fetched_is_no_hanging(teacher: TeacherModel,
         pool.done(0)
         pool.send(1, corpus.splits["train"], ids_of(corpus)[:8])
         assert len(ray.get(pool.ref(1), timeout=60).ids) == 8
+
+
+def test_a_replica_leaves_when_several_answers_in_a_row_do_not_arrive(teacher: TeacherModel, corpus: Corpus) -> None:
+    """What Ray tells of a broken connection: the call may have run, and the replica may live."""
+    with loaded_pool(teacher) as pool:
+
+        def sent(call: int) -> int:
+            pool.send(call, corpus.splits["train"], ids_of(corpus)[:8])
+            ray.get(pool.ref(call), timeout=60)
+            return call
+
+        assert all(pool.unanswered(sent(k)) for k in range(MOST_UNANSWERED))
+        pool.done(sent(10))
+        assert all(pool.unanswered(sent(k)) for k in range(MOST_UNANSWERED))
+        assert pool.losses == 0
+        assert not pool.unanswered(sent(20))
+        assert not pool.lost(20)
+        assert (pool.losses, pool.describe()) == (1, [])
+
+
+@contextlib.contextmanager
+def loaded_pool(teacher: TeacherModel) -> Iterator[ReplicaPool]:
+    """A pool whose one replica is ready."""
+    pool = ReplicaPool(ModelReplica, teacher, SEAT, size=1, in_flight=2)
+    try:
+        deadline = time.monotonic() + 60
+        while not pool.has_room(work=True):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield pool
     finally:
         pool.close()
 

@@ -153,9 +153,10 @@ class Ledger:
             run = self._runs[owner] if owner >= 0 else ""
             self.computed[run] = self.computed.get(run, 0) + int(count)
 
-    def fail(self, ids: np.ndarray) -> None:
-        """A call was lost with its replica: its rows go first."""
+    def fail(self, ids: np.ndarray, by_replica: bool = True) -> None:
+        """A call was lost: its rows go first. It is an attempt at them where the replica was lost with it."""
         self.call[ids] = -1
+        self.attempts[ids] -= not by_replica
         self.urgent.extendleft(int(i) for i in ids[::-1] if not self.known[i])
 
     def unwritten(self) -> np.ndarray:

@@ -16,6 +16,8 @@ from raykd.teachers.serving.replica import ActorResources, Replica
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
+MOST_UNANSWERED = 3
+"""Calls in a row whose request or answer is lost on the way to or from a replica, before another takes its place."""
 
 
 @dataclass
@@ -28,6 +30,7 @@ class _Member:
         since: when it began on the oldest of its calls, which it answers one after the other.
         hung: it was ended for want of an answer.
         lost: a call of it is known to be lost.
+        unanswered: calls since its last answer whose request or answer was lost on the way.
     """
 
     actor: ActorHandle
@@ -38,6 +41,7 @@ class _Member:
     since: float = 0.0
     hung: bool = False
     lost: bool = False
+    unanswered: int = 0
 
 
 class ReplicaPool:
@@ -91,9 +95,24 @@ class ReplicaPool:
         """A call has answered: its replica has room for another."""
         member, _ = self._calls.pop(call)
         member.calls.discard(call)
-        member.since = time.monotonic()
+        member.since, member.unanswered = time.monotonic(), 0
         if member.leaving and not member.calls:
             self._end(member)
+
+    def unanswered(self, call: int) -> bool:
+        """A call's request or answer was lost on the way. Its replica stays, unless that was so several times in a row.
+
+        Returns:
+            Whether it stays; where it does not, the call is to be given to `lost`.
+        """
+        member, _ = self._calls[call]
+        member.unanswered += 1
+        if member.leaving or member.unanswered > MOST_UNANSWERED:
+            return False
+        del self._calls[call]
+        member.calls.discard(call)
+        member.since = time.monotonic()
+        return True
 
     def lost(self, call: int) -> bool:
         """A call's replica is dead: another is started in its place when there is work; returns whether it had hung."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from raykd.data.splits import Split, TextSplit
 from raykd.errors import TeacherError
@@ -243,13 +243,18 @@ class TeacherService:
             self._dispatch()
 
     def _lost(self, call: int, error: RayError) -> None:
-        """A replica died with this call: its rows go to another, unless they have ended several replicas already."""
+        """A call will have no answer: its rows go to another, unless they have ended several replicas already."""
         with self._lock:
             entry, ids = self._calls.pop(call)
-            hung = self._pool.lost(call)
-            entry.ledger.fail(ids)
             self._traffic.lost += len(ids)
             self._traffic.recoveries.lost(entry.split.texts, ids)
+            if isinstance(error, ActorUnavailableError) and self._pool.unanswered(call):
+                log.warning("teacher %s: a call was lost on its way: %s", self.spec.teacher.name, last_line(error))
+                entry.ledger.fail(ids, by_replica=False)
+                self._dispatch()
+                return
+            hung = self._pool.lost(call)
+            entry.ledger.fail(ids)
             why = f"no answer in {self.spec.call_timeout_s:g} s (call_timeout_s)" if hung else last_line(error)
             log.warning("teacher %s lost a replica: %s", self.spec.teacher.name, why)
             if int(entry.ledger.attempts[ids].max()) >= MAX_ATTEMPTS:

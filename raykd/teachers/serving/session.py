@@ -202,7 +202,7 @@ class TeacherSession:
         except RayTaskError as error:
             raise cause_of(error) from None
         except RayError as error:
-            log.warning("the service of teacher %s restarts: %s", served.teacher.name, first_line(error))
+            log.warning("the service of teacher %s did not answer: %s", served.teacher.name, first_line(error))
             return self._again(served)
         corpora = state["corpora"]
         if state["pid"] != served.pid:  # a restarted service counts from 0
