@@ -56,6 +56,7 @@ def sha256(student: Path) -> str:
     return hashlib.sha256((student / "model.safetensors").read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_local")
 def test_kill_9_and_the_same_command_ends_with_the_same_student(tmp_path: Path) -> None:
     """Killed in mid-training, between two checkpoints; equal in every bit to the student made in this process."""

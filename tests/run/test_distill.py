@@ -57,6 +57,7 @@ def test_served_stored_and_in_the_loop_are_the_same_student(configure: Configure
             store.unlink()
 
 
+@pytest.mark.slow
 def test_two_workers_are_one(configure: Configure, tmp_path: Path) -> None:
     """Through Ray Train, unequal shards of 33 rows, a last batch of 9; the targets come while the students train."""
     base = [*EXACT, "train.batch_size=33", "train.epochs=1"]

@@ -107,6 +107,7 @@ def test_a_copy_for_cross_fitting_has_no_row_of_its_fold(configure: Configure) -
     assert whole - rest == set(held_out.tolist())
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_on_the_target_domain_alone(configure: Configure, tmp_path: Path) -> None:
     teachers = [teacher(name="every"), teacher(name="others", leave_out=["target"])]
     config = configure(

@@ -45,6 +45,7 @@ def tables(folder: Path, rows: int, noise: int) -> dict[str, Any]:
     return {"source": str(folder), "max_length": 16, "unlabeled": "more"}
 
 
+@pytest.mark.slow
 def test_labels_of_rows_without_labels_decide_nothing(configure: Configure, tmp_path: Path) -> None:
     students = set()
     for noise in (1, 2):
@@ -83,6 +84,7 @@ def test_stopped_and_resumed_is_bit_equal(configure: Configure, tmp_path: Path) 
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")[:16]
 
 
+@pytest.mark.slow
 def test_baselines_have_their_rows_and_the_students_steps(configure: Configure, tmp_path: Path) -> None:
     config = configure(*HALF, "baselines=[alone, labeled, pseudo, uniform]", "data.test_from_train=0.2")
     result = api.distill(config, tmp_path / "run")

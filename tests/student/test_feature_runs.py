@@ -113,6 +113,7 @@ def test_workers_and_micro_batches_change_nothing(
     np.testing.assert_allclose(series["parts"], series["one"], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_features_come_first_and_logits_then(configure: Configure, teacher: str, tmp_path: Path) -> None:
     config = with_features(configure, teacher, {"hidden": 1, "stages": 2, "first_stage": 0.25})
     api.distill(config, tmp_path / "run")

@@ -47,6 +47,7 @@ def test_cold_serving_trains_an_epoch_on_a_sleeping_teacher() -> None:
     json.dumps(said)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_local", "single_round")
 def test_colocated_puts_the_ratio_beside_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(colocated, "GOAL", 1e9)
