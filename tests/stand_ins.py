@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +31,12 @@ class SlowReplica(ModelReplica):
 
 
 class FailingReplica(ModelReplica):
-    """The first of them to be asked for the third time fails in the middle of the call."""
+    """The first of them that has answered some rows and is asked again fails in the middle of the call."""
+
+    AFTER = 20
 
     def infer(self, split: Split, ids: np.ndarray) -> Answer:
-        if self.rows > 20:
+        if self.rows >= self.AFTER:
             failed = Path(self.teacher.folder) / "failed"
             if not failed.exists():
                 failed.touch()
@@ -49,6 +52,16 @@ class DyingReplica(FailingReplica):
 
     def fail(self) -> None:
         os._exit(1)
+
+
+class DyingLateReplica(DyingReplica):
+    """Fails two seconds after its first call has come."""
+
+    AFTER = 0
+
+    def fail(self) -> None:
+        time.sleep(2)
+        super().fail()
 
 
 class HangingReplica(FailingReplica):
@@ -95,6 +108,12 @@ def prepared(folder: Path, name: str = "t", dtype: str = "float64") -> TeacherMo
         tokenizer=models.tokenizer_fingerprint(folder),
         parameters=models.parameter_count(folder),
     )
+
+
+def own_teacher(teacher: TeacherModel, folder: Path, name: str = "t") -> TeacherModel:
+    """The same teacher in a folder of its own, where no replica has failed yet."""
+    shutil.copytree(teacher.folder, folder, ignore=shutil.ignore_patterns("failed", "started"))
+    return prepared(folder, name)
 
 
 def spec_of(

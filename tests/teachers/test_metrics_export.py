@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 import urllib.request
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 import ray
 from prometheus_client.parser import text_string_to_metric_families
-from stand_ins import DeafReplica, HangingReplica, ids_of, prepared, spec_of
+from stand_ins import DeafReplica, HangingReplica, ids_of, own_teacher, spec_of
 
 from raykd.data.corpus import Corpus
 from raykd.teachers.serving import metrics
@@ -51,12 +50,6 @@ def wait_for(expected: Callable[[dict[tuple[str, ...], float]], bool], teacher: 
         assert time.monotonic() < deadline, values
         time.sleep(0.5)
     return values
-
-
-def own_teacher(teacher: TeacherModel, folder: Path, name: str) -> TeacherModel:
-    """The same teacher in a folder of its own, where no replica has failed yet."""
-    shutil.copytree(teacher.folder, folder, ignore=shutil.ignore_patterns("failed", "started"))
-    return prepared(folder, name)
 
 
 def test_rows_a_lost_replica_and_its_recovery_are_exported(

@@ -18,12 +18,14 @@ import torch
 from stand_ins import (
     SEAT,
     DeafReplica,
+    DyingLateReplica,
     DyingReplica,
     HangingReplica,
     LateReplica,
     SlowReplica,
     WrongVersionReplica,
     ids_of,
+    own_teacher,
     spec_of,
 )
 
@@ -111,6 +113,7 @@ def test_a_replica_that_fails_loses_no_row(
     tmp_path: Path,
     served: list[Any],
 ) -> None:
+    teacher = own_teacher(teacher, tmp_path / "teacher")
     spec = replace(spec_of(teacher, tmp_path, failing, replicas=2, tokens=256), call_timeout_s=timeout_s)
     served.append(connect(spec))
     client = TeacherClient(source_of(spec, corpus))
@@ -120,6 +123,25 @@ def test_a_replica_that_fails_loses_no_row(
     assert (Path(teacher.folder) / "failed").exists()
     wait_sealed(served[0], corpus)
     assert computed(served[0], corpus) == len(ids)
+
+
+def test_two_batches_in_one_lost_call_are_both_asked_for_again(
+    teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raykd.teachers.serving.client.PATIENCE_S", 40.0)
+    teacher = own_teacher(teacher, tmp_path / "teacher")
+    spec = spec_of(teacher, tmp_path, DyingLateReplica, tokens=8192)
+    served.append(connect(spec))
+    client = TeacherClient(source_of(spec, corpus))
+    ids = client.source.wanted
+    deadline = time.monotonic() + 60
+    while not ray.get(served[0].status.remote())["in_flight"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    client.prefetch([ids[:8], ids[8:16]])
+    for batch in (ids[:8], ids[8:16]):
+        np.testing.assert_allclose(client.get(batch), local(teacher, corpus, batch), rtol=1e-9, atol=1e-12)
+    assert (Path(teacher.folder) / "failed").exists()
 
 
 def test_a_replica_without_a_place_keeps_no_rows(

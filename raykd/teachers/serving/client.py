@@ -215,7 +215,8 @@ class TeacherClient:
         self._asked[reply.deferred] = False
         under_way = np.setdiff1d(ids, np.concatenate([reply.known, reply.deferred]))
         for call in reply.calls.values():
-            self._calls[call] = under_way
+            # Rows of an earlier question may be in the same call.
+            self._calls[call] = np.union1d(self._calls.get(call, under_way), under_way)
 
     def _take_answer(self, ref: ray.ObjectRef) -> None:
         requested = self._calls.pop(ref)
