@@ -100,8 +100,10 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
     name, params = name_of(config, str(tune.get_context().get_trial_id())), params_of(config)
     folder = setup.trial(name)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FAILURE).unlink(missing_ok=True)
     (folder / PAUSED).unlink(missing_ok=True)
+    if (folder / FAILURE).exists():
+        # Ray Tune starts every failed trial again, and this one did not fail by the end of its process.
+        raise RuntimeError((folder / FAILURE).read_text(encoding="utf-8"))
     try:
         _Trial(setup, name, space.bounded(params, _ranges(setup))).run()
     except Interrupted:

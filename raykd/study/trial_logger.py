@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from raykd.records.events import Event, TrialEndedEvent, TrialReportEvent, Trial
 from raykd.records.log import MetricsLog
 from raykd.study.trial import FAILURE, PAUSED, name_of, params_of, stop_file, trial_folder
 
+log = logging.getLogger(__name__)
 PATIENCE_S = 60.0
 """How long running trials may take to save a checkpoint when the user stops the study."""
 REPORTED = ("step", "epoch", "value", "now", "asked", "parameters", "latency_ms")
@@ -47,6 +49,16 @@ class TrialLogger(tune.Callback):
             if whole
             else TrialEndedEvent(trial=_name(trial), state="stopped", reason="stopped early")
         )
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Says that a trial whose process died, as with its node, begins again from its last checkpoint.
+
+        One that has failed for its own reason has no such chance: it ends when it starts.
+        """
+        if (self._folder(trial) / FAILURE).exists():
+            trial.max_failures = 0
+        else:
+            log.warning("trial %s begins again from its last checkpoint: its process died", _name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Logs that a trial has failed: for its own reason, or for Ray's where its process died."""

@@ -163,7 +163,8 @@ def _fit(name: str, setup: Setup, tuning: tune.TuneConfig, params: dict[str, Any
             name=name,
             storage_path=str(storage),
             callbacks=[TrialLogger(setup.folder), *_trackers(setup)],
-            failure_config=tune.FailureConfig(max_failures=0),
+            # Of processes that died; a trial that fails for its own reason fails again at once, see `run_trial`.
+            failure_config=tune.FailureConfig(max_failures=setup.config.train.max_failures),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT) if setup.clones else None,
             verbose=0,
         )

@@ -136,7 +136,7 @@ def test_a_domain_that_fails_does_not_keep_the_others_from_finishing(tmp_path: P
         api.compare([out])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_students_of_two_workers_each_through_ray_train(tmp_path: Path) -> None:
     """Each domain's run has a Ray Train run of its own inside its task; the places of Ray hold one at a time."""
     train = {"epochs": 1, "batch_size": 32, "lr": 2e-3, "workers": 2, "threads": 1}
@@ -146,7 +146,7 @@ def test_students_of_two_workers_each_through_ray_train(tmp_path: Path) -> None:
     assert result["concurrency"] == 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_policy_feedback_and_a_tuned_teacher_in_each_domain(tmp_path: Path) -> None:
     """What a run starts within its task: a policy's process, teachers that learn, services of tuned ones."""

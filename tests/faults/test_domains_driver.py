@@ -44,7 +44,7 @@ def check_equal(out: Path, whole: Path) -> None:
         assert steps(out, domain) == steps(whole, domain)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_kill_9_in_the_middle_and_the_same_command_goes_on(tmp_path: Path) -> None:
     config, whole, parts = three_domains(tmp_path), tmp_path / "whole", tmp_path / "parts"
     undisturbed = finish("domains", config, whole, seconds=300)

@@ -27,7 +27,9 @@ def tiny_run(folder: Path, **train: Any) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)], ids=["ctrl-c", "sigterm"]
+)
 def test_a_request_to_stop_saves_and_the_same_command_goes_on(tmp_path: Path, stop: signal.Signals) -> None:
     config = tiny_run(tmp_path)
     finish("distill", config, tmp_path / "whole")
@@ -75,7 +77,7 @@ def test_kill_9_and_the_same_command_ends_with_the_same_student(tmp_path: Path) 
     assert sha256(tmp_path / "parts" / "student") == sha256(tmp_path / "whole" / "student")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_kill_9_while_teachers_are_prepared_and_serve(tmp_path: Path) -> None:
     """In the teacher's fine-tuning, then in its pass: nothing finished is done again."""
     config = tiny_run(tmp_path)

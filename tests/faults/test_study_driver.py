@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from logs import events
-from processes import finish, kill_9, start, wait_for, write_config
+from processes import finish, kill_9, result_of, start, wait_for, write_config
 
 EPOCHS, STEPS = 12, 12 * 15
 TEMPERATURES = [1.0, 2.0, 3.0, 4.0]
@@ -46,10 +48,41 @@ def values(out: Path) -> dict[str, float]:
     return dict(zip(table["trial"], table["value"], strict=True))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A study's configuration, and the folder of a run of it."""
+    folder = tmp_path_factory.mktemp("study")
+    config = tiny_study(folder)
+    finish("study", config, folder / "whole")
+    return config, folder / "whole"
+
+
 @pytest.mark.slow
-def test_kill_9_in_the_middle_and_resume(tmp_path: Path) -> None:
-    config = tiny_study(tmp_path)
-    finish("study", config, tmp_path / "whole")
+def test_a_trial_whose_process_dies_goes_on_from_its_last_cut(tmp_path: Path, undisturbed: tuple[Path, Path]) -> None:
+    config, whole = undisturbed
+    process = start("study", config, tmp_path)
+    wait_for(lambda: in_the_middle(tmp_path), process)
+    trials = [child for child in psutil.Process(process.pid).children(recursive=True) if is_trial(child)]
+    assert trials
+    for trial in trials:
+        trial.kill()
+    result = result_of(process)
+    assert result["trials"] == {"done": 4, "stopped": 0, "failed": 0}
+    assert values(tmp_path) == values(whole)
+    begun = Counter(event.trial for event in events(tmp_path, "trial_started"))
+    assert 4 < begun.total() <= 4 + len(trials)
+    for name in begun:
+        assert steps(tmp_path, name) == list(range(1, STEPS + 1))
+
+
+def is_trial(process: psutil.Process) -> bool:
+    """Whether it is one of the processes in which Ray Tune runs trials."""
+    return "".join(process.cmdline()).startswith("ray::ImplicitFunc")
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_and_resume(tmp_path: Path, undisturbed: tuple[Path, Path]) -> None:
+    config, whole = undisturbed
     process = start("study", config, tmp_path / "parts")
     wait_for(lambda: in_the_middle(tmp_path / "parts"), process)
     kill_9(process)
@@ -61,12 +94,12 @@ def test_kill_9_in_the_middle_and_resume(tmp_path: Path) -> None:
     assert "--resume" in stderr
     result = finish("study", config, tmp_path / "parts", "--resume")
     assert result["trials"] == {"done": 4, "stopped": 0, "failed": 0}
-    assert values(tmp_path / "parts") == values(tmp_path / "whole")  # bit-equal, from their last cuts
+    assert values(tmp_path / "parts") == values(whole)  # bit-equal, from their last cuts
     for name, stamp in stamps.items():
         assert (tmp_path / "parts" / "trials" / name / "result.json").stat().st_mtime_ns == stamp
     for name in result["best"]["runs"]:
         assert steps(tmp_path / "parts", name) == list(range(1, STEPS + 1))
-    assert result["sharing"]["rows_computed"] == 0  # the first study of this test had them computed
+    assert result["sharing"]["rows_computed"] == 0  # the undisturbed study had them computed
 
 
 @pytest.mark.nightly

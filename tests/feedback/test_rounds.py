@@ -164,7 +164,7 @@ def test_without_feedback_a_teacher_just_goes_on_fine_tuning(configure: Configur
     ("kind", "settings"),
     [
         ("metadistil", ["train.workers=2", "feedback.ranks=2", "feedback.recompute=true"]),
-        ("metadistil", ["train.workers=2"]),
+        pytest.param("metadistil", ["train.workers=2"], marks=pytest.mark.nightly),
         ("ikd", ["train.workers=2", "feedback.ranks=2", "feedback.recompute=true"]),
     ],
 )
@@ -211,7 +211,7 @@ def test_some_teachers_learn_and_feedback_may_begin_late(configure: Configure, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["metadistil", "ikd"])
+@pytest.mark.parametrize("kind", ["metadistil", pytest.param("ikd", marks=pytest.mark.nightly)])
 def test_a_stopped_run_goes_on_bit_equal(configure: Configure, tmp_path: Path, kind: str) -> None:
     """A teacher's trainer is killed in mid-epoch, dropout on: the run resumes and ends as if undisturbed."""
     student = {"layers": 1, "hidden_size": 16, "heads": 2, "vocab_size": 300, "dropout": 0.2}

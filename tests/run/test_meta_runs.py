@@ -316,7 +316,7 @@ def test_what_is_not_about_several_domains_is_refused_by_check(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prepare", ["meta", "multi_task"])
+@pytest.mark.parametrize("prepare", ["meta", pytest.param("multi_task", marks=pytest.mark.nightly)])
 def test_two_workers_are_one(configure: Configure, tmp_path: Path, prepare: str) -> None:
     """float64 through Ray Train, unequal shards: the losses of the training are the same."""
     for name, workers in (("one", 1), ("two", 2)):

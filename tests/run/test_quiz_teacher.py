@@ -170,7 +170,7 @@ def three_teachers() -> list[dict[str, Any]]:
     return teachers
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_some_of_several_teachers_and_two_workers(configure: Configure, tmp_path: Path) -> None:
     """Each learning teacher by itself; the others are served as they are, and workers change nothing."""
     config = configure(
@@ -198,7 +198,7 @@ def test_some_of_several_teachers_and_two_workers(configure: Configure, tmp_path
     np.testing.assert_allclose(losses(folder), losses(tmp_path / "plain"), rtol=1e-8)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_interrupted_and_killed_it_ends_as_undisturbed(
     configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

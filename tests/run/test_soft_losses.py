@@ -65,7 +65,7 @@ def test_three_workers_are_one(configure: Configure, tmp_path: Path, three_class
     np.testing.assert_allclose(losses(tmp_path / "three"), losses(tmp_path / "one"), rtol=1e-8)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_teachers_learn_through_them(configure: Configure, tmp_path: Path, three_classes: dict[str, Any]) -> None:
     for kind in ("dkd", "dist"):
         settings = ["train.max_steps=3", f"objective.type={kind}", "feedback.type=metadistil"]

@@ -232,7 +232,7 @@ def test_a_regression_learns_from_rows_without_labels(configure: Configure, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reward", ["r1", "influence"])
+@pytest.mark.parametrize("reward", ["r1", pytest.param("influence", marks=pytest.mark.nightly)])
 def test_a_policy_on_rows_of_both_kinds(configure: Configure, tmp_path: Path, reward: str) -> None:
     """Its states cannot tell them apart; r1 is learnt from labelled rows alone, influence from all."""
     weighting = {"type": "policy", "reward": {"type": reward, "every": 2, "batch_size": 8}}

@@ -97,7 +97,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stages", [1, 2])
+@pytest.mark.parametrize("stages", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_workers_and_micro_batches_change_nothing(
     stages: int, configure: Configure, teacher: str, tmp_path: Path
 ) -> None:
@@ -144,7 +144,7 @@ def test_what_cannot_be_matched_is_refused(configure: Configure, teacher: str, t
             with_features(configure, teacher, features, *overrides)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_study_searches_layer_maps_and_weights(configure: Configure, teacher: str, tmp_path: Path) -> None:
     """Trials of the study's own layers read what it has stored; one of another map calls the teacher itself."""
     config = with_features(

@@ -72,7 +72,15 @@ def test_a_policy_learns_while_the_student_does(configure: Configure, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reward", ["r2", "r3", "influence", "sampled"])
+@pytest.mark.parametrize(
+    "reward",
+    [
+        "r2",
+        pytest.param("r3", marks=pytest.mark.nightly),
+        "influence",
+        pytest.param("sampled", marks=pytest.mark.nightly),
+    ],
+)
 def test_two_workers_learn_the_same_policy(configure: Configure, tmp_path: Path, reward: str) -> None:
     """Unequal shards of 33 rows, a last batch of 9; float64 student, so the rewards differ in rounding alone."""
     gradient, reward = ("sampled", "influence") if reward == "sampled" else ("expected", reward)
@@ -111,7 +119,12 @@ def interrupted(config: RunConfig, folder: Path, step: int, monkeypatch: pytest.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "weighting",
-    ["reward: {every: 3}", "reward: {type: influence, every: 3, batch_size: 8, replay: 2}, hidden_width: 6"],
+    [
+        "reward: {every: 3}",
+        pytest.param(
+            "reward: {type: influence, every: 3, batch_size: 8, replay: 2}, hidden_width: 6", marks=pytest.mark.nightly
+        ),
+    ],
 )
 def test_a_resumed_run_is_the_undisturbed_one(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighting: str

@@ -175,7 +175,7 @@ def test_optuna_with_two_aims_and_feedback_in_some_trials(configure: Configure, 
         assert ("feedback.teacher_lr" in event.params) == (event.params["feedback.type"] == "ikd")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_median_and_random(configure: Configure, tmp_path: Path) -> None:
     keys = {"objective.alpha": {"uniform": [0.1, 0.9]}, "seed": {"choice": [0, 1]}}
     config = study(configure, keys, "train.epochs=2", trials=3, scheduler={"type": "median", "min_trials": 2})
