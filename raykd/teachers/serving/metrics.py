@@ -46,7 +46,10 @@ ROWS_SERVED_AT_ONCE = MetricSpec(
 )
 ROWS_COMPUTED = MetricSpec("raykd_rows_computed", "counter", "rows", "Rows that replicas answered")
 ROWS_RECOMPUTED = MetricSpec(
-    "raykd_rows_recomputed_after_loss", "counter", "rows", "Rows whose replica was lost with them, to be computed again"
+    "raykd_rows_recomputed_after_loss",
+    "counter",
+    "rows",
+    "Rows of calls that were lost, with their replica or on the way, to be computed again",
 )
 CALLS_IN_FLIGHT = MetricSpec("raykd_calls_in_flight", "gauge", "calls", "Calls that replicas have not answered yet")
 OLDEST_IN_FLIGHT = MetricSpec(
