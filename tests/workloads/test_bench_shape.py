@@ -149,7 +149,7 @@ def test_an_unknown_argument_is_refused(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.usefixtures("ray_local")
 def test_scale_measures_clients_and_replicas_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale, "FEWEST_STEPS", 1)
-    said = scale.measure(scale.Sizes(rows=600, clients=(1, 3), processes=2, replicas=(1, 2), part_s=0.5, seconds=0))
+    said = scale.measure(scale.Sizes(rows=2000, clients=(1, 3), processes=2, replicas=(1, 2), part_s=0.5, seconds=0))
     assert set(said) >= {"bench", "ratios", "goals", "holds", "requests_per_s", "computed_rows_per_s"}
     rates, computed = said["requests_per_s"], said["computed_rows_per_s"]
     assert min(*rates.values(), *computed.values()) > 0

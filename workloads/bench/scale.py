@@ -187,19 +187,25 @@ def _requests_per_s(processes: list[Any], clients: int, seconds: float) -> float
 
 
 def _rows_per_s(stage: Stage, k: int, replicas: int, seconds: float) -> float:
-    """From the first second, in which the replicas have started, over so many more."""
+    """Over so many seconds after all replicas have started.
+
+    Raises:
+        RuntimeError: all rows were answered before the time was over.
+    """
     name = f"sleeping-{k}-{replicas}"
     spec = _spec(stage, name, Sleeper, replicas, CALL_S / CALL_ROWS)
     service, train = connect(spec), stage.subset("train")
     try:
         ray.get(service.register.remote(train.split, name))
         ray.get(service.announce.remote(train.split.texts, name, np.arange(train.split.rows)))
-        while len(_state(service)["replicas"]) < replicas or _forwards(service) < 4 * replicas * CALL_ROWS:
+        while [replica["state"] for replica in _state(service)["replicas"]] != ["working"] * replicas:
             time.sleep(0.05)
-        time.sleep(1.0)  # the last of them has started too
         begun, before = time.perf_counter(), _forwards(service)
         time.sleep(seconds)
-        return (_forwards(service) - before) / (time.perf_counter() - begun)
+        rate = (_forwards(service) - before) / (time.perf_counter() - begun)
+        if not _state(service)["queue"]:
+            raise RuntimeError(f"{train.split.rows} rows are too few for {replicas} replicas and {seconds:g} s")
+        return rate
     finally:
         ray.kill(service)
 
