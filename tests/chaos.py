@@ -43,40 +43,33 @@ def schedule(seed: int, seconds: float, kinds: list[str], mean_pause_s: float) -
 
 
 class Chaos:
-    """Carries out a schedule in a thread while the block runs.
+    """Carries out a schedule.
 
     Args:
-        lose_node: takes a node away, and puts another in its place.
+        lose_node: takes a node away, and puts another in its place; Ray does so in the main thread alone.
 
     Attributes:
         log: what was done, in words, with its time.
+        over: all of the schedule has been done.
     """
 
     def __init__(self, blows: list[Blow], lose_node: Callable[[], None]) -> None:
         self._blows, self._lose_node = blows, lose_node
         self.log: list[str] = []
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.over = threading.Event()
 
-    def __enter__(self) -> Chaos:
-        self._begun = time.monotonic()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    @property
-    def over(self) -> bool:
-        """Whether all of the schedule has been done."""
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        for blow in self._blows:
-            if self._ended.wait(max(0.0, self._begun + blow.at_s - time.monotonic())):
-                return
-            self.log.append(f"{time.monotonic() - self._begun:6.1f} s  {self._strike(blow)}")
+    def run(self, end: Callable[[], bool]) -> None:
+        """To the end of the schedule, or until `end` says that nothing is left to be disturbed."""
+        begun = time.monotonic()
+        try:
+            for blow in self._blows:
+                while (left := begun + blow.at_s - time.monotonic()) > 0:
+                    if end():
+                        return
+                    time.sleep(min(left, 0.2))
+                self.log.append(f"{time.monotonic() - begun:6.1f} s  {self._strike(blow)}")
+        finally:
+            self.over.set()
 
     def _strike(self, blow: Blow) -> str:
         if blow.kind == "node":

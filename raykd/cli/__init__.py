@@ -24,10 +24,11 @@ HELP = "Knowledge distillation on a Ray cluster: teachers serve soft targets, st
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 app.add_typer(serve_app, name="serve")
 PLACES = {
-    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM,
     errno.EROFS,
 }  # fmt: skip
 """What is wrong with a path that a person has given, not with the program."""
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 @app.command()
@@ -239,6 +240,10 @@ def main() -> None:
     except RaykdError as error:
         _end(str(error), error.status)
     except OSError as error:
+        if error.errno in NO_ROOM:
+            logging.getLogger(__name__).debug("", exc_info=True)
+            what = f"{error.filename or 'a file'}: {error.strerror}"
+            _end(f"{what} (make room and give the same command again: what is finished is kept)", RaykdError.status)
         if error.errno not in PLACES or error.filename is None:
             raise
         logging.getLogger(__name__).debug("", exc_info=True)

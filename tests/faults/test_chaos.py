@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -89,17 +90,24 @@ def test_runs_end_as_alone_whatever_is_killed(tmp_path: Path) -> None:
     ensemble = slotted(config_of(cache, 0, name="shared", cluster={"lease_s": 60}))
     serve("up", written(tmp_path / "shared.yaml", ensemble), "--output", tmp_path / "up", address=address)
     chaos = Chaos(schedule(SEED, SECONDS, KINDS, MEAN_PAUSE_S), lose_node)
-    runs = 0
-    try:
-        with chaos:
-            while not chaos.over:
-                raw = slotted(config_of(cache, 1 + runs, teachers=[{"ensemble": "shared"}], cluster={"lease_s": 60}))
-                path = written(tmp_path / f"run{runs}.yaml", raw)
-                result_of(start("distill", path, tmp_path / f"run{runs}", "--address", address), SECONDS + 600)
-                runs += 1
-    finally:
-        print(f"seed {SEED}:", *chaos.log, sep="\n")
-    assert runs
+
+    def train() -> int:
+        """One run after the other while there is chaos; how many there were."""
+        for run in itertools.count():
+            raw = slotted(config_of(cache, 1 + run, teachers=[{"ensemble": "shared"}], cluster={"lease_s": 60}))
+            path = written(tmp_path / f"run{run}.yaml", raw)
+            result_of(start("distill", path, tmp_path / f"run{run}", "--address", address), SECONDS + 600)
+            if chaos.over.is_set():
+                break
+        return run + 1
+
+    with ThreadPoolExecutor(1) as executor:
+        training = executor.submit(train)
+        try:
+            chaos.run(training.done)
+        finally:
+            print(f"seed {SEED}:", *chaos.log, sep="\n")
+        runs = training.result()
     serve("down", "shared", "--force", address=address)
     wait_gone(["ray::ModelReplica", "ray::TeacherService", "ray::EnsembleKeeper"])
     cluster.shutdown()
