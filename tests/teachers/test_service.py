@@ -34,7 +34,7 @@ from raykd.errors import TeacherError
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TargetSource, TeacherClient, register
 from raykd.teachers.serving.replica import ModelReplica, Replica
-from raykd.teachers.serving.replica_pool import MOST_UNANSWERED, ReplicaPool
+from raykd.teachers.serving.replica_pool import MOST_UNANSWERED, Loss, ReplicaPool
 from raykd.teachers.serving.service import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 from raykd.teachers.teacher_model import TeacherModel
@@ -125,6 +125,7 @@ def test_a_replica_that_fails_loses_no_row(
     assert computed(served[0], corpus) == len(ids)
 
 
+@pytest.mark.slow
 def test_two_batches_in_one_lost_call_are_both_asked_for_again(
     teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_replica_leaves_when_several_answers_in_a_row_do_not_arrive(teacher: T
     with loaded_pool(teacher) as pool:
 
         def sent(call: int) -> int:
+            assert wait_for_room(pool)
             pool.send(call, corpus.splits["train"], ids_of(corpus)[:8])
             ray.get(pool.ref(call), timeout=60)
             return call
@@ -184,9 +186,17 @@ def test_a_replica_leaves_when_several_answers_in_a_row_do_not_arrive(teacher: T
         assert all(pool.unanswered(sent(k)) for k in range(MOST_UNANSWERED))
         pool.done(sent(10))
         assert all(pool.unanswered(sent(k)) for k in range(MOST_UNANSWERED))
-        assert pool.losses == 0
-        assert not pool.unanswered(sent(20))
-        assert not pool.lost(20)
+        assert (pool.losses, pool.describe()) == (0, [0])
+        assert pool.unanswered(sent(20))
+        assert (pool.losses, pool.describe()) == (1, [])
+
+
+def test_the_call_that_a_replica_died_of_is_blamed_and_not_the_next(teacher: TeacherModel, corpus: Corpus) -> None:
+    with loaded_pool(teacher) as pool:
+        for call in range(2):
+            pool.send(call, corpus.splits["train"], ids_of(corpus)[8 * call : 8 * call + 8])
+        assert pool.lost(1) == Loss(hung=False, blamed=False)  # whichever is found first
+        assert pool.lost(0) == Loss(hung=False, blamed=True)
         assert (pool.losses, pool.describe()) == (1, [])
 
 
@@ -195,13 +205,18 @@ def loaded_pool(teacher: TeacherModel) -> Iterator[ReplicaPool]:
     """A pool whose one replica is ready."""
     pool = ReplicaPool(ModelReplica, teacher, SEAT, size=1, in_flight=2)
     try:
-        deadline = time.monotonic() + 60
-        while not pool.has_room(work=True):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        assert wait_for_room(pool)
         yield pool
     finally:
         pool.close()
+
+
+def wait_for_room(pool: ReplicaPool, seconds: float = 60) -> bool:
+    """Until a replica is ready; whether that was in time."""
+    deadline = time.monotonic() + seconds
+    while not pool.has_room(work=True) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return pool.has_room(work=True)
 
 
 @pytest.mark.slow

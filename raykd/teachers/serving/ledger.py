@@ -154,7 +154,7 @@ class Ledger:
             self.computed[run] = self.computed.get(run, 0) + int(count)
 
     def fail(self, ids: np.ndarray, by_replica: bool = True) -> None:
-        """A call was lost: its rows go first. It is an attempt at them where the replica was lost with it."""
+        """A call was lost: its rows go first. It is an attempt at them where a replica died of it."""
         self.call[ids] = -1
         self.attempts[ids] -= not by_replica
         self.urgent.extendleft(int(i) for i in ids[::-1] if not self.known[i])

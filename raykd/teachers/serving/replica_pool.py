@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import ActorUnavailableError, RayError
 
 from raykd.data.splits import Split
 from raykd.teachers.serving.replica import ActorResources, Replica
@@ -17,7 +18,7 @@ from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
 MOST_UNANSWERED = 3
-"""Calls in a row whose request or answer is lost on the way to or from a replica, before another takes its place."""
+"""Requests or answers in a row that are lost on the way to or from a replica, before another takes its place."""
 
 
 @dataclass
@@ -25,23 +26,38 @@ class _Member:
     """A replica.
 
     Attributes:
-        started: the answer to a first call of `health`: there when it has a place and its model is loaded.
+        health: the answer to a call of `health`: there when it has a place and its model is loaded.
         ready: whether that is known; one that could not start is ready too, and its first call says why.
         since: when it began on the oldest of its calls, which it answers one after the other.
         hung: it was ended for want of an answer.
         lost: a call of it is known to be lost.
-        unanswered: calls since its last answer whose request or answer was lost on the way.
+        died_of: the oldest of its calls when it was known to be dead, which it worked on.
+        unanswered: how many requests or answers were lost on the way since its last answer.
     """
 
     actor: ActorHandle
-    started: ray.ObjectRef
+    health: ray.ObjectRef
     ready: bool = False
     calls: set[int] = field(default_factory=set)
     leaving: bool = False
     since: float = 0.0
     hung: bool = False
     lost: bool = False
+    died_of: int | None = None
     unanswered: int = 0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A call that was lost with its replica.
+
+    Attributes:
+        hung: the replica was ended for want of an answer.
+        blamed: the replica worked on this call when it died; what waited behind it has no part in that.
+    """
+
+    hung: bool
+    blamed: bool
 
 
 class ReplicaPool:
@@ -100,29 +116,27 @@ class ReplicaPool:
             self._end(member)
 
     def unanswered(self, call: int) -> bool:
-        """A call's request or answer was lost on the way. Its replica stays, unless that was so several times in a row.
+        """A call's request or answer was lost on the way. Its replica has to answer `health` before it gets another.
 
         Returns:
-            Whether it stays; where it does not, the call is to be given to `lost`.
+            False where the replica is one that leaves: the call is to be given to `lost`.
         """
         member, _ = self._calls[call]
-        member.unanswered += 1
-        if member.leaving or member.unanswered > MOST_UNANSWERED:
+        if member.leaving:
             return False
         del self._calls[call]
         member.calls.discard(call)
-        member.since = time.monotonic()
+        self._ask_again(member)
         return True
 
-    def lost(self, call: int) -> bool:
-        """A call's replica is dead: another is started in its place when there is work; returns whether it had hung."""
+    def lost(self, call: int) -> Loss:
+        """A call's replica is dead: another is started in its place when there is work."""
         member, _ = self._calls.pop(call)
+        if not member.lost:
+            member.died_of = min(member.calls)
         member.calls.discard(call)
-        self.losses += not member.lost
-        member.leaving = member.lost = True  # its other calls fail one by one
-        if not member.calls:
-            self._end(member)
-        return member.hung
+        self._lose(member)
+        return Loss(member.hung, blamed=call == member.died_of)
 
     def end_hung(self, timeout_s: float) -> None:
         """Ends replicas that have worked on one call for longer; their calls are lost then.
@@ -131,7 +145,7 @@ class ReplicaPool:
         there and was not yet fetched.
         """
         now = time.monotonic()
-        for member in self._members:
+        for member in list(self._members):
             self._look(member)
             late = member.ready and not member.hung and member.calls and now - member.since > timeout_s
             if late and not ray.wait([self.ref(call) for call in member.calls], timeout=0)[0]:
@@ -164,7 +178,7 @@ class ReplicaPool:
 
     def states(self) -> list[dict[str, Any]]:
         """Of each replica: starting, working, idle or leaving, and its calls under way."""
-        for member in self._members:
+        for member in list(self._members):
             self._look(member)
         return [{"state": _state(member), "calls": len(member.calls)} for member in self._members]
 
@@ -175,19 +189,46 @@ class ReplicaPool:
 
     def _ready(self) -> list[_Member]:
         """Those that can be given a call."""
-        for member in self._members:
+        for member in list(self._members):
             self._look(member)
         return [member for member in self._members if member.ready and not member.leaving]
 
     def _look(self, member: _Member) -> None:
-        if not member.ready and ray.wait([member.started], timeout=0)[0]:
-            member.ready, member.since = True, time.monotonic()
+        if member.ready or member.leaving or not ray.wait([member.health], timeout=0)[0]:
+            return
+        try:
+            ray.get(member.health)
+        except ActorUnavailableError:
+            self._ask_again(member)
+            return
+        except RayError:
+            if member.unanswered:  # it has worked before
+                self._lose(member)
+                return
+        member.ready, member.since = True, time.monotonic()
+
+    def _ask_again(self, member: _Member) -> None:
+        """Whether a replica is there, after something was lost on the way; it is given up after some such losses."""
+        member.unanswered += 1
+        member.ready = False
+        if member.unanswered > MOST_UNANSWERED:
+            self._lose(member)
+        else:
+            member.health = member.actor.health.remote()
+
+    def _lose(self, member: _Member) -> None:
+        self.losses += not member.lost
+        member.leaving = member.lost = True
+        if member.calls:
+            ray.kill(member.actor)  # they fail one by one
+        else:
+            self._end(member)
 
     def _start(self) -> _Member:
         options: dict[str, Any] = {**self._resources.options, "concurrency_groups": {"health": 1}}
         actor: Any = ray.remote(**options)(self._class)
-        started = actor.remote(self._teacher, self._resources)
-        return _Member(started, started.health.remote())
+        handle = actor.remote(self._teacher, self._resources)
+        return _Member(handle, handle.health.remote())
 
     def _end(self, member: _Member) -> None:
         self._members.remove(member)

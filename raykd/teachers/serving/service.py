@@ -253,12 +253,12 @@ class TeacherService:
                 entry.ledger.fail(ids, by_replica=False)
                 self._dispatch()
                 return
-            hung = self._pool.lost(call)
-            entry.ledger.fail(ids)
-            why = f"no answer in {self.spec.call_timeout_s:g} s (call_timeout_s)" if hung else last_line(error)
+            loss = self._pool.lost(call)
+            entry.ledger.fail(ids, by_replica=loss.blamed)
+            why = f"no answer in {self.spec.call_timeout_s:g} s (call_timeout_s)" if loss.hung else last_line(error)
             log.warning("teacher %s lost a replica: %s", self.spec.teacher.name, why)
-            if int(entry.ledger.attempts[ids].max()) >= MAX_ATTEMPTS:
-                unborn = isinstance(error, RayActorError) and not self._traffic.answers and not hung
+            if loss.blamed and int(entry.ledger.attempts[ids].max()) >= MAX_ATTEMPTS:
+                unborn = isinstance(error, RayActorError) and not self._traffic.answers and not loss.hung
                 kind = "could not start" if unborn else "died"
                 self._fail(f"its replicas {kind} {MAX_ATTEMPTS} times: {why}")
             self._dispatch()
