@@ -190,8 +190,9 @@ class RunConfig(Section):
         for name in feedback.teachers or []:
             if name not in names:
                 raise ValueError(f"feedback.teachers: no teacher is named {name!r}: they are {', '.join(names)}")
-        if feedback.ranks > self.train.workers:
-            raise ValueError(f"feedback.ranks: {feedback.ranks} ranks for {self.train.workers} student workers")
+        workers = self.train.min_workers or self.train.workers
+        if feedback.ranks > workers:
+            raise ValueError(f"feedback.ranks: {feedback.ranks} ranks for {workers} student workers")
         if not self.objective.varies:
             raise ValueError(f"objective: {self.objective.type} has no gradient for teachers that learn by feedback")
         if self.objective.alpha == 0:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raykd.config.base import Mark, Section, Seed
 
@@ -41,6 +41,12 @@ class OptimConfig(Section):
     workers: Annotated[int, Mark.SHARED] = Field(
         1, ge=1, description="data-parallel workers; several run through Ray Train"
     )
+    min_workers: Annotated[int | None, Mark.SHARED, Mark.PLACEMENT] = Field(
+        None,
+        ge=1,
+        description="with fewer nodes as few workers, with more up to `workers`, each time from the last checkpoint; "
+        "needs `worker_resources` that nothing else asks for; null: always `workers`",
+    )
     worker_cpus: Annotated[float, Mark.SHARED, Mark.PLACEMENT] = Field(
         1, gt=0, description="logical CPUs of each worker"
     )
@@ -54,6 +60,17 @@ class OptimConfig(Section):
     max_failures: Annotated[int, Mark.SHARED, Mark.PLACEMENT] = Field(
         3, ge=0, description="restarts of the worker group before the run fails"
     )
+
+    @model_validator(mode="after")
+    def _elastic(self) -> Self:
+        if self.min_workers is None:
+            return self
+        if self.min_workers > self.workers:
+            raise ValueError(f"min_workers: {self.min_workers} are more than workers, {self.workers}")
+        if not self.worker_resources:
+            # Ray Train counts whole nodes: CPUs that teachers hold would be places for workers to it.
+            raise ValueError("min_workers: needs worker_resources that only workers ask for, as {student_slot: 1}")
+        return self
 
 
 class TrainConfig(OptimConfig):

@@ -30,6 +30,14 @@ class PlanEvent(Event):
     metric: str
 
 
+class WorkersEvent(Event):
+    """A training whose number of workers may change begins, or goes on after this step, with so many."""
+
+    event: Literal["workers"] = "workers"
+    step: int
+    workers: int
+
+
 class StepEvent(Event):
     """Means over the optimizer steps since the last such event; `soft` is absent for a model without a teacher,
     `features` where none are matched."""
@@ -220,6 +228,7 @@ class DomainEndedEvent(Event):
 
 AnyEvent = Annotated[
     PlanEvent
+    | WorkersEvent
     | StepEvent
     | EvalEvent
     | PhaseEvent

@@ -40,7 +40,15 @@ from raykd.training.job import Job
 from raykd.training.launch import launch
 
 log = logging.getLogger(__name__)
-NO_WEIGHTS = {"log_every", "checkpoint_every", "max_failures", "worker_cpus", "worker_resources", "threads"}
+NO_WEIGHTS = {
+    "log_every",
+    "checkpoint_every",
+    "max_failures",
+    "min_workers",
+    "worker_cpus",
+    "worker_resources",
+    "threads",
+}
 """Settings of fine-tuning that do not change what is learnt."""
 
 

@@ -25,6 +25,8 @@ from raykd.training.interrupt import StopFile, in_thread
 from raykd.training.job import Job, Outcome, WorkerContext
 
 log = logging.getLogger(__name__)
+RESIZE_S = 30.0
+"""Between two looks at the places that a group of workers that may grow or shrink could have."""
 
 
 def launch(job: Job, stop: threading.Event, remote: bool, trial: loop.Report | None = None) -> Outcome:
@@ -92,7 +94,10 @@ def _through_train(job: Job, stop: threading.Event, remote: bool, in_trial: bool
         _worker,  # type: ignore[arg-type]
         train_loop_config={"job": job, "remote": remote},
         scaling_config=ScalingConfig(
-            num_workers=settings.workers, use_gpu=settings.worker_gpus > 0, resources_per_worker=resources
+            num_workers=_group_size(settings),  # type: ignore[arg-type]
+            use_gpu=settings.worker_gpus > 0,
+            resources_per_worker=resources,
+            elastic_resize_monitor_interval_s=RESIZE_S,  # type: ignore[call-arg]
         ),
         run_config=RunConfig(
             # A fresh name each time: a job resumes from the checkpoints in its own folder, not from Ray's.
@@ -110,6 +115,11 @@ def _through_train(job: Job, stop: threading.Event, remote: bool, in_trial: bool
         stop_file.clear()
         shutil.rmtree(storage, ignore_errors=True)
     return Outcome.from_dict(result.return_value)
+
+
+def _group_size(settings: OptimConfig) -> int | tuple[int, int]:
+    """As Ray Train takes it: a number, or the fewest and the most."""
+    return settings.workers if settings.min_workers is None else (settings.min_workers, settings.workers)
 
 
 def _failure(error: Exception) -> RaykdError:

@@ -21,7 +21,7 @@ from raykd.data.encoding import Encoder
 from raykd.errors import RunError
 from raykd.files import replacing_folder
 from raykd.models import forward
-from raykd.records.events import EvalEvent, Event, PlanEvent
+from raykd.records.events import EvalEvent, Event, PlanEvent, WorkersEvent
 from raykd.records.log import MetricsLog
 from raykd.training import collective
 from raykd.training.batch_schedule import BatchSchedule
@@ -96,6 +96,8 @@ class TrainLoop:
             self.step_fn.restore(checkpoint)
         self.step_fn.timers = self.outcome.timers
         if worker.rank == 0:
+            if settings.min_workers is not None:
+                self._write(WorkersEvent(step=self.outcome.step, workers=worker.world))
             log.info("worker of %d on %s, %d threads, %s", worker.world, worker.device, worker.threads, reason)
 
     def run(self) -> Outcome:
