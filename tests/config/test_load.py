@@ -54,6 +54,8 @@ def test_overrides_reach_sections_lists_and_shorthands() -> None:
         ("task.metric=pearson", "metric pearson does not fit classification"),
         ("weighting=fixed", "weighting.weights: is missing"),
         ("student.heads=2", "a checkpoint brings its own"),
+        ("train.min_workers=2", "min_workers: 2 are more than workers, 1"),
+        ("train={workers: 4, min_workers: 2}", "min_workers: needs worker_resources that only workers ask for"),
         ("teachers=[]", "at least one is needed"),
         ("data.quiz=0.96", "data.quiz"),
     ],
