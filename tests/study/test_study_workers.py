@@ -10,7 +10,7 @@ from processes import finish, write_config
 from tiny import easy_rows
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_stopped_trial_of_two_workers_gives_its_places_back(tmp_path: Path) -> None:
     """Places for one trial only: the third begins only if the second has given its own back."""
     study = {
