@@ -126,7 +126,8 @@ def test_one_round_over_the_service_is_the_double_backward(
         torch.testing.assert_close(step, expected, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("metadistil", marks=pytest.mark.slow), "ikd"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [pytest.param("metadistil", marks=pytest.mark.nightly), "ikd"])
 def test_without_feedback_a_teacher_just_goes_on_fine_tuning(configure: Configure, tmp_path: Path, kind: str) -> None:
     """ω = 0: plain SGD on the student's batches, and no quiz, whose loss nothing would use."""
     rate = 0.3

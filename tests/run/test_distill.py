@@ -69,6 +69,7 @@ def test_two_workers_are_one(configure: Configure, tmp_path: Path) -> None:
     assert result["steps"] == 8
 
 
+@pytest.mark.slow
 def test_a_teacher_with_swapped_labels_gives_the_same_student(configure: Configure, tmp_path: Path) -> None:
     """Columns are aligned by name: wrongly ordered ones are the largest silent failure."""
     teacher = Path(api.teach(configure(), tmp_path / "teach")[0]["folder"])
@@ -109,6 +110,7 @@ def _table(rows: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame({"a": [" ".join(f) for f in first], "b": [" ".join(s) for s in second], "score": shared})
 
 
+@pytest.mark.slow
 def test_regression_on_pairs(configure: Configure, tmp_path: Path) -> None:
     _table(240, 0).to_csv(tmp_path / "train.csv", index=False)
     _table(60, 1).to_csv(tmp_path / "validation.csv", index=False)
@@ -145,6 +147,7 @@ def test_evaluate_agrees_with_the_run(configure: Configure, tmp_path: Path) -> N
         api.evaluate(tmp_path, config)
 
 
+@pytest.mark.slow
 def test_a_teacher_that_knows_nothing_is_a_warning(configure: Configure, tmp_path: Path) -> None:
     teacher = Path(api.teach(configure(), tmp_path / "teach")[0]["folder"])
     model, tokenizer = models.load(teacher)
@@ -155,6 +158,7 @@ def test_a_teacher_that_knows_nothing_is_a_warning(configure: Configure, tmp_pat
     assert any("no better than always answering the commonest" in warning for warning in result.warnings)
 
 
+@pytest.mark.slow
 def test_teach_with_store_makes_the_pass_of_a_later_run(configure: Configure, tmp_path: Path) -> None:
     config = configure(cache=tmp_path / "cache")
     (taught,) = api.teach(config, tmp_path / "teach", store=True)

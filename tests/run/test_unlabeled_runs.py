@@ -214,6 +214,7 @@ def test_a_teacher_of_its_own_budget(configure: Configure, tmp_path: Path) -> No
     assert result.splits["train"].used_for == ["student"]
 
 
+@pytest.mark.slow
 def test_a_regression_learns_from_rows_without_labels(configure: Configure, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, rows in (("train", 120), ("validation", 40)):

@@ -60,7 +60,8 @@ def test_a_small_study_computes_rows_once_and_keeps_the_best(configure: Configur
     assert scores["validation"]["accuracy"] == result["value"]
 
 
-@pytest.mark.parametrize("kept", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [True, False])
 def test_a_study_of_an_earlier_version_is_resumed(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
 ) -> None:

@@ -100,9 +100,10 @@ def test_two_students_share_one_pass(teacher: TeacherModel, corpus: Corpus, tmp_
     assert computed(served[0], corpus) + computed(served[0], corpus, "other") == len(ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("failing", "timeout_s"),
-    [pytest.param(DyingReplica, None, marks=pytest.mark.slow), (HangingReplica, 1.0)],
+    [(DyingReplica, None), (HangingReplica, 1.0)],
     ids=["dies", "hangs"],
 )
 def test_a_replica_that_fails_loses_no_row(
@@ -262,6 +263,7 @@ def test_a_killed_service_goes_on_from_its_segments(
     assert computed(served[0], corpus) < len(ids)
 
 
+@pytest.mark.slow
 def test_requests_stay_bounded_when_the_teacher_is_slow(
     teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:
@@ -297,6 +299,7 @@ def test_replicas_come_and_go_while_students_train(
     assert computed(served[0], corpus) == len(ids)
 
 
+@pytest.mark.slow
 def test_an_answer_of_another_version_is_refused(
     teacher: TeacherModel, corpus: Corpus, tmp_path: Path, served: list[Any]
 ) -> None:
