@@ -33,10 +33,10 @@ class SlowReplica(ModelReplica):
 class FailingReplica(ModelReplica):
     """The first of them that has answered some rows and is asked again fails in the middle of the call."""
 
-    AFTER = 20
+    AFTER = 20  # rows
 
     def infer(self, split: Split, ids: np.ndarray) -> Answer:
-        if self.rows >= self.AFTER:
+        if self.rows > self.AFTER:
             failed = Path(self.teacher.folder) / "failed"
             if not failed.exists():
                 failed.touch()
@@ -57,7 +57,7 @@ class DyingReplica(FailingReplica):
 class DyingLateReplica(DyingReplica):
     """Fails two seconds after its first call has come."""
 
-    AFTER = 0
+    AFTER = -1
 
     def fail(self) -> None:
         time.sleep(2)

@@ -240,14 +240,14 @@ def main() -> None:
     except RaykdError as error:
         _end(str(error), error.status)
     except OSError as error:
-        if error.errno in NO_ROOM:
-            logging.getLogger(__name__).debug("", exc_info=True)
-            what = f"{error.filename or 'a file'}: {error.strerror}"
-            _end(f"{what} (make room and give the same command again: what is finished is kept)", RaykdError.status)
-        if error.errno not in PLACES or error.filename is None:
+        full = error.errno in NO_ROOM
+        if not full and (error.errno not in PLACES or error.filename is None):
             raise
         logging.getLogger(__name__).debug("", exc_info=True)
-        _end(f"{error.filename}: {error.strerror} (give a path that can be used)", ConfigError.status)
+        what = f"{error.filename or 'a file'}: {error.strerror}"
+        if full:
+            _end(f"{what} (make room and give the same command again: what is finished is kept)", RaykdError.status)
+        _end(f"{what} (give a path that can be used)", ConfigError.status)
     except KeyboardInterrupt:
         sys.stderr.write("raykd: stopped at once; the last checkpoint stands\n")
         sys.exit(130)

@@ -195,16 +195,21 @@ def _rows_per_s(stage: Stage, k: int, replicas: int, seconds: float) -> float:
     name = f"sleeping-{k}-{replicas}"
     spec = _spec(stage, name, Sleeper, replicas, CALL_S / CALL_ROWS)
     service, train = connect(spec), stage.subset("train")
+
+    def check_left() -> None:
+        if not _state(service)["queue"]:
+            raise RuntimeError(f"{train.split.rows} rows are too few for {replicas} replicas and {seconds:g} s")
+
     try:
         ray.get(service.register.remote(train.split, name))
         ray.get(service.announce.remote(train.split.texts, name, np.arange(train.split.rows)))
         while [replica["state"] for replica in _state(service)["replicas"]] != ["working"] * replicas:
+            check_left()
             time.sleep(0.05)
         begun, before = time.perf_counter(), _forwards(service)
         time.sleep(seconds)
         rate = (_forwards(service) - before) / (time.perf_counter() - begun)
-        if not _state(service)["queue"]:
-            raise RuntimeError(f"{train.split.rows} rows are too few for {replicas} replicas and {seconds:g} s")
+        check_left()
         return rate
     finally:
         ray.kill(service)

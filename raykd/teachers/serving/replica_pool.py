@@ -145,8 +145,8 @@ class ReplicaPool:
         there and was not yet fetched.
         """
         now = time.monotonic()
-        for member in list(self._members):
-            self._look(member)
+        self._look_at_all()
+        for member in self._members:
             late = member.ready and not member.hung and member.calls and now - member.since > timeout_s
             if late and not ray.wait([self.ref(call) for call in member.calls], timeout=0)[0]:
                 member.leaving = member.hung = True  # it stays until its calls are known to be lost
@@ -178,8 +178,7 @@ class ReplicaPool:
 
     def states(self) -> list[dict[str, Any]]:
         """Of each replica: starting, working, idle or leaving, and its calls under way."""
-        for member in list(self._members):
-            self._look(member)
+        self._look_at_all()
         return [{"state": _state(member), "calls": len(member.calls)} for member in self._members]
 
     def oldest_s(self) -> float:
@@ -189,9 +188,12 @@ class ReplicaPool:
 
     def _ready(self) -> list[_Member]:
         """Those that can be given a call."""
-        for member in list(self._members):
-            self._look(member)
+        self._look_at_all()
         return [member for member in self._members if member.ready and not member.leaving]
+
+    def _look_at_all(self) -> None:
+        for member in list(self._members):  # one that is given up leaves them
+            self._look(member)
 
     def _look(self, member: _Member) -> None:
         if member.ready or member.leaving or not ray.wait([member.health], timeout=0)[0]:
