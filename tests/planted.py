@@ -84,7 +84,8 @@ def plant(raw: dict[str, Any], answers: dict[str, Answers], folder: Path, overri
             rows = corpus.rows(signal)
             ids = np.arange(len(rows))
             store = teacher.store(config.cache_folder, corpus.splits[corpus.source[signal]].texts)
-            store.seal(ids, answer(rows, ids))
+            store.append(ids, answer(rows, ids))
+            store.seal()
     return config
 
 

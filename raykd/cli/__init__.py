@@ -200,7 +200,7 @@ def config_reference(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(context: typer.Context, name: str, as_json: Json = False) -> None:
     """Runs a measuring program of workloads/bench: serving, serving --cold, colocated, feedback, selector,
-    study, features, scale, recovery."""
+    study, features, scale, recovery, bulk."""
     from importlib import import_module
 
     if not (files("raykd.workloads") / "bench" / f"{name}.py").is_file():

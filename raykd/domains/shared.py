@@ -108,7 +108,7 @@ def _pass(
         requests[signal] = TargetRequest(Subset.of(first.corpus, signal).split, np.unique(np.concatenate(parts)))
     own = replace(context, config=first.config, corpus=first.corpus, task=first.task)
     specs = own.services([ensemble[k] for k in places], [first.config.teachers[k] for k in places])
-    with TeacherSession(specs, requests, context.run) as session:
+    with own.session(specs, requests) as session:
         compute_targets(own, session, wait=True)
         return [_entry(status, session, group) for status in session.served]
 

@@ -18,6 +18,7 @@ from raykd.run.folder import RunFolder
 from raykd.teachers.finetune import TeacherPrepContext
 from raykd.teachers.serving.placement import choose_threads, service_spec
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
+from raykd.teachers.serving.session import TargetRequest, TeacherSession
 from raykd.teachers.teacher_model import TeacherModel
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,10 @@ class RunContext:
             self.corpus, self.task, config.cache_folder, self.folder.path, config.data.max_length,
             self.remote, self.stop, self.metrics,
         )  # fmt: skip
+
+    def session(self, specs: Sequence[TeacherServiceSpec], requests: dict[str, TargetRequest]) -> TeacherSession:
+        """A session of this run, which waits for a row as long as the configuration says."""
+        return TeacherSession(specs, requests, self.run, self.config.cluster.stall_timeout_s)
 
     def services(
         self, teachers: Sequence[TeacherModel], settings: Sequence[TeacherConfig], overlap: bool = False

@@ -93,7 +93,7 @@ def feature_session(
         spec = replace(spec, keep_bytes=KEEP_BYTES)
     log.info("features take about %.0f MB: %s", estimated / 2**20, "stored" if stored else "computed in each epoch")
     split = Subset.of(context.corpus, "train").split
-    with TeacherSession([spec], {"train": TargetRequest(split, ids)}, context.run) as session:
+    with context.session([spec], {"train": TargetRequest(split, ids)}) as session:
         if any(open_one.service is not None for open_one in session.sources("train")):
             context.phase("features")
             session.start(context.metrics)

@@ -39,7 +39,7 @@ def teacher_session(
     for name in [name for name in scored if name in context.corpus.ids]:
         subset = Subset.of(context.corpus, name)
         requests[name] = TargetRequest(subset.split, subset.ids)
-    return TeacherSession(specs, requests, context.run)
+    return context.session(specs, requests)
 
 
 def store_targets(context: RunContext, teachers: Sequence[TeacherModel]) -> list[dict[str, Any]]:

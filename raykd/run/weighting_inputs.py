@@ -16,7 +16,7 @@ from raykd.run.context import RunContext
 from raykd.student.factory import WeightingSources
 from raykd.teachers import finetune
 from raykd.teachers.serving.client import TargetSource
-from raykd.teachers.serving.session import TargetRequest, TeacherSession
+from raykd.teachers.serving.session import TargetRequest
 from raykd.teachers.teacher_model import TeacherModel
 from raykd.training.job import Subset
 
@@ -123,7 +123,7 @@ def answered(
     """
     specs = context.services([model], [settings])
     split = Subset.of(context.corpus, "train").split
-    with TeacherSession(specs, {"train": TargetRequest(split, ids)}, context.run) as session:
+    with context.session(specs, {"train": TargetRequest(split, ids)}) as session:
         if any(source.service is not None for source in session.sources("train")):
             context.phase(phase)
             session.start(context.metrics)

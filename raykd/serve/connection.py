@@ -19,7 +19,7 @@ from raykd.data.splits import Split, TextSplit, sentence_table, write_split
 from raykd.errors import ConfigError, DataError
 from raykd.serve import ensembles
 from raykd.teachers.serving.client import Ensemble, TargetSource
-from raykd.teachers.serving.service import connect as connect_service
+from raykd.teachers.serving.service_actor import connect as connect_service
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 
 

@@ -23,7 +23,7 @@ from raykd.serve.keeper import EnsembleKeeper
 from raykd.teachers.serving import parity
 from raykd.teachers.serving.client import TargetSource, TeacherClient
 from raykd.teachers.serving.placement import keeper_of
-from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_actor import connect
 from raykd.teachers.serving.service_spec import KEEPER, TeacherServiceSpec, keeper_name
 from raykd.teachers.teacher_model import TeacherModel
 

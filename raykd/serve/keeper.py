@@ -22,7 +22,7 @@ from raykd.config.ensemble import EnsembleRecord, ServedTeacher, read_record, re
 from raykd.ray_errors import first_line
 from raykd.serve.autoscale import Autoscaler, Load
 from raykd.teachers.serving.recording import record_scaling, record_teacher_failure
-from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_actor import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from raykd.serve import ensembles
 from raykd.serve.connection import ServedEnsemble
 from raykd.serve.keeper import EnsembleKeeper
 from raykd.teachers.local import LocalTeacher
-from raykd.teachers.serving.service import connect as connect_service
+from raykd.teachers.serving.service_actor import connect as connect_service
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_local")]

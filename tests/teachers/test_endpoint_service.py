@@ -22,7 +22,7 @@ from raykd.teachers.serving.client import TargetSource, TeacherClient
 from raykd.teachers.serving.endpoint_replica import EndpointReplica
 from raykd.teachers.serving.placement import service_spec
 from raykd.teachers.serving.replica import ActorResources, Replica
-from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_actor import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 
 LABELS = ("negative", "positive")

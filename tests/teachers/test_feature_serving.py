@@ -24,7 +24,7 @@ from raykd.teachers.features import pack, row_bytes, unpack
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TargetSource, TeacherClient
 from raykd.teachers.serving.replica import ModelReplica
-from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_actor import connect
 from raykd.teachers.serving.values import Ragged
 from raykd.teachers.teacher_model import TeacherModel
 

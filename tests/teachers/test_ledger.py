@@ -97,3 +97,28 @@ def test_rows_are_counted_for_the_run_that_asked_first() -> None:
     for ids in drain(book, 10_000):
         book.finish(ids, np.zeros((len(ids), 2)))
     assert book.computed == {"a": 10, "b": 5}
+
+
+def test_missing_rows_are_counted_on_the_way() -> None:
+    """The count that is kept equals the one by its definition after any sequence of calls."""
+    rng, book = np.random.default_rng(3), ledger(60)
+    under_way: list[np.ndarray] = []
+    for step in range(400):
+        ids = rng.integers(0, 60, rng.integers(1, 9))
+        match int(rng.integers(0, 6)):
+            case 0:
+                book.announce("a", ids)
+            case 1:
+                book.want("b", ids)
+            case 2 if (pack := book.next_pack(40, 64)) is not None:
+                book.start(step, pack)
+                under_way.append(pack)
+            case 3 if under_way:
+                pack = under_way.pop()
+                book.finish(pack, np.zeros((len(pack), 2)))
+            case 4 if under_way:
+                book.fail(under_way.pop())
+            case 5 if step % 4 == 0:
+                book.forget(np.flatnonzero(book.known)[:2])
+        assert book.missing == int((book.announced & ~book.known).sum())
+    assert book.known.any()

@@ -20,7 +20,7 @@ from raykd.data.corpus import Corpus
 from raykd.teachers.serving import metrics
 from raykd.teachers.serving.client import TargetSource, TeacherClient
 from raykd.teachers.serving.recording import WaitShare
-from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_actor import connect
 from raykd.teachers.teacher_model import TeacherModel
 
 pytestmark = [pytest.mark.usefixtures("ray_local"), pytest.mark.slow]

@@ -22,7 +22,7 @@ from raykd.data.corpus import Corpus
 from raykd.errors import TeacherError
 from raykd.teachers.serving.client import TargetSource, TeacherClient
 from raykd.teachers.serving.replica import ActorResources, ModelReplica, Replica
-from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_actor import connect
 from raykd.teachers.teacher_model import TeacherModel
 from raykd.workloads.bench._sleeper import Sleeper
 

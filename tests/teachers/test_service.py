@@ -32,7 +32,7 @@ from raykd.errors import TeacherError
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TargetSource, TeacherClient, register
 from raykd.teachers.serving.replica import ModelReplica, Replica
-from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_actor import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 from raykd.teachers.teacher_model import TeacherModel
 

@@ -25,6 +25,13 @@ def rows(table: Any) -> dict[int, list[float]]:
     return {int(i): logits.tolist() for i, logits in zip(table.ids, table.values, strict=True)}
 
 
+def sealed_store(cache: Path) -> Store:
+    one = store(cache)
+    one.append(IDS, LOGITS)
+    one.seal()
+    return one
+
+
 EXPECTED = {int(i): row.tolist() for i, row in zip(IDS, LOGITS, strict=True)}
 
 
@@ -34,7 +41,7 @@ def test_segments_then_sealed(tmp_path: Path) -> None:
     one.append(IDS[:2], LOGITS[:2])
     one.append(IDS[2:], LOGITS[2:])
     assert rows(store(tmp_path).load()) == EXPECTED
-    one.seal(IDS, LOGITS)
+    assert one.seal().tolist() == [1, 3, 5, 9]
     sealed = store(tmp_path).sealed()
     assert sealed is not None
     assert rows(sealed) == EXPECTED
@@ -49,14 +56,16 @@ def test_the_first_answer_for_a_row_stands(tmp_path: Path) -> None:
     one.append(IDS, LOGITS)
     one.append(IDS, LOGITS + 100)
     assert rows(one.load()) == EXPECTED
-    one.seal(IDS, LOGITS)
-    one.seal(np.array([1, 7]), np.array([[9, 9, 9], [7, 7, 7]], np.float32))
+    one.seal()
+    one.append(np.array([1, 7]), np.array([[9, 9, 9], [7, 7, 7]], np.float32))
+    assert rows(store(tmp_path).load()) == EXPECTED | {7: [7.0, 7.0, 7.0]}
+    one.seal()
     assert rows(store(tmp_path).sealed()) == EXPECTED | {7: [7.0, 7.0, 7.0]}
 
 
 def test_sealing_keeps_the_rows_of_another_writer(tmp_path: Path) -> None:
     store(tmp_path).append(np.array([20]), np.full((1, 3), 20, np.float32))
-    store(tmp_path).seal(IDS, LOGITS)
+    sealed_store(tmp_path)
     assert rows(store(tmp_path).sealed()) == EXPECTED | {20: [20.0, 20.0, 20.0]}
 
 
@@ -77,7 +86,7 @@ def test_sealing_keeps_the_rows_of_another_writer(tmp_path: Path) -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_another_teacher_or_corpus_is_another_store(tmp_path: Path, change: dict[str, Any]) -> None:
-    store(tmp_path).seal(IDS, LOGITS)
+    sealed_store(tmp_path)
     other = store(tmp_path, replace(ADDRESS, **change))
     assert other.sealed() is None
     assert len(other.load().ids) == 0
@@ -85,12 +94,11 @@ def test_another_teacher_or_corpus_is_another_store(tmp_path: Path, change: dict
 
 @pytest.mark.parametrize("damage", ["truncate", "flip"])
 def test_a_damaged_sealed_table_is_not_read(tmp_path: Path, damage: str) -> None:
-    one = store(tmp_path)
-    path = one.seal(IDS, LOGITS)
+    (path,) = sealed_store(tmp_path).folder.glob("sealed-*.arrow")
     _damage(path, damage)
     assert store(tmp_path).sealed() is None
     assert len(store(tmp_path).load().ids) == 0
-    store(tmp_path).seal(IDS, LOGITS)  # computed again
+    sealed_store(tmp_path)  # computed again
     assert rows(store(tmp_path).sealed()) == EXPECTED
 
 
@@ -105,12 +113,11 @@ def test_a_damaged_segment_costs_its_rows_only(tmp_path: Path, damage: str) -> N
 
 
 def test_a_damaged_manifest_and_drafts_are_no_data(tmp_path: Path) -> None:
-    one = store(tmp_path)
-    one.seal(IDS, LOGITS)
+    one = sealed_store(tmp_path)
     (one.folder / "manifest.json").write_text('{"file": "sea', encoding="utf-8")
     (one.folder / ".draft-x").write_bytes(b"half")
     assert store(tmp_path).sealed() is None
-    one.seal(IDS, LOGITS)
+    sealed_store(tmp_path)
     assert json.loads((one.folder / "manifest.json").read_text(encoding="utf-8"))["rows"] == 4
 
 

@@ -43,7 +43,7 @@ def test_ragged_rows_come_back_from_segments_and_from_the_sealed_table(tmp_path:
     loaded = Store(tmp_path, ADDRESS, None, "float16").load()
     assert loaded.ids.tolist() == [1, 3, 5, 9]
     assert lists(loaded.values) == [ROWS[k].tolist() for k in (1, 3, 0, 2)]  # type: ignore[arg-type]
-    store.seal(IDS, ragged)
+    store.seal()
     sealed = Store(tmp_path, ADDRESS, None, "float16").sealed()
     assert sealed is not None
     assert lists(sealed.take(np.array([9, 1]))) == [ROWS[2].tolist(), ROWS[1].tolist()]  # type: ignore[arg-type]

@@ -12,7 +12,18 @@ import pytest
 from raykd.student.step import DistillStep
 from raykd.teachers.feedback.ensemble import TrainableEnsemble
 from raykd.weighting.policy.weighting import PolicyWeighting
-from raykd.workloads.bench import _rounds, colocated, features, feedback, recovery, scale, selector, serving, study
+from raykd.workloads.bench import (
+    _rounds,
+    bulk,
+    colocated,
+    features,
+    feedback,
+    recovery,
+    scale,
+    selector,
+    serving,
+    study,
+)
 from raykd.workloads.bench._measure import Blocks
 from raykd.workloads.bench._stage import Shape
 
@@ -166,4 +177,15 @@ def test_recovery_kills_a_replica_and_a_service() -> None:
         assert said[kind]["kills"] == 1
         assert said[kind]["next_step_s"] > 0
         assert said[kind]["longest_step_s"] > 0
+    json.dumps(said)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_bulk_tells_rates_and_bytes_of_each_process() -> None:
+    said = bulk.measure(bulk.Sizes(rows=3000, step_rows=256))
+    assert said["rows"] == said["rows_computed"] == 3000 + bulk.LABELLED
+    assert set(said["bytes_per_row"]) == {"driver", "service", "client"}
+    assert 16 <= said["table_bytes_per_row"] < 20  # an id and two logits
+    assert min(said["rows_per_s"], said["calls_per_s"], said["pass_s"], said["client_s"]) > 0
     json.dumps(said)

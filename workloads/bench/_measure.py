@@ -13,7 +13,7 @@ import ray
 
 from raykd.records.log import MetricsLog
 from raykd.teachers.serving.client import TargetSource, TeacherClient
-from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_actor import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 from raykd.teachers.serving.session import TeacherSession
 from raykd.training import loop

@@ -34,5 +34,6 @@ def table(stage: Stage, model: TeacherModel) -> TargetSource:
     """A sealed table of a model's answers to the training rows."""
     train = stage.subset("train")
     store = model.store(stage.cache, train.split.texts)
-    store.seal(train.ids, made_up_logits(train.ids, model.classes))
+    store.append(train.ids, made_up_logits(train.ids, model.classes))
+    store.seal()
     return TargetSource(model, train.split, str(stage.cache), "bench", train.ids, service=None)

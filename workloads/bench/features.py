@@ -38,7 +38,7 @@ from raykd.student.features import FeatureSource
 from raykd.teachers.local import LocalTeacher
 from raykd.teachers.serving.client import TargetSource
 from raykd.teachers.serving.placement import service_spec
-from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_actor import connect
 from raykd.teachers.serving.session import NO_IDS
 from raykd.teachers.serving.values import concatenate
 from raykd.teachers.teacher_model import TeacherModel
@@ -173,7 +173,9 @@ def _stored(stage: Stage, teacher: TeacherModel) -> FeatureSource:
     inner, train = feature_teacher(teacher, plan), stage.subset("train")
     local = LocalTeacher(inner, stage.worker.device)
     parts = [local.answer(train.split, ids) for ids in np.array_split(train.ids, max(1, len(train.ids) // 32))]
-    inner.store(stage.cache, train.split.texts).seal(train.ids, concatenate(parts))
+    store = inner.store(stage.cache, train.split.texts)
+    store.append(train.ids, concatenate(parts))
+    store.seal()
     return FeatureSource(TargetSource(inner, train.split, str(stage.cache), "bench", train.ids, None), plan, SETTINGS)
 
 

@@ -192,7 +192,8 @@ def _source(stage: Stage) -> TargetSource:
     teacher, train = untaught_teacher(stage), stage.subset("train")
     local = LocalTeacher(teacher, stage.worker.device)
     store = teacher.store(stage.cache, train.split.texts)
-    store.seal(train.ids, np.concatenate([local.logits(train.split, ids) for ids in np.array_split(train.ids, 16)]))
+    store.append(train.ids, np.concatenate([local.logits(train.split, ids) for ids in np.array_split(train.ids, 16)]))
+    store.seal()
     return TargetSource(teacher, train.split, str(stage.cache), "bench", train.ids, service=None)
 
 

@@ -34,7 +34,7 @@ from raykd.records.events import StepEvent
 from raykd.records.log import read_events
 from raykd.teachers.serving.client import TargetSource, TeacherClient
 from raykd.teachers.serving.placement import service_spec
-from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_actor import connect
 
 from ._measure import median
 from ._rounds import SECONDS, Rounds

@@ -32,7 +32,7 @@ from raykd.data.splits import Split
 from raykd.teachers.serving.placement import service_spec
 from raykd.teachers.serving.replica import Answer
 from raykd.teachers.serving.reply import Reply
-from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_actor import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 
 from ._measure import median

@@ -19,7 +19,7 @@ from raykd.errors import StoreError, TeacherError
 from raykd.ray_errors import cause_of, last_line
 from raykd.teachers.serving.replica import Answer, Provenance
 from raykd.teachers.serving.reply import Reply
-from raykd.teachers.serving.service import find
+from raykd.teachers.serving.service_actor import find
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 from raykd.teachers.serving.store import Table
 from raykd.teachers.serving.values import RaggedRows, Values

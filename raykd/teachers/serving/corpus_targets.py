@@ -40,13 +40,12 @@ class CorpusTargets:
     ) -> None:
         self.split, self.sealed, self._traffic = split, False, traffic
         self.users: set[str] = set()
-        self._store = teacher.store(cache, split.texts)
+        self._teacher, self._store = teacher, teacher.store(cache, split.texts)
         self._stores = keep_bytes is None and not isinstance(split, TextSplit)
         lengths = split.open().lengths
         self.ledger = Ledger(lengths, teacher.empty_rows(len(lengths)), keep_bytes)
         if self._stores:
-            stored = self._store.load()
-            self.ledger.restore(stored.ids, stored.values)
+            self._read()
         self._written = time.monotonic()
 
     @property
@@ -57,7 +56,9 @@ class CorpusTargets:
     def announce(self, run: str, ids: np.ndarray) -> None:
         """A run will want these rows, in this order."""
         self.ledger.announce(run, ids)
-        self.sealed = self.sealed and self.ledger.missing == 0
+        if self.sealed and self.ledger.missing:
+            self.sealed = False
+            self._read()
 
     def progress(self, run: str) -> dict[str, Any]:
         """Rows announced, missing and computed for this run; whether the table is sealed."""
@@ -90,14 +91,30 @@ class CorpusTargets:
         if not self._stores:
             return
         ledger = self.ledger
-        if not self.sealed and ledger.announced.any() and ledger.missing == 0:
-            ledger.unwritten()
-            ids = np.flatnonzero(ledger.known)
-            self._store.seal(ids, ledger.values[ids])
-            self.sealed = True
-            self._traffic.tables += 1
+        if not self.sealed and ledger.missing == 0 and ledger.announced.any():
+            self._seal()
         elif ledger.unwritten_rows >= SEGMENT_ROWS or time.monotonic() - self._written > SEGMENT_SECONDS:
             self.write()
+
+    def _seal(self) -> None:
+        """Makes one table of all files; whoever asks reads it from then on, so that no values are kept here."""
+        self.write()
+        self.ledger.values = self._teacher.empty_rows(0)
+        lost = self.ledger.known.copy()
+        lost[self._store.seal()] = False
+        if lost.any():
+            # A segment was damaged since it was written.
+            self.ledger.forget(np.flatnonzero(lost))
+            self._read()
+            return
+        self.sealed = True
+        self._traffic.tables += 1
+
+    def _read(self) -> None:
+        """Takes what is on disk."""
+        self.ledger.values = self._teacher.empty_rows(len(self.ledger.known))
+        stored = self._store.load()
+        self.ledger.restore(stored.ids, stored.values)
 
     def write(self) -> None:
         """Writes what is not yet on disk as a segment."""

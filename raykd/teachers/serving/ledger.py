@@ -48,6 +48,8 @@ class Ledger:
         self.announced = np.zeros(rows, bool)
         self.owner = np.full(rows, -1, np.int32)
         self.attempts = np.zeros(rows, np.int16)
+        self.missing = 0
+        """How many announced rows are not known. Counted on the way: it is asked for at every call of every student."""
         self._runs: list[str] = []
         self._queue: deque[np.ndarray] = deque()
         self._unasked = 0
@@ -58,11 +60,13 @@ class Ledger:
         """Takes rows that are on disk already."""
         self._put(ids, values)
         self.known[ids] = True
+        self._count_missing()
 
     def announce(self, run: str, ids: np.ndarray) -> None:
         """A run will want these rows, in this order."""
         fresh = ids[~self.announced[ids] & ~self.known[ids]]
         self.announced[ids] = True
+        self._count_missing()
         self._own(run, fresh)
         if len(fresh):
             self._queue.append(fresh)
@@ -73,7 +77,9 @@ class Ledger:
         waiting = set(self.urgent)
         self.urgent.extend(int(i) for i in ids if not self.known[i] and self.call[i] < 0 and int(i) not in waiting)
         if self.keep_bytes is None:
-            self.announced[ids] = True
+            fresh = np.unique(ids[~self.announced[ids]])
+            self.missing += int((~self.known[fresh]).sum())
+            self.announced[fresh] = True
         self._unasked = 0
 
     def next_pack(self, tokens: int, max_tokens_row: int) -> np.ndarray | None:
@@ -142,12 +148,13 @@ class Ledger:
         self.call[ids] = -1
         fresh = ids[~self.known[ids]]
         self._put(fresh, values[~self.known[ids]])
+        self.missing -= int(self.announced[fresh].sum())
         self.known[fresh] = True
         self.attempts[fresh] = 0
         if self.keep_bytes is None:
             self._unwritten.append(fresh)
         else:
-            self._forget(fresh, self.keep_bytes)
+            self._evict(fresh, self.keep_bytes)
         owners, counts = np.unique(self.owner[fresh], return_counts=True)
         for owner, count in zip(owners, counts, strict=True):
             run = self._runs[owner] if owner >= 0 else ""
@@ -158,6 +165,12 @@ class Ledger:
         self.call[ids] = -1
         self.attempts[ids] -= not by_replica
         self.urgent.extendleft(int(i) for i in ids[::-1] if not self.known[i])
+
+    def forget(self, ids: np.ndarray) -> None:
+        """Rows are not known any more: they go first."""
+        self.known[ids] = False
+        self._count_missing()
+        self.urgent.extend(ids.tolist())
 
     def unwritten(self) -> np.ndarray:
         """Ids of rows known but not yet on disk, and forgets them as such."""
@@ -170,21 +183,20 @@ class Ledger:
         """How many rows a crash would lose."""
         return sum(len(ids) for ids in self._unwritten)
 
-    @property
-    def missing(self) -> int:
-        """Announced rows that are not known."""
-        return int((self.announced & ~self.known).sum())
+    def _count_missing(self) -> None:
+        self.missing = int((self.announced & ~self.known).sum())
 
     def _put(self, ids: np.ndarray, values: Values) -> None:
         rows: Any = self.values  # an array takes arrays, ragged rows take ragged ones
         rows[ids] = values
 
-    def _forget(self, newest: np.ndarray, most: int) -> None:
+    def _evict(self, newest: np.ndarray, most: int) -> None:
         """Drops the oldest answers while all take more than `most` bytes; never the newest."""
         assert isinstance(self.values, RaggedRows)
         self._kept.append((newest, self.values.nbytes(newest)))
         while len(self._kept) > 1 and sum(size for _, size in self._kept) > most:
             oldest, _ = self._kept.popleft()
+            self.missing += int(self.announced[oldest].sum())
             self.known[oldest] = False
             self.values.drop(oldest.tolist())
 

@@ -17,12 +17,11 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from raykd.data.splits import Split, TextSplit
 from raykd.errors import TeacherError
-from raykd.ray_errors import NAMESPACE, last_line
+from raykd.ray_errors import last_line
 from raykd.teachers.serving.corpus_targets import CorpusTargets
 from raykd.teachers.serving.recording import ServiceRecorder
 from raykd.teachers.serving.replica_pool import ReplicaPool
@@ -292,29 +291,3 @@ class TeacherService:
             if id(entry) not in under_way and not any(map(self._leases.has, entry.users)):
                 entry.write()
                 del self._corpora[texts]
-
-
-def find(spec: TeacherServiceSpec) -> ActorHandle:
-    """The service that a driver has started; a detached one whose lease had run out is started again.
-
-    Raises:
-        ValueError: there is none.
-    """
-    return ray.get_actor(spec.name, namespace=NAMESPACE) if spec.lease_s is None else connect(spec)
-
-
-def connect(spec: TeacherServiceSpec) -> ActorHandle:
-    """The service of this teacher: the one that is there, or a new one.
-
-    One without a lease lives as long as the handle that created it: handles got by name do not keep it.
-    """
-    actor: Any = ray.remote(TeacherService)
-    return actor.options(
-        name=spec.name,
-        namespace=NAMESPACE,
-        get_if_exists=True,
-        lifetime=None if spec.lease_s is None else "detached",
-        num_cpus=0,
-        max_restarts=-1,
-        scheduling_strategy="DEFAULT",  # never inside the placement group of a worker that starts it
-    ).remote(spec)

@@ -16,13 +16,13 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
 from raykd.data.splits import Split
-from raykd.errors import Interrupted, RaykdError
+from raykd.errors import Interrupted, RaykdError, TeacherError
 from raykd.ray_errors import cause_of, first_line
 from raykd.records.events import TargetsEvent
 from raykd.records.log import MetricsLog
 from raykd.teachers.serving.client import TargetSource, register
 from raykd.teachers.serving.placement import check_ensemble, check_resources
-from raykd.teachers.serving.service import connect
+from raykd.teachers.serving.service_actor import connect
 from raykd.teachers.serving.service_spec import TeacherServiceSpec
 from raykd.teachers.teacher_model import TeacherModel
 
@@ -59,7 +59,8 @@ class TeacherStatus:
         service: the actor's handle; None where all rows are stored.
         pid: of the service's process; another one means that it was restarted and counts from 0.
         logged_rows: answered rows in the newest `targets` event.
-        moved_at: when there were more of them, or when it was last said that there were not.
+        moved_at: when there were more of them.
+        warned_at: when there were more of them, or when it was last said that there were not.
         cost_before: of the service's earlier processes.
         cost_now: of its present process.
     """
@@ -70,6 +71,7 @@ class TeacherStatus:
     pid: int = 0
     logged_rows: int = -1
     moved_at: float = field(default_factory=time.monotonic)
+    warned_at: float = field(default_factory=time.monotonic)
     cost_before: Counters = field(default_factory=Counters)
     cost_now: Counters = field(default_factory=Counters)
 
@@ -79,18 +81,31 @@ class TeacherStatus:
         pairs = zip(vars(self.cost_before).values(), vars(self.cost_now).values(), strict=True)
         return Counters(*(before + now for before, now in pairs))
 
-    def warn_of_stall(self, missing: int, calls: Sequence[int]) -> None:
+    def moved(self, rows: int) -> None:
+        """So many rows are answered, more than before."""
+        self.logged_rows = rows
+        self.moved_at = self.warned_at = time.monotonic()
+
+    def check_stall(self, missing: int, calls: Sequence[int], timeout_s: float | None) -> None:
         """Says once a minute that no row has come: a cluster that has no place for replicas is else silent.
 
         Args:
             calls: under way, of each replica.
+            timeout_s: seconds without a row that are too many.
+
+        Raises:
+            TeacherError: so many are over.
         """
-        if missing and time.monotonic() - self.moved_at > STALL_S:
-            self.moved_at = time.monotonic()
-            what = "no row in the last %g s, %d are missing; replicas started: %d of %d, calls under way: %d"
-            log.warning(
-                f"teacher %s: {what}", self.teacher.name, STALL_S, missing, len(calls), self.spec.replicas, sum(calls)
-            )
+        now = time.monotonic()
+        if not missing or now - self.warned_at <= min(STALL_S, timeout_s or STALL_S):
+            return
+        self.warned_at = now
+        replicas = f"replicas started: {len(calls)} of {self.spec.replicas}, calls under way: {sum(calls)}"
+        what = f"no row in the last {now - self.moved_at:.0f} s, {missing} are missing; {replicas}"
+        if timeout_s is not None and now - self.moved_at > timeout_s:
+            mend = "are its resources available? finished rows are kept; cluster.stall_timeout_s is how long to wait"
+            raise TeacherError(f"teacher {self.teacher.name}", what, mend)
+        log.warning("teacher %s: %s", self.teacher.name, what)
 
 
 class TeacherSession:
@@ -100,10 +115,17 @@ class TeacherSession:
         specs: a service for each teacher, started only where rows are missing.
         requests: the rows that the run needs, by split (train, validation, test).
         run: the run's name among those that share a service.
+        stall_timeout_s: a pass in which no row has come for so long fails; None: it waits.
     """
 
-    def __init__(self, specs: Sequence[TeacherServiceSpec], requests: dict[str, TargetRequest], run: str) -> None:
-        self.requests, self.run = requests, run
+    def __init__(
+        self,
+        specs: Sequence[TeacherServiceSpec],
+        requests: dict[str, TargetRequest],
+        run: str,
+        stall_timeout_s: float | None = None,
+    ) -> None:
+        self.requests, self.run, self._stall_timeout_s = requests, run, stall_timeout_s
         self.served = [TeacherStatus(spec.teacher, spec) for spec in specs]
         self._whole: dict[tuple[str, str], TargetSource] = {}  # a look at a table hashes all of it
         self._watcher: threading.Thread | None = None
@@ -217,9 +239,9 @@ class TeacherSession:
         total = sum(corpora[corpus]["announced"] for corpus in needed)
         missing = sum(corpora[corpus]["missing"] for corpus in needed)
         if total - missing == served.logged_rows:
-            served.warn_of_stall(missing, state["replicas"])
+            served.check_stall(missing, state["replicas"], self._stall_timeout_s)
         else:
-            served.logged_rows, served.moved_at = total - missing, time.monotonic()
+            served.moved(total - missing)
             metrics.write(TargetsEvent(teacher=served.teacher.name, rows=served.logged_rows, of=total))
         return all(corpora[corpus]["sealed"] for corpus in needed)
 

@@ -86,29 +86,32 @@ class Store:
 
     def sealed(self) -> Table | None:
         """The sealed table, memory-mapped and checked against the manifest; None where there is none that is whole."""
-        manifest = self._manifest()
-        if manifest is None:
-            return None
-        path = self.folder / str(manifest["file"])
-        if sha256(path) != manifest["sha256"]:
-            log.warning("soft targets %s are damaged, they will be computed again", path.name)
-            return None
-        return self._read(path, mapped=True)
+        path = self._sealed_file()
+        return None if path is None else self._read(path)
 
     def load(self) -> Table:
-        """Every row that is there, sealed or in segments; of two answers for a row the first that was recorded."""
-        parts = [] if (sealed := self.sealed()) is None else [sealed]
-        for path in sorted(self.segments.glob("*.arrow"), key=lambda file: file.stat().st_mtime_ns):
-            if sha256(path)[:32] == path.stem.rpartition("-")[2]:
-                parts.append(self._read(path, mapped=False))
-            else:
-                log.warning("segment %s is damaged, its rows will be computed again", path.name)
-                path.unlink(missing_ok=True)
-        if not parts:
+        """Every row that is there, sealed or in segments; of two answers for a row the first that was recorded.
+
+        Files are read one after the other, their ids first: no more than one copy of all values is in memory.
+        """
+        if not self.folder.is_dir():
             return Table(np.empty(0, np.int64), self._none())
-        ids = np.concatenate([part.ids for part in parts])
-        first_ids, places = np.unique(ids, return_index=True)
-        return Table(first_ids, concatenate([part.values for part in parts])[places])
+        with self._lock():  # while another writer seals, it removes segments
+            return self._load()
+
+    def _load(self) -> Table:
+        paths = self._whole_files()
+        if not paths:
+            return Table(np.empty(0, np.int64), self._none())
+        # A copy: the ids of a file that is not mapped would keep its values in memory.
+        ids, first = np.unique(np.concatenate([self._read(path).ids.copy() for path in paths]), return_index=True)
+        if self.classes is None:
+            return Table(ids, concatenate([self._read(path).values for path in paths])[first])
+        values = np.empty((len(ids), self.classes), self.dtype)
+        for path in reversed(paths):  # the first answer for a row is the last that is put there
+            part = self._read(path)
+            values[np.searchsorted(ids, part.ids)] = part.values
+        return Table(ids, values)
 
     def append(self, ids: np.ndarray, values: Values) -> None:
         """Writes finished rows as one more segment."""
@@ -117,30 +120,51 @@ class Store:
             self._write(draft, ids, values)
             draft.rename(self.segments / f"{uuid.uuid4().hex[:12]}-{sha256(draft)[:32]}.arrow")
 
-    def seal(self, ids: np.ndarray, values: Values) -> Path:
-        """Writes all rows, and those that are on disk already, as the sealed table, and drops the segments.
+    def seal(self) -> np.ndarray:
+        """Makes one table of all rows that are on disk, drops the segments and returns the table's ids.
 
-        What is on disk is kept, another writer's rows too: the first answer recorded for a row is everybody's.
+        Another writer's rows are among them: the first answer recorded for a row is everybody's.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(self.folder / "lock")):
-            kept = list(self.segments.glob("*.arrow"))
-            stored = self.load()
-            ids, places = np.unique(np.concatenate([stored.ids, ids]), return_index=True)
-            values = concatenate([stored.values, values])[places]
+        with self._lock():
+            kept, table = list(self.segments.glob("*.arrow")), self._load()
             with draft_in(self.folder) as draft:
-                self._write(draft, ids, values)
+                self._write(draft, table.ids, table.values)
                 digest = sha256(draft)
                 path = self.folder / f"sealed-{digest[:16]}.arrow"
                 draft.rename(path)
-            manifest = {"file": path.name, "sha256": digest, "rows": len(ids), "address": asdict(self.address)}
+            manifest = {"file": path.name, "sha256": digest, "rows": len(table.ids), "address": asdict(self.address)}
             write_json(self.folder / MANIFEST, manifest)
             for old in self.folder.glob("sealed-*.arrow"):
                 if old != path:
                     old.unlink(missing_ok=True)  # readers that have it mapped keep it
             for segment in kept:
                 segment.unlink(missing_ok=True)
-        return path
+        return table.ids
+
+    def _lock(self) -> FileLock:
+        return FileLock(str(self.folder / "lock"))
+
+    def _sealed_file(self) -> Path | None:
+        """The file that the manifest names, if it is what was written."""
+        manifest = self._manifest()
+        if manifest is None:
+            return None
+        path = self.folder / str(manifest["file"])
+        if sha256(path) == manifest["sha256"]:
+            return path
+        log.warning("soft targets %s are damaged, they will be computed again", path.name)
+        return None
+
+    def _whole_files(self) -> list[Path]:
+        """The sealed table and the segments, as they were written; segments that are damaged are removed."""
+        whole = [path for path in [self._sealed_file()] if path is not None]
+        for path in sorted(self.segments.glob("*.arrow"), key=lambda file: file.stat().st_mtime_ns):
+            if sha256(path)[:32] == path.stem.rpartition("-")[2]:
+                whole.append(path)
+            else:
+                log.warning("segment %s is damaged, its rows will be computed again", path.name)
+                path.unlink(missing_ok=True)
+        return whole
 
     def _none(self) -> Values:
         if self.classes is None:
@@ -155,7 +179,7 @@ class Store:
         return pa.FixedSizeListArray.from_arrays(flat, self.classes)
 
     def _write(self, path: Path, ids: np.ndarray, values: Values) -> None:
-        table = pa.table({"id": ids.astype(np.int64), "logits": self._column(values)})
+        table = pa.table({"id": ids.astype(np.int64, copy=False), "logits": self._column(values)})
         with path.open("wb") as file:
             with pa.ipc.new_file(file, table.schema) as writer:
                 # One chunk, so that the reader sees one contiguous array without a copy.
@@ -163,8 +187,9 @@ class Store:
             file.flush()
             os.fsync(file.fileno())
 
-    def _read(self, path: Path, mapped: bool) -> Table:
-        source = pa.memory_map(str(path)) if mapped else pa.OSFile(str(path))
+    def _read(self, path: Path) -> Table:
+        # The sealed table is mapped; of segments there are too many to keep them all open.
+        source = pa.OSFile(str(path)) if path.parent == self.segments else pa.memory_map(str(path))
         batch = pa.ipc.open_file(source).read_all().combine_chunks()
         ids = batch["id"].to_numpy()
         if not batch.num_rows:
