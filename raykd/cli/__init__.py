@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import re
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -239,15 +240,26 @@ def main() -> None:
         app()
     except RaykdError as error:
         _end(str(error), error.status)
-    except OSError as error:
-        full = error.errno in NO_ROOM
-        if not full and (error.errno not in PLACES or error.filename is None):
-            raise
-        logging.getLogger(__name__).debug("", exc_info=True)
-        what = f"{error.filename or 'a file'}: {error.strerror}"
-        if full:
-            _end(f"{what} (make room and give the same command again: what is finished is kept)", RaykdError.status)
-        _end(f"{what} (give a path that can be used)", ConfigError.status)
     except KeyboardInterrupt:
         sys.stderr.write("raykd: stopped at once; the last checkpoint stands\n")
         sys.exit(130)
+    except Exception as error:
+        said = _of_a_path(error)
+        if said is None:
+            raise
+        logging.getLogger(__name__).debug("", exc_info=True)
+        _end(*said)
+
+
+def _of_a_path(error: Exception) -> tuple[str, int] | None:
+    """The line and the status for a path that cannot be used; None for any other error."""
+    if isinstance(error, OSError):
+        number, what = error.errno, f"{error.filename or 'a file'}: {error.strerror}"
+    else:  # safetensors raises no OSError, its text has the number
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        number, what = int(found[1]) if found else None, str(error)
+    if number in NO_ROOM:
+        return f"{what} (make room and give the same command again: what is finished is kept)", RaykdError.status
+    if isinstance(error, OSError) and number in PLACES and error.filename is not None:
+        return f"{what} (give a path that can be used)", ConfigError.status
+    return None

@@ -11,8 +11,9 @@ from logs import losses
 from processes import finish, start, write_config
 
 TRAIN = {"epochs": 3, "batch_size": 32, "lr": 2e-3, "log_every": 1, "threads": 1, "checkpoint_every": 2}
-LITTLE, ENOUGH = {"cache/targets": "nr_inodes=4", "run": "size=200k"}, "size=64m,nr_inodes=10k"
-"""What file systems in memory have at first, no room for a fourth file or for a second checkpoint, and later."""
+ENOUGH = "size=64m,nr_inodes=10k"
+LITTLE = {"cache/targets": "nr_inodes=4", "cache/teachers": "size=20k", "run": "size=200k"}
+"""What file systems in memory have at first, no room for a fourth file, a checkpoint or a second one, and later."""
 
 Mount = Callable[[Path, str], None]
 
