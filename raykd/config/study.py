@@ -28,12 +28,18 @@ class RangeConfig(Section):
     choice: list[Any] | None = Field(None, description="values to draw from")
     grid: list[Any] | None = Field(None, description="values that are all tried; with searcher: grid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_kind(cls, given: Any) -> Any:
+        if not isinstance(given, dict | cls):
+            raise ValueError(cls._kinds_line())
+        return given
+
     @model_validator(mode="after")
     def _exactly_one(self) -> RangeConfig:
         kinds = [kind for kind in type(self).model_fields if getattr(self, kind) is not None]
         if len(kinds) != 1:
-            known = ", ".join(type(self).model_fields)
-            raise ValueError(f"give exactly one of {known}, for example {{choice: [2, 4]}}")
+            raise ValueError(self._kinds_line())
         pair = self.uniform or self.loguniform or self.randint
         if pair is not None and pair[0] >= pair[1]:
             raise ValueError(f"{kinds[0]}: {pair[0]} is not below {pair[1]}")
@@ -42,6 +48,10 @@ class RangeConfig(Section):
         if pair is None and not self.values:
             raise ValueError(f"{kinds[0]}: give at least one value")
         return self
+
+    @classmethod
+    def _kinds_line(cls) -> str:
+        return f"give exactly one of {', '.join(cls.model_fields)}, for example {{choice: [2, 4]}}"
 
     @property
     def values(self) -> list[Any] | None:

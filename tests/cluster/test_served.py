@@ -129,7 +129,7 @@ def test_a_study_and_a_plain_torch_student_at_once(cluster: Cluster, tmp_path: P
     config = written(tmp_path / "shared.yaml", served_config(tmp_path))
     serve("up", str(config), "--output", str(tmp_path / "up"), address=address)
     study = {
-        "trials": 2, "concurrency": 1, "space": {"objective.temperature": [1.0, 4.0]}, "searcher": "grid",
+        "trials": 2, "concurrency": 1, "space": {"objective.temperature": {"grid": [1.0, 4.0]}}, "searcher": "grid",
         "scheduler": "none", "repeat": {"top_k": 0},
     }  # fmt: skip
     searched = written(

@@ -37,6 +37,7 @@ def study(configure: Configure, keys: dict[str, Any], *overrides: str, **setting
         ({"objective.alpha": {"uniform": [0, 1.5]}}, {}, "less than or equal to 1"),
         ({"objective.alpha": {"uniform": [1, 0]}}, {}, "is not below"),
         ({"objective.alpha": {"uniform": [0, 1], "choice": [1]}}, {}, "exactly one of"),
+        ({"objective.alpha": [0.1, 0.9]}, {}, "for example {choice: [2, 4]}"),
         ({"train.lr": {"loguniform": [0, 1]}}, {}, "above 0"),
         ({"student.layers": {"choice": [1, "x"]}}, {}, "student.layers: 'x'"),
         ({"data.seed": {"choice": [1]}}, {}, "all trials of a study share it"),

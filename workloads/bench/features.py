@@ -26,9 +26,10 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import ray
 
 from raykd import runtime
 from raykd.config import FeaturesConfig
@@ -42,6 +43,7 @@ from raykd.teachers.serving.service_actor import connect
 from raykd.teachers.serving.session import NO_IDS
 from raykd.teachers.serving.values import concatenate
 from raykd.teachers.teacher_model import TeacherModel
+from raykd.training.job import Step
 
 from . import _memory
 from ._measure import Blocks, median
@@ -54,6 +56,7 @@ STEP_GOAL, RECOMPUTED_GOAL, MEMORY_GOAL = 1.25, 1.10, 1.15
 ARMS = ("logits", "features")
 SETTINGS = FeaturesConfig.model_validate({"hidden": 1, "attention": 1})
 FLOAT_MB = 4 / 2**20
+SETTLE_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -131,12 +134,18 @@ def _recomputed(
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """The same for steps whose features a replica computes, against the forward pass and the step one after the other.
 
-    The blocks end with a step's features asked for and not used: each block makes as many forward passes as steps.
+    The blocks end with some steps' features asked for and not used: each block makes as many forward passes as steps.
+    Its clock goes on until the replica has made them, which would else slow down the other arms.
     """
     local = LocalTeacher(stored.source.teacher, stage.worker.device)
     request, batch = stage.request("train"), stage.config.train.batch_size
-    with _unstored(stage, stored) as source:
-        arms = {"recomputed": Blocks(stage, "recomputed", _factory(stage, source), sizes.block),
+    with _unstored(stage, stored) as (source, service):
+
+        def settle(_: Step) -> None:
+            while cast(dict[str, Any], ray.get(service.status.remote()))["in_flight"]:
+                time.sleep(SETTLE_S)
+
+        arms = {"recomputed": Blocks(stage, "recomputed", _factory(stage, source), sizes.block, settle=settle),
                 "at hand": Blocks(stage, "at hand", _factory(stage, stored), sizes.block)}  # fmt: skip
         _warm(stage, arms, sizes)
         seconds: dict[str, list[float]] = {"recomputed": [], "at hand": [], "forward": []}
@@ -180,14 +189,17 @@ def _stored(stage: Stage, teacher: TeacherModel) -> FeatureSource:
 
 
 @contextlib.contextmanager
-def _unstored(stage: Stage, stored: FeatureSource) -> Iterator[FeatureSource]:
-    """The same features from a service that remembers none of them."""
+def _unstored(stage: Stage, stored: FeatureSource) -> Iterator[tuple[FeatureSource, Any]]:
+    """The same features from a service that remembers those of a few batches, and that service."""
     spec = service_spec(
         stored.source.teacher, stage.config.teachers[0], stage.cache, threads=stage.worker.threads, lease_s=None
     )
-    spec = replace(spec, keep_bytes=1)
+    table = stored.source.teacher.store(stage.cache, stored.source.split.texts).sealed()
+    assert table is not None
+    asked_ahead = (stage.config.train.prefetch + 1) / stage.steps_an_epoch  # kept, as a run keeps them, and no more
+    spec = replace(spec, keep_bytes=int(asked_ahead * table.values.nbytes))
     service = connect(spec)  # it lives as long as this handle
-    yield replace(stored, source=replace(stored.source, wanted=NO_IDS, service=spec))
+    yield replace(stored, source=replace(stored.source, wanted=NO_IDS, service=spec)), service
     del service
 
 
