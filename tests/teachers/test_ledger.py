@@ -121,4 +121,5 @@ def test_missing_rows_are_counted_on_the_way() -> None:
             case 5 if step % 4 == 0:
                 book.forget(np.flatnonzero(book.known)[:2])
         assert book.missing == int((book.announced & ~book.known).sum())
+        assert book.announced_rows == int(book.announced.sum())
     assert book.known.any()

@@ -63,7 +63,7 @@ class CorpusTargets:
     def progress(self, run: str) -> dict[str, Any]:
         """Rows announced, missing and computed for this run; whether the table is sealed."""
         return {
-            "announced": int(self.ledger.announced.sum()),
+            "announced": self.ledger.announced_rows,
             "missing": self.ledger.missing,
             "sealed": self.sealed,
             "computed": self.ledger.computed.get(run, 0),
@@ -74,7 +74,7 @@ class CorpusTargets:
         ledger = self.ledger
         return {
             "rows": len(ledger.known),
-            "announced": int(ledger.announced.sum()),
+            "announced": ledger.announced_rows,
             "known": int(ledger.known.sum()),
             "missing": ledger.missing,
             "sealed": self.sealed,
@@ -91,7 +91,7 @@ class CorpusTargets:
         if not self._stores:
             return
         ledger = self.ledger
-        if not self.sealed and ledger.missing == 0 and ledger.announced.any():
+        if not self.sealed and ledger.missing == 0 and ledger.announced_rows:
             self._seal()
         elif ledger.unwritten_rows >= SEGMENT_ROWS or time.monotonic() - self._written > SEGMENT_SECONDS:
             self.write()

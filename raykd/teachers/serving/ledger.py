@@ -48,8 +48,8 @@ class Ledger:
         self.announced = np.zeros(rows, bool)
         self.owner = np.full(rows, -1, np.int32)
         self.attempts = np.zeros(rows, np.int16)
-        self.missing = 0
-        """How many announced rows are not known. Counted on the way: it is asked for at every call of every student."""
+        self.announced_rows = self.missing = 0
+        """How many are announced, and of these not known. Counted on the way: every call of every student asks."""
         self._runs: list[str] = []
         self._queue: deque[np.ndarray] = deque()
         self._unasked = 0
@@ -60,13 +60,13 @@ class Ledger:
         """Takes rows that are on disk already."""
         self._put(ids, values)
         self.known[ids] = True
-        self._count_missing()
+        self._count()
 
     def announce(self, run: str, ids: np.ndarray) -> None:
         """A run will want these rows, in this order."""
         fresh = ids[~self.announced[ids] & ~self.known[ids]]
         self.announced[ids] = True
-        self._count_missing()
+        self._count()
         self._own(run, fresh)
         if len(fresh):
             self._queue.append(fresh)
@@ -78,6 +78,7 @@ class Ledger:
         self.urgent.extend(int(i) for i in ids if not self.known[i] and self.call[i] < 0 and int(i) not in waiting)
         if self.keep_bytes is None:
             fresh = np.unique(ids[~self.announced[ids]])
+            self.announced_rows += len(fresh)
             self.missing += int((~self.known[fresh]).sum())
             self.announced[fresh] = True
         self._unasked = 0
@@ -169,7 +170,7 @@ class Ledger:
     def forget(self, ids: np.ndarray) -> None:
         """Rows are not known any more: they go first."""
         self.known[ids] = False
-        self._count_missing()
+        self._count()
         self.urgent.extend(ids.tolist())
 
     def unwritten(self) -> np.ndarray:
@@ -183,7 +184,8 @@ class Ledger:
         """How many rows a crash would lose."""
         return sum(len(ids) for ids in self._unwritten)
 
-    def _count_missing(self) -> None:
+    def _count(self) -> None:
+        self.announced_rows = int(self.announced.sum())
         self.missing = int((self.announced & ~self.known).sum())
 
     def _put(self, ids: np.ndarray, values: Values) -> None:
