@@ -244,11 +244,11 @@ def main() -> None:
         sys.stderr.write("raykd: stopped at once; the last checkpoint stands\n")
         sys.exit(130)
     except Exception as error:
-        said = _of_a_path(error)
-        if said is None:
+        ending = _of_a_path(error)
+        if ending is None:
             raise
         logging.getLogger(__name__).debug("", exc_info=True)
-        _end(*said)
+        _end(*ending)
 
 
 def _of_a_path(error: Exception) -> tuple[str, int] | None:
