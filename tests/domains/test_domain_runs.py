@@ -187,7 +187,7 @@ def test_domains_share_a_service_whose_features_are_not_stored(tmp_path: Path) -
     assert list(result.domains) == DOMAINS
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_meta_teacher_and_a_multi_task_teacher_serve_all_domains(tmp_path: Path) -> None:
     """Both are trained once. The meta-teacher is the same for all domains; of the other one each domain is served its
