@@ -95,6 +95,7 @@ def test_kill_9_while_teachers_are_prepared_and_serve(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_killed_worker_sends_the_group_back_to_the_last_cut(tmp_path: Path) -> None:
     """Two workers through Ray Train; one is killed in mid-epoch. Bit-equal, dropout included."""
     config = tiny_run(tmp_path, workers=2, checkpoint_every=5, epochs=20)
