@@ -45,7 +45,7 @@ class CorpusTargets:
         lengths = split.open().lengths
         self.ledger = Ledger(lengths, teacher.empty_rows(len(lengths)), keep_bytes)
         if self._stores:
-            self._read()
+            self._restore()
         self._written = time.monotonic()
 
     @property
@@ -58,7 +58,7 @@ class CorpusTargets:
         self.ledger.announce(run, ids)
         if self.sealed and self.ledger.missing:
             self.sealed = False
-            self._read()
+            self._take_back()
 
     def progress(self, run: str) -> dict[str, Any]:
         """Rows announced, missing and computed for this run; whether the table is sealed."""
@@ -105,16 +105,20 @@ class CorpusTargets:
         if lost.any():
             # A segment was damaged since it was written.
             self.ledger.forget(np.flatnonzero(lost))
-            self._read()
+            self._take_back()
             return
         self.sealed = True
         self._traffic.tables += 1
 
-    def _read(self) -> None:
-        """Takes what is on disk."""
-        self.ledger.values = self._teacher.empty_rows(len(self.ledger.known))
-        stored = self._store.load()
-        self.ledger.restore(stored.ids, stored.values)
+    def _take_back(self) -> None:
+        """Has values again, where more rows are to come."""
+        self.ledger.reset(self._teacher.empty_rows(len(self.ledger.known)))
+        self._restore()
+
+    def _restore(self) -> None:
+        """Takes what is on disk, file by file."""
+        for part in self._store.parts():
+            self.ledger.restore(part.ids, part.values)
 
     def write(self) -> None:
         """Writes what is not yet on disk as a segment."""

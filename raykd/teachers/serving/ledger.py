@@ -56,11 +56,20 @@ class Ledger:
         self._unwritten: list[np.ndarray] = []
         self._kept: deque[tuple[np.ndarray, int]] = deque()
 
-    def restore(self, ids: np.ndarray, values: Values) -> None:
-        """Takes rows that are on disk already."""
-        self._put(ids, values)
-        self.known[ids] = True
+    def reset(self, values: np.ndarray | RaggedRows) -> None:
+        """No row is known any more; answers go to this table from now on."""
+        self.values = values
+        self.known[:] = False
         self._count()
+
+    def restore(self, ids: np.ndarray, values: Values) -> np.ndarray:
+        """Takes answers; a row that is known keeps its first one. Returns the ids that were not known."""
+        unknown = ~self.known[ids]
+        fresh = ids[unknown]
+        self._put(fresh, values[unknown])
+        self.missing -= int(self.announced[fresh].sum())
+        self.known[fresh] = True
+        return fresh
 
     def announce(self, run: str, ids: np.ndarray) -> None:
         """A run will want these rows, in this order."""
@@ -147,10 +156,7 @@ class Ledger:
     def finish(self, ids: np.ndarray, values: Values) -> None:
         """A call has answered; a row that was known already keeps its first answer."""
         self.call[ids] = -1
-        fresh = ids[~self.known[ids]]
-        self._put(fresh, values[~self.known[ids]])
-        self.missing -= int(self.announced[fresh].sum())
-        self.known[fresh] = True
+        fresh = self.restore(ids, values)
         self.attempts[fresh] = 0
         if self.keep_bytes is None:
             self._unwritten.append(fresh)

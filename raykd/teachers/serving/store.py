@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -83,6 +84,7 @@ class Store:
         self.address, self.classes, self.dtype = address, classes, np.dtype(dtype)
         self.folder = cache / "targets" / address.digest
         self.segments = self.folder / "segments"
+        self._lock = FileLock(str(self.folder / "lock"))  # one object: whoever has it may take it again
 
     def sealed(self) -> Table | None:
         """The sealed table, memory-mapped and checked against the manifest; None where there is none that is whole."""
@@ -96,10 +98,16 @@ class Store:
         """
         if not self.folder.is_dir():
             return Table(np.empty(0, np.int64), self._none())
-        with self._lock():  # while another writer seals, it removes segments
-            return self._load()
+        with self._lock:  # while another writer seals, it removes segments
+            return self._merged()
 
-    def _load(self) -> Table:
+    def parts(self) -> Iterator[Table]:
+        """The files one after the other, as they were recorded: of two answers for a row the first counts."""
+        if self.folder.is_dir():
+            with self._lock:
+                yield from map(self._read, self._whole_files())
+
+    def _merged(self) -> Table:
         paths = self._whole_files()
         if not paths:
             return Table(np.empty(0, np.int64), self._none())
@@ -125,8 +133,8 @@ class Store:
 
         Another writer's rows are among them: the first answer recorded for a row is everybody's.
         """
-        with self._lock():
-            kept, table = list(self.segments.glob("*.arrow")), self._load()
+        with self._lock:
+            kept, table = list(self.segments.glob("*.arrow")), self.load()
             with draft_in(self.folder) as draft:
                 self._write(draft, table.ids, table.values)
                 digest = sha256(draft)
@@ -140,9 +148,6 @@ class Store:
             for segment in kept:
                 segment.unlink(missing_ok=True)
         return table.ids
-
-    def _lock(self) -> FileLock:
-        return FileLock(str(self.folder / "lock"))
 
     def _sealed_file(self) -> Path | None:
         """The file that the manifest names, if it is what was written."""
